@@ -1,0 +1,1 @@
+"""Who reaches what: anycast steering, balancing inside a PoP, and address lending."""

@@ -1,0 +1,203 @@
+"""Switch rules as plain, comparable data: what the pipeline makes and the reconciler compares.
+
+Field names are those of OpenFlow 1.3 OXM (``in_port``, ``eth_dst``, ``ipv4_src``, ``tcp_dst``
+...). Values are unsigned integers, MAC and IP addresses included, so that equal rules are equal
+objects and a mask is just another integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+COOKIE_OWNER = 0x706F70 << 40
+"""'pop' in the upper 24 bits marks every rule that is ours."""
+
+COOKIE_OWNER_MASK = 0xFFFFFF << 40
+
+
+class Table(IntEnum):
+    """The stages of the pipeline, in order. Transit switches use ADMISSION and ROUTE only."""
+
+    ADMISSION = 0
+    SERVICE = 10
+    BORROWED = 20
+    ROUTE = 40
+
+
+class Duty(IntEnum):
+    """What a rule is for: bits 32-39 of its cookie. Counters are reported by duty."""
+
+    DEFAULT = 0
+    ADMIT = 1  # a host's legitimate source
+    ADMIT_LEASE = 2  # a server's borrowed (address, port set)
+    SPOOF = 3  # a source nobody lent to this port: dropped
+    PUNT = 4  # DHCP, handed to the controller
+    ARP = 5
+    SERVICE = 6  # pick a server
+    STEER = 7  # first switch: label with a PoP
+    LABEL = 8  # core: forward on the label
+    RETURN = 9  # (address, port set) -> borrower
+    HOME = 10  # address borrowed in another PoP: send it home
+    UNLENT = 11  # reply to a port set that nobody holds: dropped
+    ROUTE = 12
+    FABRIC = 13  # from another switch: already admitted
+
+
+def cookie(duty: Duty, number: int = 0) -> int:
+    """A cookie of ours: owner, duty, and a number (a port, an address...) in the low 32 bits."""
+    return COOKIE_OWNER | duty << 32 | (number & 0xFFFFFFFF)
+
+
+def duty_of(value: int) -> Duty | None:
+    """The duty in a cookie, None if the rule is not ours."""
+    if value & COOKIE_OWNER_MASK != COOKIE_OWNER:
+        return None
+    return Duty(value >> 32 & 0xFF)
+
+
+FIELD_BITS: Mapping[str, int] = {
+    "in_port": 32,
+    "eth_dst": 48,
+    "eth_src": 48,
+    "eth_type": 16,
+    "ip_proto": 8,
+    "ipv4_src": 32,
+    "ipv4_dst": 32,
+    "tcp_src": 16,
+    "tcp_dst": 16,
+    "udp_src": 16,
+    "udp_dst": 16,
+    "icmpv4_type": 8,
+    "icmpv4_code": 8,
+    "arp_op": 16,
+    "arp_spa": 32,
+    "arp_tpa": 32,
+    "arp_sha": 48,
+    "arp_tha": 48,
+}
+"""The fields that we use and their widths in bits."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FieldMatch:
+    """One field's value under a mask (all ones when exact)."""
+
+    field: str
+    value: int
+    mask: int
+
+
+Match = tuple[FieldMatch, ...]
+"""Sorted by field name; empty matches everything."""
+
+
+def match(**fields: int | tuple[int, int]) -> Match:
+    """Build a canonical match: ``match(eth_type=0x800, tcp_dst=(0x0800, 0xF800))``.
+
+    A zero mask matches everything, so the field is left out. Raises KeyError for a field that
+    we do not know and ValueError for value bits outside the mask or the field.
+    """
+    parts = []
+    for name, given in fields.items():
+        full = (1 << FIELD_BITS[name]) - 1
+        value, mask = given if isinstance(given, tuple) else (given, full)
+        if value & ~mask or mask & ~full:
+            raise ValueError(f"{name}: value {value:#x} does not fit mask {mask:#x}")
+        if mask:
+            parts.append(FieldMatch(name, value, mask))
+    return tuple(sorted(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send out of a port."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputInPort:
+    """Send back out of the port it came in by."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToController:
+    """Hand the whole packet to the controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Rewrite a field."""
+
+    field: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy one whole field into another of equal width (Nicira register move)."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToGroup:
+    """Hand over to a group."""
+
+    group_id: int
+
+
+Action = Output | OutputInPort | ToController | SetField | Copy | ToGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One flow entry. No actions and no ``goto`` means drop. Key: (table, priority, match)."""
+
+    table: Table
+    priority: int
+    match: Match
+    actions: tuple[Action, ...] = ()
+    goto: Table | None = None
+    cookie: int = COOKIE_OWNER
+
+    @property
+    def key(self) -> tuple[Table, int, Match]:
+        """What makes two rules the same entry in a switch."""
+        return (self.table, self.priority, self.match)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One choice of a group. ``watch_port`` makes a fast-failover bucket live or dead."""
+
+    actions: tuple[Action, ...]
+    weight: int = 1
+    watch_port: int | None = None
+
+
+class GroupKind(IntEnum):
+    """OpenFlow group types."""
+
+    SELECT = 1
+    FAST_FAILOVER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group entry. Key: ``group_id``."""
+
+    group_id: int
+    kind: GroupKind
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """All that one switch should hold."""
+
+    rules: frozenset[Rule]
+    groups: frozenset[Group] = frozenset()
