@@ -1,0 +1,59 @@
+# The one entry to everything. `make` alone lists the targets.
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv/bin
+ROOT := setup/root.sh
+LINKS := topologies/emulation/links
+DEMO := europe
+
+.PHONY: help setup packages links check test demo bench doctor lock clean FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: packages .venv/.ready links ## everything that is needed: packages, Python environment, link daemon
+
+packages:
+	@setup/packages.sh
+
+# PYTHON=/path/to/python3 chooses the interpreter.
+.venv/.ready: requirements.lock setup/uv.lock setup/venv.sh pyproject.toml $(if $(PYTHON),FORCE) | packages
+	@setup/venv.sh
+	@touch $@
+
+links: | packages
+	@$(if $(wildcard $(LINKS)/Makefile),$(MAKE) --silent -C $(LINKS),true)
+
+check: setup ## lint, types, layers and the tests that need no root (under a minute)
+	$(VENV)/ruff check --quiet .
+	$(VENV)/ruff format --quiet --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports --no-logo
+	@setup/lint.sh
+	$(VENV)/pytest -q -m "not net"
+
+test: check ## check, then every test on real labs (root or sudo)
+	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
+
+demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
+	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick
+	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick
+
+bench: setup ## how fast poplab itself is, beside stock Mininet
+	$(ROOT) $(VENV)/python -m benchmarks
+
+doctor: setup ## what this host can do, and what mends the rest
+	$(ROOT) $(VENV)/poplab doctor
+
+lock: setup ## renew the locked versions of every Python package
+	setup/lock.sh
+
+clean: ## remove what set-up and tests made (results stay)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(if $(wildcard $(LINKS)/Makefile),$(MAKE) --silent -C $(LINKS) clean)
+
+FORCE:

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Check the scripts and the Vagrantfile with the tools that happen to be installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if command -v shellcheck >/dev/null; then
+    shellcheck setup/*.sh .ci/run
+fi
+if command -v ruby >/dev/null; then
+    ruby -c Vagrantfile >/dev/null
+fi
