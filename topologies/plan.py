@@ -14,17 +14,30 @@ are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2).
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from topologies.model import Line, Network
+
+CITY_PARTS = IPv4Network("10.0.0.0/8")
+"""Cities share this prefix: the own addresses of clients and origins."""
+
+POP_PARTS = IPv4Network("172.16.0.0/12")
+"""PoPs share this prefix: the own addresses of servers."""
 
 GATEWAY_ADDRESS = IPv4Address("169.254.1.1")
 """Every host's default gateway: link-local, answered by the switch (no router exists)."""
 
 GATEWAY_MAC = "02:00:00:00:00:01"
 """The gateway's MAC address on every host port."""
+
+TRANSIT_DPIDS = 0x1000
+EDGE_DPIDS = 0x2000
+"""Datapath ids are these bases plus the switch's number."""
 
 
 class HostRole(StrEnum):
@@ -99,12 +112,184 @@ class LinkPlan:
     b: End
     line: Line
 
+    @property
+    def inner(self) -> tuple[str, str]:
+        """The emulator's own interface names at end a and at end b."""
+        return f"l{self.number}a", f"l{self.number}b"
 
-@dataclass(frozen=True, slots=True)
+    def near(self, node: str) -> End:
+        """The end at ``node``; KeyError when the link does not touch it."""
+        if node == self.a.node:
+            return self.a
+        if node == self.b.node:
+            return self.b
+        raise KeyError(node)
+
+    def far(self, node: str) -> End:
+        """The end opposite ``node``; KeyError when the link does not touch it."""
+        return self.b if self.near(node) is self.a else self.a
+
+
+@dataclass(frozen=True)  # no slots: the look-up tables are cached in the instance
 class Plan:
-    """Everything numbered. Order is the network's order, so equal networks give equal plans."""
+    """Everything numbered. Order is the network's order, so equal networks give equal plans.
+
+    Look-ups raise KeyError for a name that does not exist. A PoP is named by its city's code.
+    """
 
     network: Network
     switches: tuple[SwitchPlan, ...]
     hosts: tuple[HostPlan, ...]
     links: tuple[LinkPlan, ...]
+
+    def host(self, name: str) -> HostPlan:
+        """The host with this name."""
+        return self._hosts[name]
+
+    def switch(self, name: str) -> SwitchPlan:
+        """The switch with this name."""
+        return self._switches[name]
+
+    def transit(self, city: str) -> SwitchPlan:
+        """The transit switch of a city."""
+        return self._switches[transit_name(city)]
+
+    def edge(self, pop: str) -> SwitchPlan:
+        """The edge switch of a PoP."""
+        return self._switches[edge_name(pop)]
+
+    @cached_property
+    def transits(self) -> tuple[SwitchPlan, ...]:
+        """All transit switches; number n stands at index n - 1."""
+        return tuple(s for s in self.switches if s.role is SwitchRole.TRANSIT)
+
+    @cached_property
+    def edges(self) -> tuple[SwitchPlan, ...]:
+        """All edge switches; PoP number n stands at index n - 1."""
+        return tuple(s for s in self.switches if s.role is SwitchRole.EDGE)
+
+    def hosts_of(self, role: HostRole, city: str | None = None) -> tuple[HostPlan, ...]:
+        """The hosts of one role, everywhere or in one city."""
+        return tuple(h for h in self.hosts if h.role is role and city in (None, h.city))
+
+    def servers_of(self, pop: str) -> tuple[HostPlan, ...]:
+        """The servers of a PoP."""
+        return self.hosts_of(HostRole.SERVER, pop)
+
+    def links_of(self, node: str) -> tuple[LinkPlan, ...]:
+        """The links at a switch or host, in the order of the switch's ports."""
+        return self._links[node]
+
+    def link_between(self, a: str, b: str) -> LinkPlan:
+        """The link that joins two nodes, named in either order."""
+        for link in self._links[a]:
+            if link.far(a).node == b:
+                return link
+        raise KeyError(f"{a}, {b}")
+
+    @cached_property
+    def _hosts(self) -> dict[str, HostPlan]:
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def _switches(self) -> dict[str, SwitchPlan]:
+        return {switch.name: switch for switch in self.switches}
+
+    @cached_property
+    def _links(self) -> dict[str, tuple[LinkPlan, ...]]:
+        found: defaultdict[str, list[LinkPlan]] = defaultdict(list)
+        for link in self.links:
+            found[link.a.node].append(link)
+            found[link.b.node].append(link)
+        return {node: tuple(links) for node, links in found.items()}
+
+
+def transit_name(city: str) -> str:
+    """The name of a city's transit switch."""
+    return f"t{city}"
+
+
+def edge_name(pop: str) -> str:
+    """The name of a PoP's edge switch."""
+    return f"e{pop}"
+
+
+def part(whole: IPv4Network, number: int, count: int) -> IPv4Network:
+    """The ``number``-th (from 1) of ``count`` equal parts; part 0 stays unused.
+
+    Parts are /16 until ``count`` needs more of them.
+    """
+    length = max(16, whole.prefixlen + count.bit_length())
+    size = 1 << (32 - length)
+    return IPv4Network((int(whole.network_address) + number * size, length))
+
+
+def plan(network: Network) -> Plan:
+    """Number everything in a network. Pure: equal networks give equal plans.
+
+    The network must have no problems (``topologies.validate.problems``).
+    """
+    switches = tuple(_switches(network))
+    ports: Counter[str] = Counter()
+    prefixes = {switch.name: switch.prefix for switch in switches}
+    used: Counter[str] = Counter()
+    hosts: list[HostPlan] = []
+    links: list[LinkPlan] = []
+
+    def end(node: str) -> End:
+        ports[node] += 1
+        return End(node, f"{node}-eth{ports[node]}", ports[node])
+
+    def join(kind: LinkKind, a: End, b: End, line: Line) -> None:
+        links.append(LinkPlan(len(links) + 1, kind, a, b, line))
+
+    for link in network.links:
+        a, b = transit_name(link.a), transit_name(link.b)
+        join(LinkKind.TRANSIT, end(a), end(b), link.line)
+    for pop in network.pops:
+        a, b = edge_name(pop.city), transit_name(pop.city)
+        join(LinkKind.UPLINK, end(a), end(b), pop.uplink)
+    for link in network.backbone:
+        a, b = edge_name(link.a), edge_name(link.b)
+        join(LinkKind.BACKBONE, end(a), end(b), link.line)
+    for name, role, city, switch, line in _attached(network):
+        used[switch] += 1
+        address = prefixes[switch].network_address + used[switch]
+        near = end(switch)
+        kind = LinkKind.SERVER if role is HostRole.SERVER else LinkKind.ACCESS
+        join(kind, End(name, "eth0", None), near, line)
+        hosts.append(HostPlan(name, role, city, address, host_mac(address), switch, ports[switch]))
+    return Plan(network, switches, tuple(hosts), tuple(links))
+
+
+def host_mac(address: IPv4Address) -> str:
+    """A host's MAC address: locally administered 02:0a, then its IPv4 address."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02\x0a" + address.packed)
+
+
+def _switches(network: Network) -> Iterator[SwitchPlan]:
+    cities, pops = len(network.cities), len(network.pops)
+    for n, city in enumerate(network.cities, 1):
+        prefix = part(CITY_PARTS, n, cities)
+        name = transit_name(city.code)
+        yield SwitchPlan(name, SwitchRole.TRANSIT, city.code, TRANSIT_DPIDS + n, n, prefix)
+    for n, pop in enumerate(network.pops, 1):
+        prefix = part(POP_PARTS, n, pops)
+        yield SwitchPlan(edge_name(pop.city), SwitchRole.EDGE, pop.city, EDGE_DPIDS + n, n, prefix)
+
+
+def _attached(network: Network) -> Iterator[tuple[str, HostRole, str, str, Line]]:
+    """Every host: name, role, city, switch and line, servers first."""
+    for pop in network.pops:
+        for n in range(1, pop.servers + 1):
+            yield f"{pop.city}-s{n}", HostRole.SERVER, pop.city, edge_name(pop.city), Line()
+    for role, attachments in (
+        (HostRole.CLIENT, network.clients),
+        (HostRole.ORIGIN, network.origins),
+    ):
+        count: Counter[str] = Counter()
+        for at in attachments:
+            for _ in range(at.count):
+                count[at.city] += 1
+                name = f"{at.city}-{role.value[0]}{count[at.city]}"
+                yield name, role, at.city, transit_name(at.city), at.access
