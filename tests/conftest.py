@@ -1,0 +1,54 @@
+"""What every test shares: tests of a real lab need root, and may not silently all be skipped."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# A shared machine stalls now and then; that is no bug in the code under test.
+settings.register_profile("poplab", deadline=None)
+settings.load_profile("poplab")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-net",
+        action="store_true",
+        help="fail unless at least one test of a real lab ran",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--require-net"):
+        config.pluginmanager.register(NetTestsRan(), "net-tests-ran")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        needs_root = pytest.mark.skip(reason="a real lab needs root: `make test`")
+        for item in items:
+            if item.get_closest_marker("net"):
+                item.add_marker(needs_root)
+
+
+class NetTestsRan:
+    """Counts the tests of a real lab that ran to their end, and fails the session at none."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and "net" in report.keywords and not report.skipped:
+            self.ran += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self.ran:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        message = f"{self.ran} tests of a real lab ran"
+        colour = "green" if self.ran else "red"
+        terminalreporter.write_line(message, **{colour: True})
