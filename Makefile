@@ -28,6 +28,7 @@ links: | packages
 	@$(if $(wildcard $(LINKS)/Makefile),$(MAKE) --silent -C $(LINKS),true)
 
 check: setup ## lint, types, layers and the tests that need no root (under a minute)
+	@$(VENV)/uv pip check --quiet
 	$(VENV)/ruff check --quiet .
 	$(VENV)/ruff format --quiet --check .
 	$(VENV)/mypy
