@@ -1,0 +1,229 @@
+"""A network that runs: built, programmed and verified, or an error that says what is not.
+
+Runs inside a sandbox. A Lab is a Mininet network, so ``lab['LHR-c1'].cmd(...)``, ``lab.pingAll``
+and the Mininet CLI work; but it is wired by netlink and one OVSDB transaction from a plan.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mininet.net import Mininet
+
+from topologies.emulation import netns, wiring
+from topologies.emulation.links import Impairment, LinkBackend, open_backend
+from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
+from topologies.emulation.processes import LabError, Program, start, until
+from topologies.emulation.vswitch import Bridge, Port, VSwitch
+from topologies.model import Line, Network
+from topologies.plan import LinkPlan, Plan, SwitchPlan, plan
+from topologies.sources import dump_json
+
+OPENFLOW = "127.0.0.1:6653"
+"""Where the switches of a lab look for their controller."""
+
+
+def _unwatched(_phase: str, _seconds: float) -> None:
+    """Nobody wants to know about phases."""
+
+
+class Lab(Mininet):
+    """One network, alive. Use as a context manager inside a sandbox.
+
+    ``folder`` receives ``network.json`` and ``logs/``. ``on_phase`` is told the name and the
+    seconds of each phase of the start; ``phases`` keeps them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        folder: Path,
+        links: str = "auto",
+        on_phase: Callable[[str, float], None] = _unwatched,
+    ) -> None:
+        """Describe the lab; nothing is touched before ``start``."""
+        Mininet.inited = True  # else it raises limits of the whole host; we raise our own
+        super().__init__(topo=None, build=False, controller=None)
+        self.plan: Plan = plan(network)
+        self.folder = folder
+        self.phases: dict[str, float] = {}
+        self.emulator: LinkBackend | None = None
+        self._links_wanted = links
+        self._on_phase = on_phase
+        self._programs: dict[str, Program] = {}
+        self._vswitch = VSwitch(self.logs)
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the programs' logs."""
+        return self.folder / "logs"
+
+    @property
+    def network_file(self) -> Path:
+        """The resolved network, from which every program of the lab computes the same plan."""
+        return self.folder / "network.json"
+
+    def __enter__(self) -> Self:
+        """Start; whatever was started is stopped again if that fails."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time one phase of the start and report it."""
+        begin = time.monotonic()
+        yield
+        self.phases[name] = time.monotonic() - begin
+        self._on_phase(name, self.phases[name])
+
+    def write_network(self) -> None:
+        """Write the resolved network for the lab's programs."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.network_file.write_text(dump_json(self.plan.network))
+
+    def build(self) -> None:
+        """Make Mininet's objects for the plan; the kernel is not touched."""
+        for host in self.plan.hosts:
+            address = f"{host.address}/32"
+            self.addHost(host.name, cls=LabHost, plan=host, ip=address, mac=host.mac)
+        for switch in self.plan.switches:
+            self.addSwitch(switch.name, cls=LabSwitch, plan=switch)
+        for link in self.plan.links:
+            ends = (link.a, link.b)
+            self.addLink(self[link.a.node], self[link.b.node], cls=LabLink, ends=ends)
+        self.built = True
+
+    def start(self) -> None:
+        """Bring up namespaces, cables, switches, links and endpoints, and verify them.
+
+        Raises LabError naming what is missing.
+        """
+        self.write_network()
+        _raise_file_limit()
+        if not self.built:
+            self.build()
+        with self.phase("switch daemons"):
+            self._vswitch.start()
+        with self.phase("wiring"):
+            wiring.wire(self.plan)
+        with self.phase("switches"):
+            bridges = [_bridge(self.plan, switch) for switch in self.plan.switches]
+            self._vswitch.build(bridges, f"tcp:{OPENFLOW}")
+        with self.phase("links"):
+            self._start_links()
+        with self.phase("endpoints"):
+            self._start_endpoints()
+        with self.phase("verification"):
+            self._verify()
+
+    def stop(self) -> None:
+        """End every program and shell. Interfaces and namespaces end with the sandbox."""
+        for program in self._programs.values():
+            program.kill()
+        self._programs.clear()
+        if self.emulator is not None:
+            self.emulator.close()
+            self.emulator = None
+        self._vswitch.stop()
+        for node in (*self.hosts, *self.switches):
+            node.terminate()
+
+    def check(self) -> None:
+        """Raise LabError if any program of the lab has died, with the end of its log."""
+        self._vswitch.check()
+        for program in self._programs.values():
+            program.check()
+        if self.emulator is not None:
+            self.emulator.check()
+
+    def launch(self, name: str, module: str, *arguments: str) -> Program:
+        """Start one of our own modules as a program of the lab, with a log of its name."""
+        program = start(name, [sys.executable, "-m", module, *arguments], self.logs)
+        self._programs[name] = program
+        return program
+
+    def wait(self, condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) -> None:
+        """Poll until ``condition`` holds; LabError when time is up or a program has died."""
+
+        def holds() -> bool:
+            self.check()
+            return condition()
+
+        until(holds, awaited, timeout_s)
+
+    def _start_endpoints(self) -> None:
+        ready = self.folder / "endpoints.ready"
+        self.launch(
+            "endpoints",
+            "topologies.emulation.endpoints",
+            str(self.network_file),
+            "--ready-file",
+            str(ready),
+        )
+        self.wait(ready.exists, "the services on servers and origins to listen")
+
+    def _start_links(self) -> None:
+        self.emulator = open_backend(self._links_wanted, str(netns.path(wiring.LINKS)), self.logs)
+        self.emulator.attach_many(map(_attachment, self.emulated_links))
+
+    @property
+    def emulated_links(self) -> tuple[LinkPlan, ...]:
+        """The links that the emulator carries; the others are plain cables."""
+        return tuple(link for link in self.plan.links if wiring.is_emulated(link))
+
+    def _verify(self) -> None:
+        """Every address and every delay is there; ports were verified when they were made."""
+        wrong = [host.name for host in self.plan.hosts if not wiring.is_configured(host)]
+        if wrong:
+            raise LabError(f"{len(wrong)} hosts lack address or route, first: {wrong[0]}.")
+        assert self.emulator is not None
+        for link in self.emulated_links:
+            wanted = impairment(link.line)
+            for direction in self.emulator.read(link.number):
+                if direction != wanted:
+                    ends = f"{link.a.node} - {link.b.node}"
+                    raise LabError(f"Link {ends} has {direction}, but {wanted} was asked for.")
+
+
+def _bridge(plan: Plan, switch: SwitchPlan) -> Bridge:
+    ends = [link.near(switch.name) for link in plan.links_of(switch.name)]
+    ports = (Port(end.interface, end.port) for end in ends if end.port is not None)
+    return Bridge(switch.name, switch.dpid, tuple(ports))
+
+
+def impairment(line: Line) -> Impairment:
+    """What the emulator must do to either direction of a link."""
+    return Impairment(
+        delay_ns=line.delay_ns,
+        jitter_ns=line.jitter_ns,
+        loss=line.loss,
+        rate_bit_s=line.rate_bit_s,
+        limit_packets=line.limit_packets,
+    )
+
+
+def _raise_file_limit() -> None:
+    """A probe engine holds a socket or more in each host."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
