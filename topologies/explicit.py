@@ -1,0 +1,56 @@
+"""A network as JSON with nothing left to work out: what the processes of one lab share.
+
+Written and read many times, so it needs no look-up and no validation library. The field names
+and units are those of ``topologies.model``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+
+FORMAT = "poplab-network-1"
+
+
+def dump_json(network: Network) -> str:
+    """The network as JSON text; ``parse_json`` gives an equal network back."""
+    return json.dumps({"format": FORMAT, **asdict(network)}, default=str, indent=1) + "\n"
+
+
+def is_explicit(text: str) -> bool:
+    """Whether a text was written by ``dump_json``."""
+    return f'"format": "{FORMAT}"' in text[:100]
+
+
+def parse_json(text: str) -> Network:
+    """The network that ``dump_json`` wrote. Raises ValueError, KeyError or TypeError on damage."""
+    data: dict[str, Any] = json.loads(text)
+    if data.pop("format") != FORMAT:
+        raise ValueError(f"not in the format {FORMAT}")
+    return Network(
+        **data
+        | {
+            "cities": tuple(City(**city) for city in data["cities"]),
+            "links": tuple(_link(link) for link in data["links"]),
+            "pops": tuple(Pop(**pop | {"uplink": Line(**pop["uplink"])}) for pop in data["pops"]),
+            "clients": tuple(_attachment(at) for at in data["clients"]),
+            "origins": tuple(_attachment(at) for at in data["origins"]),
+            "backbone": tuple(_link(link) for link in data["backbone"]),
+            "services": tuple(IPv4Address(address) for address in data["services"]),
+            "pools": tuple(
+                Pool(**pool | {"prefix": IPv4Network(pool["prefix"])}) for pool in data["pools"]
+            ),
+        }
+    )
+
+
+def _link(data: dict[str, Any]) -> Link:
+    return Link(**data | {"line": Line(**data["line"])})
+
+
+def _attachment(data: dict[str, Any]) -> Attachment:
+    return Attachment(**data | {"access": Line(**data["access"])})

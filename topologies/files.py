@@ -1,0 +1,288 @@
+"""Reads the network file that people write, YAML or JSON, into a ``Network``.
+
+Shape (``topologies.schema``), meaning (airports, units, distances; here) and the rules of a
+whole network (``topologies.validate``) are checked in one go: every problem is reported, each
+with the line it stands in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from topologies.geography import airport, distance_km, fibre_delay_ns
+from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+from topologies.schema import (
+    EVERY_CITY,
+    PARTS,
+    AttachmentFile,
+    CityFile,
+    LineFile,
+    LinkFile,
+    NetworkFile,
+)
+from topologies.units import UnitError, parse_rate, parse_share, parse_time
+from topologies.validate import NetworkError, Problem, problems, suggest
+
+Path = tuple[str | int, ...]
+T = TypeVar("T")
+
+_SHAPES = {
+    "string_type": ("must be text", "put it in quotes"),
+    "int_type": ("must be a whole number", "write it without quotes and unit"),
+    "float_type": ("must be a number", "write it without quotes and unit"),
+    "list_type": ("must be a list", "write one entry per line, each after a dash"),
+    "model_type": ("must be a mapping", "write it as key: value"),
+    "missing": ("is missing", "add it"),
+    "too_short": ("has too few entries", "write two, like [LHR, CDG]"),
+    "too_long": ("has too many entries", "write two, like [LHR, CDG]"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of YAML 1.2, so that the country NO is not False."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own name and type
+        first: [(tag, regex) for tag, regex in found if tag != "tag:yaml.org,2002:bool"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read(text: str, file: str) -> Network:
+    """The network that a file's text describes. Raises NetworkError with every problem."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        data = loader.construct_document(root) if root else None
+    except yaml.YAMLError as error:
+        raise NetworkError([_syntax(error, file)]) from error
+    if root is None or not isinstance(data, dict):
+        mend = "write key: value lines, as in topologies/catalog/triangle.yaml"
+        raise NetworkError([Problem((), "not a network: the file is no mapping", mend, file)])
+    found = _twice(root)
+    model, shape = _shape(data)
+    found += shape
+    if model is not None:
+        meaning = _Meaning(model)
+        network = meaning.network()
+        found += meaning.found
+        vague = {problem.path for problem in found}
+        found += [p for p in map(meaning.in_file, problems(network)) if p.path not in vague]
+    if found:
+        placed = [replace(p, file=file, line=_line_of(root, p.path)) for p in found]
+        raise NetworkError(sorted(placed, key=lambda p: p.line or 0))
+    return network
+
+
+def _syntax(error: yaml.YAMLError, file: str) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    cause = getattr(error, "problem", None) or str(error)
+    line = mark.line + 1 if mark else None
+    return Problem((), f"not YAML: {cause}", "mend the syntax there", file, line)
+
+
+def _twice(root: yaml.Node) -> list[Problem]:
+    """Keys that are written twice in one mapping: YAML would keep the last without a word."""
+    found = []
+    stack: list[tuple[Path, yaml.Node]] = [((), root)]
+    while stack:
+        path, node = stack.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, count in Counter(k.value for k, _ in node.value).items():
+                if count > 1:
+                    found.append(Problem((*path, key), f"is written {count} times", "keep one"))
+            stack += [((*path, key.value), value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            stack += [((*path, i), value) for i, value in enumerate(node.value)]
+    return found
+
+
+def _line_of(root: yaml.Node, path: Path) -> int:
+    """The line (from 1) of a field, or of the nearest thing around it that the file has."""
+    node, line = root, root.start_mark.line
+    for key in path:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(k, v) for k, v in node.value if k.value == key]
+            if not pairs:
+                break
+            mark, node = pairs[-1]
+            line = mark.start_mark.line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+            line = node.start_mark.line
+        else:
+            break
+    return line + 1
+
+
+def _shape(data: dict[str, Any]) -> tuple[NetworkFile | None, list[Problem]]:
+    """The file's model, if what is wrong is no more than keys that nobody knows."""
+    try:
+        return NetworkFile.model_validate(data), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    found = [_shape_problem(detail) for detail in details]
+    if any(detail["type"] != "extra_forbidden" for detail in details):
+        return None, found
+    data = deepcopy(data)
+    for detail in details:
+        node: Any = data
+        for key in detail["loc"][:-1]:
+            node = node[key]
+        del node[detail["loc"][-1]]
+    return NetworkFile.model_validate(data), found
+
+
+def _shape_problem(detail: ErrorDetails) -> Problem:
+    path = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        where = tuple(key for key in path[:-1] if isinstance(key, str))
+        return Problem(
+            path, "nobody knows this key", suggest(str(path[-1]), PARTS[where].model_fields)
+        )
+    cause, mend = _SHAPES.get(detail["type"], (detail["msg"], "mend it"))
+    return Problem(path, cause, mend)
+
+
+class _Meaning:
+    """Works out what a file means; collects problems and goes on with harmless values."""
+
+    def __init__(self, file: NetworkFile) -> None:
+        self.file = file
+        self.found: list[Problem] = []
+        self.sources: dict[str, list[int]] = {"clients": [], "origins": []}
+        self.cities: dict[str, City] = {}
+
+    def network(self) -> Network:
+        """The network, as far as it could be worked out."""
+        file = self.file
+        cities = tuple(self._city(("cities", i), city) for i, city in enumerate(file.cities))
+        self.cities = {city.code: city for city in cities}
+        default = Pop("", 1)
+        return Network(
+            name=file.name,
+            description=file.description,
+            path_stretch=file.path_stretch,
+            cities=cities,
+            links=self._links("links", file.links),
+            pops=tuple(
+                Pop(
+                    pop.city,
+                    pop.servers,
+                    self._line(("pops", i, "uplink"), pop.uplink, default.uplink),
+                )
+                for i, pop in enumerate(file.pops)
+            ),
+            clients=self._attachments("clients", file.clients),
+            origins=self._attachments("origins", file.origins),
+            backbone=self._links("backbone", file.backbone),
+            services=tuple(
+                self._address(("services", i), text) for i, text in enumerate(file.services)
+            ),
+            pools=tuple(
+                Pool(self._prefix(("pools", i, "prefix"), pool.prefix), pool.tag, pool.country)
+                for i, pool in enumerate(file.pools)
+            ),
+            port_set_bits=file.port_set_bits,
+        )
+
+    def in_file(self, problem: Problem) -> Problem:
+        """The same problem where the file has it: ``every city`` is one entry there."""
+        match problem.path:
+            case (str(field), int(i), *rest) if field in self.sources:
+                return replace(problem, path=(field, self.sources[field][i], *rest))
+        return problem
+
+    def _try(self, path: Path, parse: Callable[[Any], T], text: object, instead: T) -> T:
+        try:
+            return parse(text)
+        except UnitError as error:
+            self.found.append(Problem(path, error.cause, error.mend))
+            return instead
+
+    def _city(self, path: Path, city: CityFile) -> City:
+        lat, lon, name, country = city.lat, city.lon, city.name, city.country
+        if lat is None or lon is None:
+            try:
+                known = airport(city.code)
+            except KeyError:
+                mend = f"check it, or write {{code: {city.code}, name: ..., lat: ..., lon: ...}}"
+                self.found.append(Problem(path, f"no airport has the code {city.code!r}", mend))
+                known = City(city.code, "", 0.0, 0.0)
+            lat = known.lat if lat is None else lat
+            lon = known.lon if lon is None else lon
+            name = known.name if name is None else name
+            country = known.country if country is None else country
+        return City(city.code, name or city.code, float(lat), float(lon), country or "")
+
+    def _links(self, field: str, links: Sequence[LinkFile]) -> tuple[Link, ...]:
+        found = []
+        for i, link in enumerate(links):
+            a, b = link.between
+            far = Line(delay_ns=self._delay(a, b))
+            found.append(Link(a, b, self._line((field, i), link, far)))
+        return tuple(found)
+
+    def _delay(self, a: str, b: str) -> int:
+        if a not in self.cities or b not in self.cities:
+            return 0
+        km = distance_km(self.cities[a], self.cities[b])
+        return fibre_delay_ns(km, max(1.0, self.file.path_stretch))
+
+    def _line(self, path: Path, line: LineFile, default: Line) -> Line:
+        delay = default.delay_ns
+        if line.delay is not None:
+            delay = self._try((*path, "delay"), parse_time, line.delay, 0)
+        rate = None
+        if line.rate is not None:
+            rate = self._try((*path, "rate"), parse_rate, line.rate, 1)
+        return Line(
+            delay_ns=delay,
+            jitter_ns=self._try((*path, "jitter"), parse_time, line.jitter, 0),
+            loss=self._try((*path, "loss"), parse_share, line.loss, 0.0),
+            rate_bit_s=rate,
+            limit_packets=line.limit_packets,
+        )
+
+    def _attachments(self, field: str, entries: Sequence[AttachmentFile]) -> tuple[Attachment, ...]:
+        found = []
+        for i, entry in enumerate(entries):
+            default = Attachment("").access
+            access = self._line((field, i, "access"), entry.access, default)
+            for city in self.cities if entry.city == EVERY_CITY else [entry.city]:
+                found.append(Attachment(city, entry.count, access))
+                self.sources[field].append(i)
+        return tuple(found)
+
+    def _address(self, path: Path, text: str) -> IPv4Address:
+        return self._try(path, _parse_address, text, IPv4Address("198.51.100.1"))
+
+    def _prefix(self, path: Path, text: str) -> IPv4Network:
+        return self._try(path, _parse_prefix, text, IPv4Network("203.0.113.0/24"))
+
+
+def _parse_address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise UnitError(f"{text!r} is no IPv4 address", "write it like 198.51.100.1") from None
+
+
+def _parse_prefix(text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError:
+        pass
+    try:
+        whole = IPv4Network(text, strict=False)
+    except ValueError:
+        raise UnitError(f"{text!r} is no IPv4 prefix", "write it like 203.0.113.0/24") from None
+    raise UnitError(f"{text} has bits behind its length", f"write {whole}")

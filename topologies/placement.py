@@ -1,0 +1,74 @@
+"""Where to put PoPs when the user says only how many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from topologies.model import Network, Pop
+from topologies.validate import NetworkError, Problem, suggest
+
+
+def with_pops(network: Network, wanted: str) -> Network:
+    """The network with other PoPs: a list of cities (``LHR,Paris``), or how many (``5``).
+
+    A city is named by its code or its name. PoPs that the network already has keep their
+    servers; backbone links stay where both their PoPs stay. Raises NetworkError.
+    """
+    cities = _count(network, wanted) if wanted.strip().isdigit() else _named(network, wanted)
+    known = {pop.city: pop for pop in network.pops}
+    pops = tuple(known.get(city) or Pop(city, servers=2) for city in cities)
+    backbone = tuple(link for link in network.backbone if {link.a, link.b} <= set(cities))
+    return replace(network, pops=pops, backbone=backbone)
+
+
+def spread(network: Network, count: int) -> list[str]:
+    """``count`` city codes far from each other: greedy k-centre on the least delays.
+
+    The first is the city with the least total delay to all others, each next one the city
+    farthest from those chosen; the network's order breaks ties. No city is then farther from
+    its centre than twice the best possible (Gonzalez, 1985).
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import dijkstra
+
+    index = {city.code: i for i, city in enumerate(network.cities)}
+    ends = [(index[link.a], index[link.b]) for link in network.links]
+    # A link of no delay would be no link to scipy; half a nanosecond changes no order.
+    delays = [link.line.delay_ns or 0.5 for link in network.links]
+    rows, columns = zip(*ends, strict=True) if ends else ((), ())
+    graph = coo_array((delays, (rows, columns)), shape=(len(index), len(index))).tocsr()
+    distance = dijkstra(graph, directed=False)
+    chosen = [int(distance.sum(axis=1).argmin())]
+    nearest = distance[chosen[0]]
+    while len(chosen) < count:
+        chosen.append(int(nearest.argmax()))
+        nearest = nearest.clip(max=distance[chosen[-1]])
+    return [network.cities[i].code for i in chosen]
+
+
+def _count(network: Network, wanted: str) -> list[str]:
+    count = int(wanted)
+    if not 1 <= count <= len(network.cities):
+        mend = f"use 1 to {len(network.cities)}"
+        cause = f"{count} PoPs do not fit {len(network.cities)} cities"
+        raise NetworkError([Problem(("--pops",), cause, mend)])
+    return spread(network, count)
+
+
+def _named(network: Network, wanted: str) -> list[str]:
+    codes = {city.code.casefold(): city.code for city in network.cities}
+    names = {city.name.casefold(): city.code for city in reversed(network.cities)}
+    found, wrong = [], []
+    for word in filter(None, map(str.strip, wanted.split(","))):
+        code = codes.get(word.casefold()) or names.get(word.casefold())
+        if code is None:
+            known = [*codes.values(), *(city.name for city in network.cities)]
+            wrong.append(Problem(("--pops",), f"there is no city {word!r}", suggest(word, known)))
+        elif code in found:
+            wrong.append(Problem(("--pops",), f"{word!r} is named twice", "name it once"))
+        else:
+            found.append(code)
+    if wrong or not found:
+        empty = Problem(("--pops",), "no city is named", "name some, or say how many")
+        raise NetworkError(wrong or [empty])
+    return found

@@ -1,0 +1,147 @@
+"""The shape of a network file: its keys and types, and their JSON Schema.
+
+What values mean is worked out in ``topologies.files``. Short forms: a city is an IATA code, a
+link is ``[LHR, CDG]``, a PoP or an attachment is a city's code, ``clients: every city`` is one
+in each, a pool is a prefix.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+EVERY_CITY = "every city"
+"""Stands for a city's code in ``clients`` and ``origins``."""
+
+
+def _quantity(description: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": ["string", "number"], "description": description, "examples": [example]}
+    )
+
+
+def _short(key: str, full: type[BaseModel], short: Any = str) -> BeforeValidator:
+    """Accept just the value of ``key`` in place of the ``full`` mapping."""
+    kind = list if short is not str else str
+
+    def expand(value: object) -> object:
+        return {key: value} if isinstance(value, kind) else value
+
+    return BeforeValidator(expand, json_schema_input_type=short | full)
+
+
+def _one_as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Time = Annotated[Any, _quantity("A number and a unit: ns, us, ms, s.", "10 ms")]
+Rate = Annotated[Any, _quantity("Per second; units bit, kbit, Mbit, Gbit, Tbit.", "1 Gbit")]
+Share = Annotated[Any, _quantity("Per cent, or a probability between 0 and 1.", "0.1 %")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class LineFile(_Part):
+    """What a link does to packets, the same in both directions."""
+
+    delay: Time = Field(None, description="One way. Default: from the distance of the cities.")
+    jitter: Time = 0
+    loss: Share = 0
+    rate: Rate = Field(None, description="Default: no limit.")
+    limit_packets: int | None = Field(None, description="Length of the queue.")
+
+
+class CityFile(_Part):
+    """A city. What is left out is looked up by its code, an IATA airport code."""
+
+    code: str = Field(description="1 to 7 letters and digits.")
+    name: str | None = None
+    lat: float | None = Field(None, description="Degrees north.")
+    lon: float | None = Field(None, description="Degrees east.")
+    country: str | None = Field(None, description="ISO 3166-1, two letters.")
+
+
+class LinkFile(LineFile):
+    """A link between two cities, or of the backbone between the PoPs of two cities."""
+
+    between: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class PopFile(_Part):
+    """A PoP: its city, its servers, its link to the city's transit switch."""
+
+    city: str
+    servers: int = 2
+    uplink: LineFile = Field(LineFile(), description="Default delay: 0.1 ms.")
+
+
+class AttachmentFile(_Part):
+    """Clients or origins in one city, or (``every city``) in each."""
+
+    city: str
+    count: int = 1
+    access: LineFile = Field(LineFile(), description="Default delay: 1 ms.")
+
+
+class PoolFile(_Part):
+    """A prefix to lend addresses from."""
+
+    prefix: str
+    tag: str = Field("any", description="What a borrower asks for.")
+    country: str = Field("", description="ISO 3166-1, two letters, for the geofeed.")
+
+
+CityEntry = Annotated[CityFile, _short("code", CityFile)]
+LinkEntry = Annotated[LinkFile, _short("between", LinkFile, list[str])]
+PopEntry = Annotated[PopFile, _short("city", PopFile)]
+AttachmentEntry = Annotated[AttachmentFile, _short("city", AttachmentFile)]
+Attachments = Annotated[
+    list[AttachmentEntry],
+    BeforeValidator(_one_as_list, json_schema_input_type=str | list[str | AttachmentFile]),
+]
+PoolEntry = Annotated[PoolFile, _short("prefix", PoolFile)]
+
+
+class NetworkFile(_Part):
+    """A poplab network."""
+
+    name: str = Field(description="Letters, digits, dots, dashes: it becomes part of file names.")
+    description: str = ""
+    path_stretch: float = Field(1.5, description="Length of fibre over that of the great circle.")
+    cities: list[CityEntry]
+    links: list[LinkEntry] = []
+    pops: list[PopEntry]
+    clients: Attachments = []
+    origins: Attachments = []
+    backbone: list[LinkEntry] = Field([], description="Private links between PoPs.")
+    services: list[str] = Field(["198.51.100.1"], description="Anycast addresses of all servers.")
+    pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
+    port_set_bits: int = Field(5, description="An address is cut into 2^k port sets (RFC 7597).")
+
+
+PARTS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): NetworkFile,
+    ("cities",): CityFile,
+    ("links",): LinkFile,
+    ("pops",): PopFile,
+    ("pops", "uplink"): LineFile,
+    ("clients",): AttachmentFile,
+    ("clients", "access"): LineFile,
+    ("origins",): AttachmentFile,
+    ("origins", "access"): LineFile,
+    ("backbone",): LinkFile,
+    ("pools",): PoolFile,
+}
+"""Which mapping stands where in a file (list indices left out)."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a network file (``topologies/network.schema.json``)."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **NetworkFile.model_json_schema(),
+        "title": "poplab network",
+    }

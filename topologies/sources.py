@@ -1,0 +1,97 @@
+"""Where networks come from: the catalog, files, and topohub's hundreds of real networks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from topologies import explicit
+from topologies.explicit import dump_json
+from topologies.model import Network
+from topologies.validate import NetworkError, Problem, problems, suggest
+
+__all__ = ["NetworkError", "Problem", "catalog", "dump_json", "load"]
+
+CATALOG = Path(str(files("topologies"))) / "catalog"
+
+DEFAULT_POPS = 5
+"""PoPs of a network that brings none."""
+
+
+def catalog() -> list[tuple[str, str]]:
+    """Name and description of every network that ships with the kit, the smallest first."""
+    import yaml
+
+    found = []
+    for path in sorted(CATALOG.glob("*.yaml"), key=lambda path: (path.stat().st_size, path.name)):
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.append((path.stem, str(data["description"])))
+    return found
+
+
+def load(ref: str | Path, pops: str | None = None) -> Network:
+    """A network by name, free of problems.
+
+    ``ref``: a name of the catalog, a file (YAML, JSON or GraphML), or a topohub key such as
+    ``topozoo/Abilene``. ``pops`` puts the PoPs elsewhere: city codes or names divided by
+    commas, or how many (spread by k-centre). Raises NetworkError with everything that is wrong.
+    """
+    ref = str(ref)
+    in_catalog = CATALOG / f"{ref}.yaml"
+    if in_catalog.parent == CATALOG and in_catalog.is_file():
+        return _read(in_catalog, in_catalog.name, pops)
+    if Path(ref).is_file():
+        return _read(Path(ref), ref, pops)
+    if Path(ref).suffix in (".yaml", ".yml", ".json", ".graphml"):
+        raise NetworkError([Problem((), "there is no such file", "check the path", ref)])
+    if "/" in ref:
+        from topologies.graphs import from_topohub
+
+        return _placed(from_topohub(ref), pops)
+    names = [name for name, _ in catalog()]
+    mend = f"{suggest(ref, names)} Files and topohub keys (topozoo/Abilene) work too"
+    raise NetworkError([Problem((), f"there is no network {ref!r}", mend)])
+
+
+def _read(path: Path, shown: str, pops: str | None) -> Network:
+    if path.suffix == ".graphml":
+        from topologies.graphs import from_graphml
+
+        return _placed(from_graphml(path), pops)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError([Problem((), str(error), "give a readable text file", shown)]) from error
+    if explicit.is_explicit(text):
+        network = _read_explicit(text, shown)
+    else:
+        from topologies.files import read  # pydantic takes 0.2 s to import
+
+        network = read(text, shown)
+    return _placed(network, pops) if pops else network
+
+
+def _read_explicit(text: str, shown: str) -> Network:
+    try:
+        network = explicit.parse_json(text)
+    except (json.JSONDecodeError, ValueError, KeyError, TypeError) as error:
+        mend = "write it again with topologies.sources.dump_json"
+        raise NetworkError([Problem((), f"damaged: {error}", mend, shown)]) from error
+    _refuse(network, shown)
+    return network
+
+
+def _placed(network: Network, pops: str | None) -> Network:
+    from topologies.placement import with_pops
+
+    placed = with_pops(network, pops or str(min(DEFAULT_POPS, len(network.cities))))
+    _refuse(placed, "")
+    return placed
+
+
+def _refuse(network: Network, shown: str) -> None:
+    found = problems(network)
+    if found:
+        raise NetworkError(replace(problem, file=shown) for problem in found)

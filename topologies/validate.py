@@ -1,0 +1,377 @@
+"""What is wrong with a network: every problem at once, each with its cause and its mend."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Network
+from math import isfinite
+
+from topologies.model import Attachment, City, Line, Link, Network
+from topologies.plan import CITY_PARTS, POP_PARTS, part
+
+MAX_SWITCHES = 0xFFF
+"""Most cities, and most PoPs: their datapath ids are 0x1000 and 0x2000 plus a number."""
+
+MAX_INTERFACE_NAME = 15
+"""IFNAMSIZ - 1 of Linux."""
+
+MAX_DELAY_NS = 60 * 10**9
+"""Nothing on Earth is further away; a longer delay is a slip of the unit."""
+
+RESERVED = {
+    IPv4Network("0.0.0.0/8"): "'this network' (RFC 1122)",
+    CITY_PARTS: "the own addresses of clients and origins",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local, where the gateway is",
+    POP_PARTS: "the own addresses of servers",
+    IPv4Network("224.0.0.0/3"): "multicast and reserved addresses",
+}
+"""Prefixes that services and pools must stay out of, and what they are for."""
+
+_CODE = re.compile(r"[A-Za-z0-9]{1,7}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (a path into the network), why, and what mends it.
+
+    ``file`` and ``line`` (from 1) are filled in by loaders that read a file.
+    """
+
+    path: tuple[str | int, ...]
+    cause: str
+    mend: str
+    file: str = ""
+    line: int | None = None
+
+    @property
+    def field(self) -> str:
+        """The path as people write it: ``pops[2].city``."""
+        parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        return "".join(parts).removeprefix(".")
+
+    def __str__(self) -> str:
+        place = self.file + (f":{self.line}" if self.line else "")
+        return ": ".join(x for x in (place, self.field, f"{self.cause}; {self.mend}") if x)
+
+
+class NetworkError(Exception):
+    """A network that cannot be used; ``problems`` holds everything that is wrong with it."""
+
+    def __init__(self, found: Iterable[Problem]) -> None:
+        self.problems = tuple(found)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def problems(network: Network) -> list[Problem]:
+    """Everything that is wrong with a network, in the order of its fields; empty if nothing."""
+    return [
+        *_names(network),
+        *_cities(network),
+        *_links(network),
+        *_pops(network),
+        *_attachments("clients", network.clients, network),
+        *_attachments("origins", network.origins, network),
+        *_backbone(network),
+        *_addresses(network),
+        *_numbers(network),
+        *_capacity(network),
+    ]
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A mend for a word that is not among the known ones: the nearest, or all of them."""
+    known = list(known)
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"use one of {shown}" if known else "there is none to choose from"
+
+
+def _names(network: Network) -> Iterator[Problem]:
+    if not _NAME.fullmatch(network.name):
+        yield Problem(
+            ("name",),
+            f"{network.name!r} cannot name a folder",
+            "use up to 63 letters, digits, dots, dashes and underscores",
+        )
+
+
+def _cities(network: Network) -> Iterator[Problem]:
+    if not network.cities:
+        yield Problem(("cities",), "there is no city", "name at least one")
+    seen: dict[str, int] = {}
+    for i, city in enumerate(network.cities):
+        at = ("cities", i)
+        if not _CODE.fullmatch(city.code):
+            yield Problem(
+                (*at, "code"),
+                f"{city.code!r} cannot be part of an interface name",
+                "use 1 to 7 letters and digits",
+            )
+        first = seen.setdefault(city.code.casefold(), i)
+        if first != i:
+            yield Problem(
+                (*at, "code"), f"{city.code!r} is also cities[{first}]", "give each city its own"
+            )
+        yield from _position(at, city)
+
+
+def _position(at: tuple[str | int, ...], city: City) -> Iterator[Problem]:
+    if not -90 <= city.lat <= 90:
+        yield Problem((*at, "lat"), f"{city.lat} is no latitude", "use degrees from -90 to 90")
+    if not -180 <= city.lon <= 180:
+        yield Problem((*at, "lon"), f"{city.lon} is no longitude", "use degrees from -180 to 180")
+    if city.country and not re.fullmatch("[A-Z]{2}", city.country):
+        yield Problem(
+            (*at, "country"),
+            f"{city.country!r} is no country code",
+            "use two capital letters (ISO 3166-1)",
+        )
+
+
+def _line(at: tuple[str | int, ...], line: Line) -> Iterator[Problem]:
+    for name, value in (("delay", line.delay_ns), ("jitter", line.jitter_ns)):
+        if value < 0:
+            yield Problem((*at, name), f"{value} ns is negative", "use 0 or more")
+        if value > MAX_DELAY_NS:
+            yield Problem(
+                (*at, name), f"{value / 1e9:g} s is over a minute", "check the unit: ns, us, ms, s"
+            )
+    if not 0 <= line.loss <= 1:
+        yield Problem(
+            (*at, "loss"), f"{line.loss:g} is no probability", "use 0 % to 100 %, or 0 to 1"
+        )
+    if line.rate_bit_s is not None and line.rate_bit_s <= 0:
+        yield Problem(
+            (*at, "rate"),
+            f"{line.rate_bit_s} bit/s lets nothing through",
+            "use more than 0, or leave it out for no limit",
+        )
+    if line.limit_packets is not None and line.limit_packets < 1:
+        yield Problem(
+            (*at, "limit_packets"),
+            f"a queue of {line.limit_packets} packets lets nothing through",
+            "use 1 or more, or leave it out for the emulator's own",
+        )
+
+
+def _pairs(field: str, links: tuple[Link, ...], known: list[str], what: str) -> Iterator[Problem]:
+    """The ends of links: known, different, and no pair twice."""
+    codes = set(known)
+    seen: dict[frozenset[str], int] = {}
+    for i, link in enumerate(links):
+        at = (field, i)
+        for end in dict.fromkeys((link.a, link.b)):
+            if end not in codes:
+                yield Problem(at, f"there is no {what} {end!r}", suggest(end, known))
+        if link.a == link.b:
+            yield Problem(at, f"{link.a!r} is linked to itself", f"link it to another {what}")
+        first = seen.setdefault(frozenset((link.a, link.b)), i)
+        if first != i:
+            yield Problem(
+                at, f"{link.a} and {link.b} are linked in {field}[{first}] too", "keep one of them"
+            )
+        yield from _line(at, link.line)
+
+
+def _links(network: Network) -> Iterator[Problem]:
+    codes = [city.code for city in network.cities]
+    found = list(_pairs("links", network.links, codes, "city"))
+    yield from found
+    groups = _islands(codes, network.links)
+    if len(groups) > 1:
+        lost = ", ".join(groups[-1][:5]) + (", ..." if len(groups[-1]) > 5 else "")
+        yield Problem(
+            ("links",),
+            f"the cities are in {len(groups)} parts; no path leads from {groups[0][0]} to {lost}",
+            "add links that join them",
+        )
+
+
+def _islands(codes: list[str], links: tuple[Link, ...]) -> list[list[str]]:
+    """Connected parts of the city graph, the largest first, each in the network's order."""
+    near: dict[str, list[str]] = {code: [] for code in codes}
+    for link in links:
+        if link.a in near and link.b in near:
+            near[link.a].append(link.b)
+            near[link.b].append(link.a)
+    order = {code: n for n, code in enumerate(codes)}
+    left = dict.fromkeys(codes)
+    groups = []
+    while left:
+        reached, stack = set[str](), [next(iter(left))]
+        while stack:
+            code = stack.pop()
+            if code not in reached:
+                reached.add(code)
+                left.pop(code, None)
+                stack += near[code]
+        groups.append(sorted(reached, key=order.__getitem__))
+    return sorted(groups, key=len, reverse=True)
+
+
+def _pops(network: Network) -> Iterator[Problem]:
+    if not network.pops:
+        yield Problem(("pops",), "there is no PoP", "name at least one city that has servers")
+    codes = [city.code for city in network.cities]
+    seen: dict[str, int] = {}
+    for i, pop in enumerate(network.pops):
+        if pop.city not in codes:
+            yield Problem(
+                ("pops", i, "city"), f"there is no city {pop.city!r}", suggest(pop.city, codes)
+            )
+        first = seen.setdefault(pop.city, i)
+        if first != i:
+            yield Problem(
+                ("pops", i, "city"),
+                f"{pop.city} has a PoP in pops[{first}] too",
+                "give that one more servers",
+            )
+        if pop.servers < 1:
+            yield Problem(
+                ("pops", i, "servers"), f"{pop.servers} servers serve nobody", "use 1 or more"
+            )
+        yield from _line(("pops", i, "uplink"), pop.uplink)
+
+
+def _attachments(
+    field: str, attachments: tuple[Attachment, ...], network: Network
+) -> Iterator[Problem]:
+    codes = [city.code for city in network.cities]
+    for i, at in enumerate(attachments):
+        if at.city not in codes:
+            yield Problem(
+                (field, i, "city"), f"there is no city {at.city!r}", suggest(at.city, codes)
+            )
+        if at.count < 1:
+            yield Problem(
+                (field, i, "count"), f"there cannot be {at.count} {field}", "use 1 or more"
+            )
+        yield from _line((field, i, "access"), at.access)
+
+
+def _backbone(network: Network) -> Iterator[Problem]:
+    yield from _pairs("backbone", network.backbone, [pop.city for pop in network.pops], "PoP")
+
+
+def _addresses(network: Network) -> Iterator[Problem]:
+    """Services and pools: none overlaps another, or a prefix that is taken."""
+    if not network.services:
+        yield Problem(
+            ("services",), "there is no service address", "name at least one, like 198.51.100.1"
+        )
+    taken = list(RESERVED.items())
+    for i, address in enumerate(network.services):
+        yield from _overlaps(("services", i), IPv4Network(address), taken)
+        taken.append((IPv4Network(address), f"services[{i}]"))
+    for i, pool in enumerate(network.pools):
+        at = ("pools", i, "prefix")
+        yield from _overlaps(at, pool.prefix, taken)
+        taken.append((pool.prefix, f"pools[{i}]"))
+        if pool.prefix.prefixlen < 16:
+            yield Problem(
+                at,
+                f"{pool.prefix} has {pool.prefix.num_addresses} addresses to keep a book of",
+                "use a /16 or longer",
+            )
+        if not _NAME.fullmatch(pool.tag):
+            yield Problem(
+                ("pools", i, "tag"),
+                f"{pool.tag!r} is no tag",
+                "use up to 63 letters, digits, dots, dashes and underscores",
+            )
+        if pool.country and not re.fullmatch("[A-Z]{2}", pool.country):
+            yield Problem(
+                ("pools", i, "country"),
+                f"{pool.country!r} is no country code",
+                "use two capital letters (ISO 3166-1)",
+            )
+
+
+def _overlaps(
+    at: tuple[str | int, ...], prefix: IPv4Network, taken: list[tuple[IPv4Network, str]]
+) -> Iterator[Problem]:
+    for other, use in taken:
+        if prefix.overlaps(other):
+            shown = prefix.network_address if prefix.prefixlen == 32 else prefix
+            yield Problem(
+                at,
+                f"{shown} overlaps {other}: {use}",
+                "use a prefix of its own, like a part of 203.0.113.0/24",
+            )
+
+
+def _numbers(network: Network) -> Iterator[Problem]:
+    if not 1 <= network.port_set_bits <= 12:
+        yield Problem(
+            ("port_set_bits",),
+            f"{network.port_set_bits} bits do not cut 65,536 ports into useful sets",
+            "use 1 (two sets) to 12 (4,096 sets of 16 ports)",
+        )
+    if not (isfinite(network.path_stretch) and network.path_stretch >= 1):
+        yield Problem(
+            ("path_stretch",),
+            f"fibre cannot be {network.path_stretch:g} times as long as the straight way",
+            "use 1 or more; 1.5 is usual",
+        )
+
+
+def _capacity(network: Network) -> Iterator[Problem]:
+    """Numbers that must fit: datapath ids, addresses in a part, ports in an interface name."""
+    cities, pops = len(network.cities), len(network.pops)
+    for field, count in (("cities", cities), ("pops", pops)):
+        if count > MAX_SWITCHES:
+            yield Problem(
+                (field,), f"{count} do not fit the datapath ids", f"use {MAX_SWITCHES} or fewer"
+            )
+    if max(cities, pops) > MAX_SWITCHES:
+        return
+    room = part(CITY_PARTS, 1, cities).num_addresses - 2
+    attached: Counter[str] = Counter()
+    for at in (*network.clients, *network.origins):
+        attached[at.city] += max(0, at.count)
+    for i, city in enumerate(network.cities):
+        if attached[city.code] > room:
+            yield Problem(
+                ("cities", i),
+                f"{attached[city.code]} clients and origins do not fit"
+                f" the {room} addresses of {city.code}",
+                "put some in another city",
+            )
+    room = part(POP_PARTS, 1, pops).num_addresses - 2
+    for i, pop in enumerate(network.pops):
+        if pop.servers > room:
+            yield Problem(
+                ("pops", i, "servers"),
+                f"{pop.servers} servers do not fit the {room} addresses of the PoP",
+                "use fewer servers, or fewer PoPs",
+            )
+    yield from _interfaces(network, attached)
+
+
+def _interfaces(network: Network, attached: Counter[str]) -> Iterator[Problem]:
+    transit, edge = attached.copy(), Counter({pop.city: pop.servers for pop in network.pops})
+    for links, ports in ((network.links, transit), (network.backbone, edge)):
+        for link in links:
+            ports.update((link.a, link.b))
+    for pop in network.pops:
+        transit[pop.city] += 1
+        edge[pop.city] += 1
+    for i, city in enumerate(network.cities):
+        count = max(transit[city.code], edge[city.code])
+        name = f"t{city.code}-eth{count}"
+        if _CODE.fullmatch(city.code) and len(name) > MAX_INTERFACE_NAME:
+            yield Problem(
+                ("cities", i, "code"),
+                f"{city.code!r} is too long for a switch of {count} ports:"
+                f" the interface name {name} has over {MAX_INTERFACE_NAME} characters",
+                "use a shorter code",
+            )
