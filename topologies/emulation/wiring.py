@@ -9,27 +9,25 @@ from __future__ import annotations
 import array
 import ctypes
 import fcntl
+import os
+import re
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from topologies.emulation import netns
+from topologies.emulation import netns, rtnetlink
 from topologies.emulation.processes import LabError
+from topologies.emulation.rtnetlink import CableEnd, Netlink, Request
 from topologies.model import Line
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, End, HostPlan, HostRole, LinkPlan, Plan
 
 LINKS = "links"
 """The namespace of the link emulator."""
 
-PERMANENT = 0x80  # NUD_PERMANENT
-RT_SCOPE_HOST = 254
-RT_TABLE_LOCAL = 255
-LOOPBACK = 1  # the index of lo in every namespace
+ETH0 = 2
+"""The index of every host's only interface: the first after lo."""
 
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24}  # ETHTOOL_S*
@@ -40,43 +38,52 @@ def is_emulated(link: LinkPlan) -> bool:
     return link.line != Line()
 
 
+def raise_loopback() -> None:
+    """Bring 127.0.0.1 to life in the present namespace."""
+    with Netlink() as here:
+        here.send([rtnetlink.up("lo")])
+
+
 def wire(plan: Plan) -> None:
     """Make every namespace and cable of the plan and configure the hosts.
 
     Raises LabError naming what the kernel refused.
     """
-    for name in (LINKS, *(host.name for host in plan.hosts)):
+    names = (LINKS, *(host.name for host in plan.hosts))
+    for name in names:
         netns.create(name)
         with netns.inside(name):
             _disable_ipv6()
     _disable_ipv6()
-    with _netlink("the switches' namespace") as switches:
-        for link in plan.links:
-            _cables(switches, plan, link)
-        _raise_all(switches)
-    with netns.inside(LINKS), _netlink(LINKS) as inner:
-        _raise_all(inner)
+    with _open_namespaces(names) as namespaces, Netlink() as switches:
+        _carry_out(switches, _cables(plan, namespaces), "among the switches")
+        ports = (end.interface for link in plan.links for end in (link.a, link.b) if end.port)
+        _carry_out(switches, map(rtnetlink.up, ports), "among the switches")
+    with netns.inside(LINKS), Netlink() as links:
+        inner = (name for link in plan.links if is_emulated(link) for name in link.inner)
+        _carry_out(links, map(rtnetlink.up, inner), "among the links")
     for host in plan.hosts:
-        with netns.inside(host.name), _netlink(host.name) as own:
-            _configure(own, plan, host)
+        with netns.inside(host.name), Netlink() as own:
+            _carry_out(own, _settings(plan, host), f"in {host.name}")
+            disable_offloads("eth0")
 
 
-def raise_loopback() -> None:
-    """Bring 127.0.0.1 to life in the present namespace."""
-    with _netlink("the switches' namespace") as handle:
-        handle.link("set", index=LOOPBACK, state="up")
+def _carry_out(handle: Netlink, requests: Iterable[Request], where: str) -> None:
+    try:
+        handle.send(requests)
+    except OSError as error:
+        raise LabError(f"The kernel refused a step of the wiring {where}: {error}") from error
 
 
 @contextmanager
-def _netlink(where: str) -> Iterator[IPRoute]:
-    """A netlink socket of the present namespace; kernel refusals become LabError."""
-    handle = IPRoute()
-    try:
-        yield handle
-    except NetlinkError as error:
-        raise LabError(f"The kernel refused a step of the wiring in {where}: {error}") from error
-    finally:
-        handle.close()
+def _open_namespaces(names: tuple[str, ...]) -> Iterator[Mapping[str, int]]:
+    """An open file descriptor for each namespace."""
+    with ExitStack() as stack:
+        opened = {}
+        for name in names:
+            opened[name] = os.open(netns.path(name), os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, opened[name])
+        yield opened
 
 
 def _disable_ipv6() -> None:
@@ -87,64 +94,41 @@ def _disable_ipv6() -> None:
             setting.write_text("1")
 
 
-def _cables(switches: IPRoute, plan: Plan, link: LinkPlan) -> None:
-    if not is_emulated(link):
-        a, b = _end(plan, link.a), _end(plan, link.b)
-        switches.link("add", kind="veth", **b, peer=a)
-        return
-    for end, inner in zip((link.a, link.b), link.inner, strict=True):
-        outer = _end(plan, end)
-        peer = {"ifname": inner, "net_ns_fd": str(netns.path(LINKS))}
-        switches.link("add", kind="veth", **outer, peer=peer)
+def _cables(plan: Plan, namespaces: Mapping[str, int]) -> Iterator[Request]:
+    """One cable for a plain link, two for an emulated one."""
+
+    def cable_end(end: End) -> CableEnd:
+        if end.port is not None:
+            return CableEnd(end.interface)
+        return CableEnd(end.interface, namespaces[end.node], plan.host(end.node).mac, ETH0)
+
+    for link in plan.links:
+        if is_emulated(link):
+            for end, inner in zip((link.a, link.b), link.inner, strict=True):
+                yield rtnetlink.cable(cable_end(end), CableEnd(inner, namespaces[LINKS]))
+        else:
+            yield rtnetlink.cable(cable_end(link.a), cable_end(link.b))
 
 
-def _end(plan: Plan, end: End) -> dict[str, str]:
-    """One end of a cable: in the host's namespace, or here among the switches."""
-    if end.port is not None:
-        return {"ifname": end.interface}
-    namespace, mac = str(netns.path(end.node)), plan.host(end.node).mac
-    return {"ifname": end.interface, "net_ns_fd": namespace, "address": mac}
-
-
-def _raise_all(handle: IPRoute) -> None:
-    for link in handle.get_links():
-        handle.link("set", index=link["index"], state="up")
-
-
-def _configure(own: IPRoute, plan: Plan, host: HostPlan) -> None:
-    """Address, default route and gateway of a host; a server also owns the service addresses."""
-    own.link("set", index=LOOPBACK, state="up")
-    interface = own.link_lookup(ifname="eth0")[0]
-    disable_offloads("eth0")
-    own.link("set", index=interface, state="up")
-    own.addr("add", index=interface, address=str(host.address), prefixlen=32)
-    gateway = str(GATEWAY_ADDRESS)
-    own.neigh("add", dst=gateway, lladdr=GATEWAY_MAC, ifindex=interface, state=PERMANENT)
-    # RTNH_F_ONLINK: the gateway is a name for the switch, no route leads to it
-    own.route("add", dst="default", gateway=gateway, oif=interface, flags=["onlink"])
+def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
+    """Address, gateway and default route of a host; a server also owns the service addresses."""
+    yield rtnetlink.up("lo")
+    yield rtnetlink.up("eth0")
+    yield rtnetlink.address(ETH0, host.address)
+    yield rtnetlink.neighbour(ETH0, GATEWAY_ADDRESS, GATEWAY_MAC)
+    yield rtnetlink.default_route(ETH0, GATEWAY_ADDRESS)
     if host.role is HostRole.SERVER:
-        add_local_addresses(own, (str(address) for address in plan.network.services))
+        yield from map(rtnetlink.local_route, plan.network.services)
 
 
 def is_configured(host: HostPlan) -> bool:
-    """Whether the host has its address and a default route."""
-    with netns.inside(host.name), _netlink(host.name) as own:
-        addresses = {entry.get_attr("IFA_ADDRESS") for entry in own.get_addr(family=socket.AF_INET)}
-        routes = own.get_default_routes(family=socket.AF_INET)
-        return str(host.address) in addresses and bool(tuple(routes))
-
-
-def add_local_addresses(handle: IPRoute, addresses: Iterable[str]) -> None:
-    """AnyIP: accept an address that no interface carries, on every server that serves it."""
-    for address in addresses:
-        handle.route(
-            "replace",
-            dst=f"{address}/32",
-            type="local",
-            scope=RT_SCOPE_HOST,
-            table=RT_TABLE_LOCAL,
-            oif=LOOPBACK,
-        )
+    """Whether the host has its address and its default route, asked of the kernel."""
+    with netns.inside(host.name):
+        addresses = Path("/proc/thread-self/net/fib_trie").read_text()
+        routes = Path("/proc/thread-self/net/route").read_text().splitlines()[1:]
+    has_default = any(route.split()[:2] == ["eth0", "00000000"] for route in routes)
+    has_address = re.search(rf"-- {re.escape(str(host.address))}\s+/32 host LOCAL", addresses)
+    return has_default and has_address is not None
 
 
 def disable_offloads(interface: str) -> None:

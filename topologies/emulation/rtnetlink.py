@@ -1,0 +1,194 @@
+"""The few rtnetlink requests that wire a lab, many in one system call.
+
+A lab of a thousand hosts needs some ten thousand of them. Built as plain bytes and sent in
+batches they cost microseconds each; see rtnetlink(7) and linux/rtnetlink.h for the layouts.
+A request may name interfaces that do not exist yet: interface indices are chosen by us.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+LOOPBACK = 1
+"""The index of ``lo`` in every namespace."""
+
+_NEWLINK, _NEWADDR, _NEWROUTE, _NEWNEIGH = 16, 20, 24, 28
+_REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+_UP = 0x1  # IFF_UP
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SCOPE_HOST, _SCOPE_UNIVERSE = 254, 0
+_TABLE_MAIN, _TABLE_LOCAL = 254, 255
+_ROUTE_UNICAST, _ROUTE_LOCAL = 1, 2
+_PROTOCOL_STATIC = 4
+_ONLINK = 0x4
+_PERMANENT = 0x80  # NUD_PERMANENT
+_BATCH_BYTES = 8_192  # one answer takes the kernel about a kilobyte, however short it is
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message without its header, and what it does in words, for errors."""
+
+    kind: int
+    flags: int
+    body: bytes
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class CableEnd:
+    """One end of a veth pair: its name, and where it goes and what it is if that matters.
+
+    ``namespace`` is an open file descriptor of a network namespace, None for the present one.
+    ``index`` asks for an interface index.
+    """
+
+    interface: str
+    namespace: int | None = None
+    mac: str | None = None
+    index: int = 0
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    length = 4 + len(payload)
+    return struct.pack("=HH", length, kind) + payload + b"\0" * (-length % 4)
+
+
+def _named(interface: str, index: int = 0, flags: int = 0) -> bytes:
+    """The head of a link message; ``flags`` are those to set."""
+    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
+    return head + _attribute(3, interface.encode() + b"\0")
+
+
+def _end(end: CableEnd) -> bytes:
+    parts = [_named(end.interface, end.index)]
+    if end.namespace is not None:
+        parts.append(_attribute(28, struct.pack("=I", end.namespace)))
+    if end.mac is not None:
+        parts.append(_attribute(1, bytes.fromhex(end.mac.replace(":", ""))))
+    return b"".join(parts)
+
+
+def cable(a: CableEnd, b: CableEnd) -> Request:
+    """Make a veth pair. Neither end is up: the kernel refuses that while the pair is made."""
+    peer = _attribute(1, _end(b))
+    information = _attribute(1, b"veth\0") + _attribute(2, peer)
+    body = _end(a) + _attribute(18, information)
+    return Request(_NEWLINK, _CREATE | _EXCLUSIVE, body, f"cable {a.interface} - {b.interface}")
+
+
+def up(interface: str) -> Request:
+    """Set an interface up."""
+    return Request(_NEWLINK, 0, _named(interface, flags=_UP), f"{interface} up")
+
+
+def address(index: int, ip: IPv4Address) -> Request:
+    """Give an interface a /32 address."""
+    head = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _SCOPE_UNIVERSE, index)
+    body = head + _attribute(2, ip.packed) + _attribute(1, ip.packed)
+    return Request(_NEWADDR, _CREATE | _EXCLUSIVE, body, f"address {ip}")
+
+
+def neighbour(index: int, ip: IPv4Address, mac: str) -> Request:
+    """A permanent neighbour entry: no ARP is ever sent for it."""
+    head = struct.pack("=BxxxiHBB", socket.AF_INET, index, _PERMANENT, 0, 0)
+    body = head + _attribute(1, ip.packed) + _attribute(2, bytes.fromhex(mac.replace(":", "")))
+    return Request(_NEWNEIGH, _CREATE | _REPLACE, body, f"neighbour {ip}")
+
+
+def default_route(index: int, gateway: IPv4Address) -> Request:
+    """Everything goes to ``gateway``, which is on the link although no route says so."""
+    body = _route(0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
+    body += _attribute(5, gateway.packed) + _attribute(4, struct.pack("=I", index))
+    return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, body, f"default route via {gateway}")
+
+
+def local_route(ip: IPv4Address) -> Request:
+    """AnyIP: this host accepts ``ip`` although no interface carries it."""
+    body = _route(32, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
+    body += _attribute(1, ip.packed) + _attribute(4, struct.pack("=I", LOOPBACK))
+    return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"local address {ip}")
+
+
+def _route(length: int, table: int, scope: int, kind: int, flags: int) -> bytes:
+    fields = (socket.AF_INET, length, 0, 0, table, _PROTOCOL_STATIC, scope, kind, flags)
+    return struct.pack("=BBBBBBBBI", *fields)
+
+
+class Netlink:
+    """A route netlink socket of the network namespace in which it is made."""
+
+    def __init__(self) -> None:
+        """Open the socket in the calling thread's present namespace."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._sequence = 0
+
+    def __enter__(self) -> Netlink:
+        """The socket itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close."""
+        self._socket.close()
+
+    def send(self, requests: Iterable[Request]) -> None:
+        """Carry out all requests in order.
+
+        Raises OSError naming the first request that the kernel refused, with its reason; those
+        behind it in the same batch may have been carried out.
+        """
+        batch: list[Request] = []
+        size = 0
+        for request in requests:
+            batch.append(request)
+            size += 16 + len(request.body)
+            if size > _BATCH_BYTES:
+                self._exchange(batch)
+                batch, size = [], 0
+        self._exchange(batch)
+
+    def _exchange(self, batch: list[Request]) -> None:
+        if not batch:
+            return
+        first = self._sequence + 1
+        data = bytearray()
+        for request in batch:
+            self._sequence += 1
+            length = 16 + len(request.body)
+            flags = _REQUEST | _ACK | request.flags
+            data += struct.pack("=IHHII", length, request.kind, flags, self._sequence, 0)
+            data += request.body
+        self._socket.send(data)
+        answered = 0
+        while answered < len(batch):
+            for sequence, error, reason in _acknowledgements(self._socket.recv(65_536)):
+                answered += 1
+                if error:
+                    what = batch[sequence - first].what
+                    raise OSError(error, f"{what}: {os.strerror(error)} {reason}".rstrip())
+
+
+def _acknowledgements(data: bytes) -> Iterable[tuple[int, int, str]]:
+    """(sequence, errno or 0, the kernel's explanation) of each message in an answer."""
+    while data:
+        length, _kind, _flags, sequence, _pid = struct.unpack_from("=IHHII", data)
+        error = -struct.unpack_from("=i", data, 16)[0]
+        yield sequence, error, _explanation(data[36:length])
+        data = data[(length + 3) & ~3 :]
+
+
+def _explanation(attributes: bytes) -> str:
+    """The text in an extended acknowledgement (NLMSGERR_ATTR_MSG), if any."""
+    while len(attributes) >= 4:
+        length, kind = struct.unpack_from("=HH", attributes)
+        if kind & 0x3FFF == 1:
+            return attributes[4:length].rstrip(b"\0").decode()
+        attributes = attributes[(length + 3) & ~3 :]
+    return ""
