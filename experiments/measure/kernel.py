@@ -1,0 +1,167 @@
+"""What the kernel offers to probes and Python's ``socket`` does not name.
+
+Numbers are those of Linux on x86 and ARM (asm-generic).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from topologies.emulation import netns
+
+__all__ = [
+    "IP_BIND_ADDRESS_NO_PORT",
+    "IP_LOCAL_PORT_RANGE",
+    "READABLE",
+    "Alarm",
+    "Ports",
+    "bind_source",
+    "check_port",
+    "handshake_rtt_ns",
+    "kernel_time_ns",
+    "open_in",
+    "receive",
+    "stamp_packets",
+]
+
+Ports = tuple[int, int]
+"""A port set: first and last, both in it."""
+
+IP_BIND_ADDRESS_NO_PORT = 24
+IP_LOCAL_PORT_RANGE = 51
+READABLE = select.EPOLLIN | select.EPOLLERR
+
+_SO_TIMESTAMPING = 37  # also the type of its control message
+_TX_SOFTWARE = 1 << 1
+_RX_SOFTWARE = 1 << 3
+_SOFTWARE = 1 << 4
+_TCP_INFO_SIZE = 232
+_TCPI_RTT = 68  # offset of tcpi_rtt in struct tcp_info, microseconds
+
+
+def open_in(host: str, kind: int, protocol: int = 0) -> socket.socket:
+    """A non-blocking IPv4 socket in a host's namespace.
+
+    Raises FileNotFoundError if the host does not exist, OSError if the kernel refuses.
+    """
+    with netns.inside(host):
+        return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+
+
+def bind_source(sock: socket.socket, source: IPv4Address | None, ports: Ports | None) -> None:
+    """Choose where a socket sends from: an address, and a port or a port set.
+
+    For TCP the kernel picks the port at connect(), so that one port serves many destinations
+    (IP_BIND_ADDRESS_NO_PORT); call ``check_port`` after that. A set of one port is bound at once.
+
+    Raises OSError: EADDRNOTAVAIL where the address is not the host's, EADDRINUSE where no port
+    of the set is free; RuntimeError as ``check_port``.
+    """
+    address = str(source or IPv4Address(0))
+    if ports is not None and ports[0] == ports[1]:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, ports[0]))
+        return
+    if ports is not None:
+        bounds = struct.pack("=I", ports[0] | ports[1] << 16)
+        sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, bounds)
+    if sock.type == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((address, 0))
+    else:
+        sock.bind((address, 0))
+        check_port(sock, ports)
+
+
+def check_port(sock: socket.socket, ports: Ports | None) -> int:
+    """The socket's own port. Raises RuntimeError if it lies outside the set that was asked for.
+
+    The kernel ignores a range that is not within the namespace's sysctl, without a word.
+    """
+    port = int(sock.getsockname()[1])
+    if ports is not None and not ports[0] <= port <= ports[1]:
+        raise RuntimeError(
+            f"asked for a source port in {ports[0]}-{ports[1]}, the kernel took {port}: the host's "
+            "net.ipv4.ip_local_port_range does not hold that range; widen it, or ask for one port"
+        )
+    return port
+
+
+def stamp_packets(sock: socket.socket) -> None:
+    """Let the kernel write the time on each packet that this socket sends or receives.
+
+    Send times arrive in the error queue with a copy of the packet, so they are matched by
+    content and need no counter. Raises OSError where the kernel has no SO_TIMESTAMPING.
+    """
+    flags = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, flags)
+
+
+def kernel_time_ns(control: Iterable[tuple[int, int, bytes]]) -> int | None:
+    """The software timestamp (CLOCK_REALTIME) among control messages; None if there is none."""
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPING and len(data) >= 16:
+            seconds, nanoseconds = struct.unpack_from("qq", data)
+            if seconds or nanoseconds:
+                return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
+
+
+def receive(sock: socket.socket, flags: int = 0) -> tuple[bytes, int | None] | None:
+    """The next packet and its kernel time; None when the queue is empty."""
+    try:
+        packet, control, _, _ = sock.recvmsg(2048, 256, flags)
+    except BlockingIOError:
+        return None
+    return packet, kernel_time_ns(control)
+
+
+def handshake_rtt_ns(sock: socket.socket) -> int:
+    """The kernel's own RTT of a TCP connection, of the handshake if asked right after it."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    (microseconds,) = struct.unpack_from("=I", info, _TCPI_RTT)
+    return int(microseconds) * 1000
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns"))
+
+
+class Alarm:
+    """A timerfd on the monotonic clock: epoll's own timeout is whole milliseconds.
+
+    (``os.timerfd_create`` came with Python 3.13.)
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+
+    def fileno(self) -> int:
+        """The descriptor, readable from the set time on."""
+        return int(self._fd)
+
+    def set(self, at_ns: int) -> None:
+        """Ring at this monotonic time (at once if it is past)."""
+        spec = _TimerSpec(0, 0, *divmod(max(at_ns, 1), 1_000_000_000))
+        absolute = 1
+        if self._libc.timerfd_settime(self._fd, absolute, ctypes.byref(spec), None) != 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def clear(self) -> None:
+        """Take notice of a ring."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 8)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
