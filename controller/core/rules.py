@@ -57,6 +57,11 @@ def duty_of(value: int) -> Duty | None:
     return Duty(value >> 32 & 0xFF)
 
 
+def mac(text: str) -> int:
+    """A MAC address as the number that matches and actions hold: ``mac("02:00:00:00:00:01")``."""
+    return int(text.replace(":", ""), 16)
+
+
 FIELD_BITS: Mapping[str, int] = {
     "in_port": 32,
     "eth_dst": 48,
