@@ -1,0 +1,255 @@
+"""DHCPv4 messages (RFC 2131, RFC 2132) with shared addresses (RFC 7618), as bytes and back.
+
+Pure: no socket, no Ryu; the controller and the lending agent both use it. Parsing is strict:
+what is not exactly a DHCP message raises `MalformedMessage` saying what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address
+from struct import Struct
+
+__all__ = [
+    "CLIENT_PORT",
+    "SERVER_PORT",
+    "Kind",
+    "MalformedMessage",
+    "Message",
+    "Option",
+    "PortParameters",
+    "build",
+    "parse",
+]
+
+SERVER_PORT = 67
+CLIENT_PORT = 68
+
+_FIXED = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
+_MAGIC = b"\x63\x82\x53\x63"
+_ETHERNET = 1
+_BROADCAST = 0x8000
+_MINIMUM = 300  # BOOTP relays of old drop anything shorter (RFC 1542 section 2.1)
+_NOWHERE = IPv4Address(0)
+
+
+class MalformedMessage(ValueError):
+    """Bytes that are not a DHCP message; the text says why."""
+
+
+class Kind(IntEnum):
+    """Message types (RFC 2132 section 9.6)."""
+
+    DISCOVER = 1
+    OFFER = 2
+    REQUEST = 3
+    DECLINE = 4
+    ACK = 5
+    NAK = 6
+    RELEASE = 7
+    INFORM = 8
+
+
+class Option(IntEnum):
+    """The options that are used here (RFC 2132, RFC 7618)."""
+
+    PAD = 0
+    REQUESTED_ADDRESS = 50
+    LEASE_TIME = 51
+    OVERLOAD = 52
+    KIND = 53
+    SERVER_ID = 54
+    PARAMETERS = 55
+    MESSAGE = 56
+    RENEWAL_TIME = 58
+    REBINDING_TIME = 59
+    CLIENT_ID = 61
+    PORT_PARAMETERS = 159
+    END = 255
+
+
+@dataclass(frozen=True, slots=True)
+class PortParameters:
+    """OPTION_V4_PORTPARAMS, code 159 (RFC 7618 section 9): which ports of the address.
+
+    ``psid_bits`` 0 means the whole address. With offset 0, the only one lent here, the set is
+    one aligned run of ports (RFC 7597 section 5.1).
+    """
+
+    psid_bits: int
+    psid: int
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.psid_bits and 0 <= self.offset and self.offset + self.psid_bits <= 16):
+            raise MalformedMessage(
+                f"port parameters: offset {self.offset} and PSID length {self.psid_bits} "
+                "do not fit a 16-bit port"
+            )
+        if not 0 <= self.psid < 1 << self.psid_bits:
+            raise MalformedMessage(f"port parameters: PSID {self.psid} needs more bits")
+
+    def encode(self) -> bytes:
+        """The option's four bytes; the PSID is left-aligned in its sixteen bits."""
+        aligned = self.psid << (16 - self.psid_bits)
+        return bytes((self.offset, self.psid_bits)) + aligned.to_bytes(2, "big")
+
+    @classmethod
+    def decode(cls, data: bytes) -> PortParameters:
+        """Read the option's four bytes. Raises MalformedMessage."""
+        if len(data) != 4:
+            raise MalformedMessage(f"option 159 has {len(data)} bytes, not 4")
+        offset, bits = data[0], data[1]
+        aligned = int.from_bytes(data[2:], "big")
+        if bits > 16 or aligned & ((1 << (16 - bits)) - 1):
+            raise MalformedMessage(f"option 159: {aligned:#06x} is no PSID of {bits} bits")
+        return cls(bits, aligned >> (16 - bits), offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A DHCP message on Ethernet. ``options`` keeps the order; type (53) stands in ``kind``.
+
+    ``kind`` decides the direction (``op``): OFFER, ACK and NAK are replies, the rest requests.
+    """
+
+    kind: Kind
+    xid: int
+    mac: bytes
+    options: tuple[tuple[int, bytes], ...] = ()
+    ciaddr: IPv4Address = _NOWHERE
+    yiaddr: IPv4Address = _NOWHERE
+    siaddr: IPv4Address = _NOWHERE
+    giaddr: IPv4Address = _NOWHERE
+    secs: int = 0
+    broadcast: bool = False
+
+    def option(self, code: int) -> bytes | None:
+        """The option's value, None if it is not there."""
+        for known, value in self.options:
+            if known == code:
+                return value
+        return None
+
+    def address(self, code: int) -> IPv4Address | None:
+        """An option that is one address. Raises MalformedMessage."""
+        value = self.option(code)
+        if value is None:
+            return None
+        if len(value) != 4:
+            raise MalformedMessage(f"option {code} has {len(value)} bytes, not an address")
+        return IPv4Address(value)
+
+    def seconds(self, code: int) -> int | None:
+        """An option that is a time in seconds. Raises MalformedMessage."""
+        value = self.option(code)
+        if value is None:
+            return None
+        if len(value) != 4:
+            raise MalformedMessage(f"option {code} has {len(value)} bytes, not a time")
+        return int.from_bytes(value, "big")
+
+    @property
+    def port_parameters(self) -> PortParameters | None:
+        """Option 159. Raises MalformedMessage."""
+        value = self.option(Option.PORT_PARAMETERS)
+        return None if value is None else PortParameters.decode(value)
+
+
+REPLIES = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK})
+
+
+def build(message: Message) -> bytes:
+    """The UDP payload. Values over 255 bytes are split (RFC 3396)."""
+    parts = [
+        _FIXED.pack(
+            2 if message.kind in REPLIES else 1,
+            _ETHERNET,
+            6,
+            0,
+            message.xid,
+            message.secs,
+            _BROADCAST if message.broadcast else 0,
+            message.ciaddr.packed,
+            message.yiaddr.packed,
+            message.siaddr.packed,
+            message.giaddr.packed,
+            message.mac,
+            b"",
+            b"",
+            _MAGIC,
+        ),
+        bytes((Option.KIND, 1, message.kind)),
+    ]
+    for code, value in message.options:
+        for start in range(0, len(value) or 1, 255):
+            piece = value[start : start + 255]
+            parts.append(bytes((code, len(piece))) + piece)
+    parts.append(bytes((Option.END,)))
+    return b"".join(parts).ljust(_MINIMUM, b"\0")
+
+
+def parse(data: bytes) -> Message:
+    """Read a UDP payload. Raises MalformedMessage."""
+    if len(data) < _FIXED.size:
+        raise MalformedMessage(f"{len(data)} bytes are too few: {_FIXED.size} at least")
+    fixed = _FIXED.unpack_from(data)
+    op, hardware, hardware_length = fixed[:3]
+    if fixed[-1] != _MAGIC:
+        raise MalformedMessage(f"magic cookie is {fixed[-1].hex()}, not {_MAGIC.hex()}")
+    if (hardware, hardware_length) != (_ETHERNET, 6):
+        raise MalformedMessage(f"hardware type {hardware} of {hardware_length} bytes, not Ethernet")
+    options = dict(_joined(data))
+    kind = _kind(options.pop(Option.KIND, None))
+    if op != (2 if kind in REPLIES else 1):
+        raise MalformedMessage(f"op {op} does not go with {kind.name}")
+    if Option.OVERLOAD in options:
+        raise MalformedMessage("option overload (52): options in sname and file are not read")
+    return Message(
+        kind=kind,
+        xid=fixed[4],
+        mac=fixed[11][:6],
+        options=tuple(options.items()),
+        ciaddr=IPv4Address(fixed[7]),
+        yiaddr=IPv4Address(fixed[8]),
+        siaddr=IPv4Address(fixed[9]),
+        giaddr=IPv4Address(fixed[10]),
+        secs=fixed[5],
+        broadcast=bool(fixed[6] & _BROADCAST),
+    )
+
+
+def _kind(value: bytes | None) -> Kind:
+    if value is None or len(value) != 1:
+        raise MalformedMessage("no message type (option 53), or not of one byte")
+    try:
+        return Kind(value[0])
+    except ValueError as error:
+        raise MalformedMessage(f"unknown message type {value[0]}") from error
+
+
+def _joined(data: bytes) -> dict[int, bytes]:
+    """Options by code, in order; one that comes again continues the first (RFC 3396)."""
+    found: dict[int, bytes] = {}
+    for code, value in _walk(data):
+        found[code] = found.get(code, b"") + value
+    return found
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = _FIXED.size
+    while at < len(data):
+        code = data[at]
+        if code == Option.PAD:
+            at += 1
+            continue
+        if code == Option.END:
+            return
+        if at + 2 > len(data) or at + 2 + data[at + 1] > len(data):
+            raise MalformedMessage(f"option {code} runs over the end")
+        end = at + 2 + data[at + 1]
+        yield code, data[at + 2 : end]
+        at = end
+    raise MalformedMessage("no end option (255)")

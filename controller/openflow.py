@@ -1,0 +1,511 @@
+"""Rules to OpenFlow 1.3 bytes and back: the only module that knows the wire format.
+
+Messages are packed with ``struct`` straight from the plain rules: Ryu's message classes need
+about 220 us a rule, this about 15 us, and tests hold both to the same bytes. Numbers come from
+Ryu's constants (OpenFlow Switch Specification 1.3.5, section 7; bundles: ONF extension 230).
+
+The canonical form of a rule survives a real Open vSwitch: what `read_flows` gives back equals
+what was sent. A rule that is ours but cannot be expressed as a `Rule` raises `UnknownEncoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from ryu.ofproto import ofproto_common as common
+from ryu.ofproto import ofproto_v1_3 as ofp
+
+from controller.core.rules import (
+    COOKIE_OWNER,
+    COOKIE_OWNER_MASK,
+    FIELD_BITS,
+    Action,
+    Bucket,
+    Copy,
+    Duty,
+    FieldMatch,
+    Group,
+    GroupKind,
+    Match,
+    Output,
+    OutputInPort,
+    Rule,
+    SetField,
+    Table,
+    ToController,
+    ToGroup,
+    duty_of,
+)
+
+__all__ = [
+    "FlowCount",
+    "UnknownEncoding",
+    "add_flow",
+    "add_group",
+    "barrier",
+    "bundle",
+    "count_flows",
+    "delete_flow",
+    "delete_group",
+    "delete_our_flows",
+    "flows_request",
+    "groups_request",
+    "modify_group",
+    "packet_out",
+    "read_flows",
+    "read_groups",
+]
+
+MAX_XID = 0xFFFFFFFF
+NICIRA_REG_MOVE = 6  # NXAST_REG_MOVE of nicira-ext.h
+
+_HEADER = Struct("!BBHI")
+_EXPERIMENTER = Struct("!BBHIII")
+_BUNDLE_CONTROL = Struct("!BBHIIIIHH")
+_BUNDLE_ADD = Struct("!BBHIIII2xH")
+_FLOW_MOD = Struct("!BBHIQQBBHHHIIIH2x")
+_GROUP_MOD = Struct("!BBHIHBxI")
+_BUCKET = Struct("!HHII4x")
+_MULTIPART = Struct("!BBHIHH4x")
+_FLOW_REQUEST = Struct("!B3xII4xQQ")
+_FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
+_GROUP_DESC = Struct("!HBxI")
+_PACKET_OUT = Struct("!BBHIIIH6x")
+_TYPE_LENGTH = Struct("!HH")
+_OUTPUT = Struct("!HHIH6x")
+_GROUP_ACTION = Struct("!HHI")
+_REG_MOVE = Struct("!HHIHHHHII")
+_APPLY = Struct("!HH4x")
+_GOTO = Struct("!HHB3x")
+_OXM = Struct("!I")
+
+_ALL = 0xFFFFFFFF
+_BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
+_PADDING = (b"", b"\0", b"\0" * 2, b"\0" * 3, b"\0" * 4, b"\0" * 5, b"\0" * 6, b"\0" * 7)
+
+
+class UnknownEncoding(ValueError):
+    """A switch holds something of ours that this version cannot express as a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How one match field travels: its OXM headers, plain and masked, and width in bytes."""
+
+    name: str
+    plain: int
+    masked: int
+    size: int
+    full: int
+
+
+def _fields() -> dict[str, _Field]:
+    found = {}
+    for name, bits in FIELD_BITS.items():
+        plain = getattr(ofp, f"OXM_OF_{name.upper()}")
+        masked = getattr(ofp, f"OXM_OF_{name.upper()}_W")
+        found[name] = _Field(name, plain, masked, bits // 8, (1 << bits) - 1)
+    return found
+
+
+_FIELDS = _fields()
+_BY_HEADER = {field.plain: field for field in _FIELDS.values()} | {
+    field.masked: field for field in _FIELDS.values()
+}
+
+
+def _pad(length: int) -> bytes:
+    """Zeros up to the next multiple of eight."""
+    return _PADDING[-length % 8]
+
+
+# ---------------------------------------------------------------- match
+
+
+def _encode_match(match: Match) -> bytes:
+    """An OXM match with its padding; fields in the order of their numbers (prerequisites first)."""
+    parts = []
+    for part in match:
+        field = _FIELDS[part.field]
+        value = part.value.to_bytes(field.size, "big")
+        if part.mask == field.full:
+            parts.append((field.plain, _OXM.pack(field.plain) + value))
+        else:
+            mask = part.mask.to_bytes(field.size, "big")
+            parts.append((field.plain, _OXM.pack(field.masked) + value + mask))
+    parts.sort()
+    body = b"".join([encoded for _, encoded in parts])
+    length = 4 + len(body)
+    return _TYPE_LENGTH.pack(ofp.OFPMT_OXM, length) + body + _pad(length)
+
+
+def _decode_match(data: memoryview) -> tuple[Match, int]:
+    """The match at the start of ``data`` and the bytes that it takes, padding included."""
+    _, length = _TYPE_LENGTH.unpack_from(data)
+    parts = []
+    at = 4
+    while at < length:
+        (header,) = _OXM.unpack_from(data, at)
+        field = _BY_HEADER.get(header)
+        if field is None:
+            raise UnknownEncoding(f"match field {header:#010x} is not one of ours")
+        value = int.from_bytes(data[at + 4 : at + 4 + field.size], "big")
+        mask = field.full
+        if header == field.masked:
+            mask = int.from_bytes(data[at + 4 + field.size : at + 4 + 2 * field.size], "big")
+        parts.append(FieldMatch(field.name, value, mask))
+        at += 4 + (header & 0xFF)
+    return tuple(sorted(parts)), length + (-length % 8)
+
+
+# ---------------------------------------------------------------- actions
+
+
+def _encode_action(action: Action) -> bytes:
+    match action:
+        case Output(port):
+            return _OUTPUT.pack(ofp.OFPAT_OUTPUT, 16, port, 0)
+        case OutputInPort():
+            return _OUTPUT.pack(ofp.OFPAT_OUTPUT, 16, ofp.OFPP_IN_PORT, 0)
+        case ToController():
+            return _OUTPUT.pack(ofp.OFPAT_OUTPUT, 16, ofp.OFPP_CONTROLLER, ofp.OFPCML_NO_BUFFER)
+        case ToGroup(group_id):
+            return _GROUP_ACTION.pack(ofp.OFPAT_GROUP, 8, group_id)
+        case SetField(name, value):
+            field = _FIELDS[name]
+            body = _OXM.pack(field.plain) + value.to_bytes(field.size, "big")
+            length = 4 + len(body)
+            padded = length + (-length % 8)
+            return _TYPE_LENGTH.pack(ofp.OFPAT_SET_FIELD, padded) + body + _pad(length)
+        case Copy(source, target):
+            return _encode_copy(_FIELDS[source], _FIELDS[target])
+
+
+def _encode_copy(source: _Field, target: _Field) -> bytes:
+    if source.size != target.size:
+        raise ValueError(f"copy {source.name} to {target.name}: the widths differ")
+    return _REG_MOVE.pack(
+        ofp.OFPAT_EXPERIMENTER,
+        24,
+        common.NX_EXPERIMENTER_ID,
+        NICIRA_REG_MOVE,
+        source.size * 8,
+        0,
+        0,
+        source.plain,
+        target.plain,
+    )
+
+
+def _decode_actions(data: memoryview) -> tuple[Action, ...]:
+    found = []
+    at = 0
+    while at < len(data):
+        kind, length = _TYPE_LENGTH.unpack_from(data, at)
+        found.append(_decode_action(kind, data[at : at + length]))
+        at += length
+    return tuple(found)
+
+
+def _decode_action(kind: int, data: memoryview) -> Action:
+    if kind == ofp.OFPAT_OUTPUT:
+        port = _OUTPUT.unpack_from(data)[2]
+        if port == ofp.OFPP_IN_PORT:
+            return OutputInPort()
+        return ToController() if port == ofp.OFPP_CONTROLLER else Output(port)
+    if kind == ofp.OFPAT_GROUP:
+        return ToGroup(_GROUP_ACTION.unpack_from(data)[2])
+    if kind == ofp.OFPAT_SET_FIELD:
+        field = _BY_HEADER.get(_OXM.unpack_from(data, 4)[0])
+        if field is not None:
+            return SetField(field.name, int.from_bytes(data[8 : 8 + field.size], "big"))
+    if kind == ofp.OFPAT_EXPERIMENTER and len(data) == _REG_MOVE.size:
+        _, _, vendor, subtype, bits, start, end, source, target = _REG_MOVE.unpack(data)
+        one, other = _BY_HEADER.get(source), _BY_HEADER.get(target)
+        whole = one is not None and bits == one.size * 8 and start == end == 0
+        ours = vendor == common.NX_EXPERIMENTER_ID and subtype == NICIRA_REG_MOVE
+        if ours and whole and one is not None and other is not None:
+            return Copy(one.name, other.name)
+    raise UnknownEncoding(f"action of type {kind} ({bytes(data).hex()}) is not one of ours")
+
+
+def _encode_instructions(rule: Rule) -> bytes:
+    encoded = b""
+    if rule.actions:
+        actions = b"".join([_encode_action(action) for action in rule.actions])
+        encoded = _APPLY.pack(ofp.OFPIT_APPLY_ACTIONS, 8 + len(actions)) + actions
+    if rule.goto is not None:
+        encoded += _GOTO.pack(ofp.OFPIT_GOTO_TABLE, 8, rule.goto)
+    return encoded
+
+
+def _decode_instructions(data: memoryview) -> tuple[tuple[Action, ...], Table | None]:
+    actions: tuple[Action, ...] = ()
+    goto = None
+    at = 0
+    while at < len(data):
+        kind, length = _TYPE_LENGTH.unpack_from(data, at)
+        if kind == ofp.OFPIT_APPLY_ACTIONS:
+            actions = _decode_actions(data[at + 8 : at + length])
+        elif kind == ofp.OFPIT_GOTO_TABLE:
+            goto = _table(_GOTO.unpack_from(data, at)[2])
+        else:
+            raise UnknownEncoding(f"instruction of type {kind} is not one of ours")
+        at += length
+    return actions, goto
+
+
+def _table(number: int) -> Table:
+    try:
+        return Table(number)
+    except ValueError as error:
+        raise UnknownEncoding(f"table {number} is not one of ours") from error
+
+
+# ---------------------------------------------------------------- messages
+
+
+def _flow_mod(  # noqa: PLR0913 - the message has these parts
+    xid: int, command: int, table: int, priority: int, cookie: int, mask: int, body: bytes
+) -> bytes:
+    return (
+        _FLOW_MOD.pack(
+            ofp.OFP_VERSION,
+            ofp.OFPT_FLOW_MOD,
+            _FLOW_MOD.size + len(body),
+            xid,
+            cookie,
+            mask,
+            table,
+            command,
+            0,
+            0,
+            priority,
+            ofp.OFP_NO_BUFFER,
+            ofp.OFPP_ANY,
+            ofp.OFPG_ANY,
+            0,
+        )
+        + body
+    )
+
+
+def add_flow(rule: Rule, xid: int) -> bytes:
+    """OFPFC_ADD: put the rule in; one with the same key is replaced, its counters start anew."""
+    body = _encode_match(rule.match) + _encode_instructions(rule)
+    return _flow_mod(xid, ofp.OFPFC_ADD, rule.table, rule.priority, rule.cookie, 0, body)
+
+
+def delete_flow(rule: Rule, xid: int) -> bytes:
+    """OFPFC_DELETE_STRICT: take out the rule with this key, if it is ours."""
+    return _flow_mod(
+        xid,
+        ofp.OFPFC_DELETE_STRICT,
+        rule.table,
+        rule.priority,
+        COOKIE_OWNER,
+        COOKIE_OWNER_MASK,
+        _encode_match(rule.match),
+    )
+
+
+def delete_our_flows(xid: int) -> bytes:
+    """OFPFC_DELETE of everything with our cookie, in every table."""
+    match = _encode_match(())
+    return _flow_mod(
+        xid, ofp.OFPFC_DELETE, ofp.OFPTT_ALL, 0, COOKIE_OWNER, COOKIE_OWNER_MASK, match
+    )
+
+
+def _encode_bucket(bucket: Bucket) -> bytes:
+    actions = b"".join([_encode_action(action) for action in bucket.actions])
+    watch = ofp.OFPP_ANY if bucket.watch_port is None else bucket.watch_port
+    length = _BUCKET.size + len(actions)
+    return _BUCKET.pack(length, bucket.weight, watch, ofp.OFPG_ANY) + actions
+
+
+def _group_mod(xid: int, command: int, kind: int, group_id: int, body: bytes = b"") -> bytes:
+    return (
+        _GROUP_MOD.pack(
+            ofp.OFP_VERSION,
+            ofp.OFPT_GROUP_MOD,
+            _GROUP_MOD.size + len(body),
+            xid,
+            command,
+            kind,
+            group_id,
+        )
+        + body
+    )
+
+
+def add_group(group: Group, xid: int) -> bytes:
+    """OFPGC_ADD; the switch refuses a group that is there already."""
+    body = b"".join([_encode_bucket(bucket) for bucket in group.buckets])
+    return _group_mod(xid, ofp.OFPGC_ADD, group.kind, group.group_id, body)
+
+
+def modify_group(group: Group, xid: int) -> bytes:
+    """OFPGC_MODIFY; the switch refuses a group that is not there."""
+    body = b"".join([_encode_bucket(bucket) for bucket in group.buckets])
+    return _group_mod(xid, ofp.OFPGC_MODIFY, group.kind, group.group_id, body)
+
+
+def delete_group(group_id: int, xid: int) -> bytes:
+    """OFPGC_DELETE; flows that point at the group go with it."""
+    return _group_mod(xid, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, group_id)
+
+
+def barrier(xid: int) -> bytes:
+    """Everything before it is done when its reply comes."""
+    return _HEADER.pack(ofp.OFP_VERSION, ofp.OFPT_BARRIER_REQUEST, _HEADER.size, xid)
+
+
+def _bundle_control(xid: int, bundle_id: int, kind: int) -> bytes:
+    return _BUNDLE_CONTROL.pack(
+        ofp.OFP_VERSION,
+        ofp.OFPT_EXPERIMENTER,
+        _BUNDLE_CONTROL.size,
+        xid,
+        common.ONF_EXPERIMENTER_ID,
+        ofp.ONF_ET_BUNDLE_CONTROL,
+        bundle_id,
+        kind,
+        _BUNDLE_FLAGS,
+    )
+
+
+def _bundle_add(bundle_id: int, message: bytes) -> bytes:
+    """The inner message's xid is the outer's: the extension demands it (section 3.3)."""
+    (xid,) = _OXM.unpack_from(message, 4)
+    return (
+        _BUNDLE_ADD.pack(
+            ofp.OFP_VERSION,
+            ofp.OFPT_EXPERIMENTER,
+            _BUNDLE_ADD.size + len(message),
+            xid,
+            common.ONF_EXPERIMENTER_ID,
+            ofp.ONF_ET_BUNDLE_ADD_MESSAGE,
+            bundle_id,
+            _BUNDLE_FLAGS,
+        )
+        + message
+    )
+
+
+def bundle(messages: Iterable[bytes], bundle_id: int, xid: int) -> bytes:
+    """One atomic, ordered bundle: open, the messages, close, commit.
+
+    The three control messages carry ``xid``, so that a refusal of any of them is found again;
+    the switch answers each, the last answer is the commit's.
+    """
+    parts = [_bundle_control(xid, bundle_id, ofp.ONF_BCT_OPEN_REQUEST)]
+    parts += [_bundle_add(bundle_id, message) for message in messages]
+    parts.append(_bundle_control(xid, bundle_id, ofp.ONF_BCT_CLOSE_REQUEST))
+    parts.append(_bundle_control(xid, bundle_id, ofp.ONF_BCT_COMMIT_REQUEST))
+    return b"".join(parts)
+
+
+def packet_out(port: int, frame: bytes, xid: int) -> bytes:
+    """Send a frame out of a port."""
+    action = _encode_action(Output(port))
+    return (
+        _PACKET_OUT.pack(
+            ofp.OFP_VERSION,
+            ofp.OFPT_PACKET_OUT,
+            _PACKET_OUT.size + len(action) + len(frame),
+            xid,
+            ofp.OFP_NO_BUFFER,
+            ofp.OFPP_CONTROLLER,
+            len(action),
+        )
+        + action
+        + frame
+    )
+
+
+def _multipart(xid: int, kind: int, body: bytes = b"") -> bytes:
+    return (
+        _MULTIPART.pack(
+            ofp.OFP_VERSION,
+            ofp.OFPT_MULTIPART_REQUEST,
+            _MULTIPART.size + len(body),
+            xid,
+            kind,
+            0,
+        )
+        + body
+    )
+
+
+def flows_request(xid: int) -> bytes:
+    """Ask for every flow with our cookie."""
+    body = _FLOW_REQUEST.pack(
+        ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, COOKIE_OWNER, COOKIE_OWNER_MASK
+    )
+    return _multipart(xid, ofp.OFPMP_FLOW, body + _encode_match(()))
+
+
+def groups_request(xid: int) -> bytes:
+    """Ask for the description of every group."""
+    return _multipart(xid, ofp.OFPMP_GROUP_DESC)
+
+
+# ---------------------------------------------------------------- replies
+
+
+def _entries(body: bytes) -> Iterator[memoryview]:
+    """Cut a multipart body into its entries; each begins with its own length."""
+    view = memoryview(body)
+    at = 0
+    while at < len(view):
+        length = view[at] << 8 | view[at + 1]
+        yield view[at : at + length]
+        at += length
+
+
+def read_flows(body: bytes) -> Iterator[Rule]:
+    """The rules in an OFPMP_FLOW reply's body. Raises UnknownEncoding."""
+    for entry in _entries(body):
+        head = _FLOW_STATS.unpack_from(entry)
+        match, taken = _decode_match(entry[_FLOW_STATS.size :])
+        actions, goto = _decode_instructions(entry[_FLOW_STATS.size + taken :])
+        yield Rule(_table(head[1]), head[4], match, actions, goto, head[8])
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCount:
+    """What one rule has counted."""
+
+    duty: Duty
+    packets: int
+    bytes: int
+
+
+def count_flows(body: bytes) -> Iterator[FlowCount]:
+    """The counters in an OFPMP_FLOW reply's body, rules undecoded (a twentieth of the work)."""
+    for entry in _entries(body):
+        head = _FLOW_STATS.unpack_from(entry)
+        duty = duty_of(head[8])
+        if duty is not None:
+            yield FlowCount(duty, head[9], head[10])
+
+
+def read_groups(body: bytes) -> Iterator[Group]:
+    """The groups in an OFPMP_GROUP_DESC reply's body. Raises UnknownEncoding."""
+    for entry in _entries(body):
+        _, kind, group_id = _GROUP_DESC.unpack_from(entry)
+        try:
+            known = GroupKind(kind)
+        except ValueError as error:
+            raise UnknownEncoding(f"group {group_id} of type {kind} is not one of ours") from error
+        buckets = tuple(_read_bucket(part) for part in _entries(bytes(entry[_GROUP_DESC.size :])))
+        yield Group(group_id, known, buckets)
+
+
+def _read_bucket(data: memoryview) -> Bucket:
+    _, weight, watch, _ = _BUCKET.unpack_from(data)
+    port = None if watch == ofp.OFPP_ANY else watch
+    return Bucket(_decode_actions(data[_BUCKET.size :]), weight, port)

@@ -1,0 +1,64 @@
+"""What Ryu 4.34 needs to run on today's Python: the only place of such shims.
+
+Call `prepare()` before anything of `ryu.base`, `ryu.lib.hub` or `ryu.app` is imported. It patches
+the standard library for eventlet, so it belongs at the start of a controller process and nowhere
+else. Modules that only need Ryu's constants (`ryu.ofproto`) do without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import types
+import warnings
+from functools import total_ordering
+
+__all__ = ["prepare"]
+
+
+def prepare() -> None:
+    """Make this process fit for Ryu; once, first of all."""
+    # Name look-ups are never made here; eventlet's own resolver costs half a second of imports.
+    os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    # Ryu compares integers with `is`; Python says so whenever it compiles those files anew.
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"ryu\..*")
+    _stand_in_for_distutils()
+    import eventlet
+
+    eventlet.monkey_patch()
+    import eventlet.wsgi
+
+    # Ryu's wsgi still answers with this constant, which eventlet dropped in 0.31.
+    if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):
+        eventlet.wsgi.ALREADY_HANDLED = []
+
+
+@total_ordering
+class _LooseVersion:
+    """As much of distutils' class as Ryu's Zebra module uses while it is imported."""
+
+    def __init__(self, text: str) -> None:
+        self.version = [int(number) for number in re.findall(r"\d+", text)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _LooseVersion) and self.version == other.version
+
+    def __lt__(self, other: _LooseVersion) -> bool:
+        return self.version < other.version
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.version))
+
+
+def _stand_in_for_distutils() -> None:
+    """Python 3.12 dropped distutils; setuptools' copy takes a third of a second to import."""
+    if "distutils" in sys.modules:
+        return
+    package = types.ModuleType("distutils")
+    version = types.ModuleType("distutils.version")
+    package.version = version  # type: ignore[attr-defined]
+    version.LooseVersion = _LooseVersion  # type: ignore[attr-defined]
+    sys.modules["distutils"] = package
+    sys.modules["distutils.version"] = version
