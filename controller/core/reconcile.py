@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.core.rules import Group, Program, Rule, duty_of
+from controller.core.rules import COOKIE_OWNER, COOKIE_OWNER_MASK, Group, Program, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,16 @@ def changes(desired: Program, installed: Program) -> tuple[Change, ...]:
         elif rules[rule.key] != rule:
             result.append(ModifyRule(rule))
     for rule in _in_order(installed.rules):
-        if rule.key not in wanted_keys and duty_of(rule.cookie) is not None:
+        if rule.key not in wanted_keys and _is_ours(rule):
             result.append(DeleteRule(rule))
     for group in sorted(installed.groups, key=_by_id):
         if group.group_id not in wanted_ids:
             result.append(DeleteGroup(group))
     return tuple(result)
+
+
+def _is_ours(rule: Rule) -> bool:
+    return rule.cookie & COOKIE_OWNER_MASK == COOKIE_OWNER
 
 
 def _by_id(group: Group) -> int:

@@ -1,0 +1,134 @@
+"""Next hops: where each switch sends a packet for a PoP's label, or for a switch's prefix.
+
+All routes are shortest paths by one-way delay. They are chosen per target, towards the target,
+in a graph where every step has a positive cost, so each hop is strictly nearer than the last
+and no route can loop. Ties go to fewer hops, then to the lower port number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from topologies.plan import LinkKind, Plan, SwitchPlan, SwitchRole
+
+HOP = 1
+DELAY = 1 << 20
+"""A path's cost is ``delay_ns * DELAY + hops * HOP``: delay decides, then the number of hops."""
+
+FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
+"""The links between switches."""
+
+Ports = Mapping[str, int]
+"""Switch name to port number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Where to send what.
+
+    ``labels[pop][switch]`` is the port towards a PoP's edge switch, from every other switch that
+    can reach it. ``prefixes[target][switch]`` is the port towards the switch ``target``, from
+    the transit switches that can reach it (edge switches use their uplink).
+    """
+
+    labels: Mapping[str, Ports]
+    prefixes: Mapping[str, Ports]
+
+
+def routes(plan: Plan) -> Routes:
+    """Every route of a plan."""
+    labels = {edge.city: _ports(plan, edge.name, label_graph(plan, edge)) for edge in plan.edges}
+    transit = transit_graph(plan)
+    prefixes = {switch.name: _ports(plan, switch.name, transit) for switch in plan.transits}
+    for edge in plan.edges:
+        uplink = plan.link_between(edge.name, plan.transit(edge.city).name)
+        home = plan.transit(edge.city).name
+        down = uplink.near(home).port
+        assert down is not None
+        prefixes[edge.name] = {**prefixes[home], home: down}
+    return Routes(labels, prefixes)
+
+
+def transit_graph(plan: Plan) -> nx.DiGraph[str]:
+    """The transit switches and the links between them; ``cost`` as above, ``port`` at the tail."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(switch.name for switch in plan.transits)
+    for switch in plan.transits:
+        _add_arcs(graph, plan, switch, frozenset({LinkKind.TRANSIT}))
+    return graph
+
+
+def label_graph(plan: Plan, target: SwitchPlan) -> nx.DiGraph[str]:
+    """Where packets labelled for the edge switch ``target`` may go.
+
+    Edge switches use their backbone links and their uplink. Transit switches go down to no edge
+    switch but the target, so a PoP never carries other PoPs' traffic between two transits.
+    """
+    graph = transit_graph(plan)
+    graph.add_nodes_from(edge.name for edge in plan.edges)
+    for edge in plan.edges:
+        _add_arcs(graph, plan, edge, frozenset({LinkKind.UPLINK, LinkKind.BACKBONE}))
+    home = plan.transit(target.city)
+    _add_arcs(graph, plan, home, frozenset({LinkKind.UPLINK}))
+    return graph
+
+
+def _add_arcs(
+    graph: nx.DiGraph[str], plan: Plan, switch: SwitchPlan, kinds: frozenset[LinkKind]
+) -> None:
+    """Add one arc per neighbour: the cheapest link, then the lowest port."""
+    for link in plan.links_of(switch.name):
+        if link.kind not in kinds:
+            continue
+        far = link.far(switch.name).node
+        cost = link.line.delay_ns * DELAY + HOP
+        if not graph.has_edge(switch.name, far) or cost < graph[switch.name][far]["cost"]:
+            graph.add_edge(switch.name, far, cost=cost, port=link.near(switch.name).port)
+
+
+def costs(graph: nx.DiGraph[str], target: str) -> dict[str, int]:
+    """The cost from every switch that can reach ``target``."""
+    found: dict[str, int] = nx.single_source_dijkstra_path_length(
+        graph.reverse(copy=False), target, weight="cost"
+    )
+    return found
+
+
+def delay_ns(cost: int) -> int:
+    """The one-way delay in a cost."""
+    return cost // DELAY
+
+
+def _ports(plan: Plan, target: str, graph: nx.DiGraph[str]) -> dict[str, int]:
+    """The port towards ``target`` at every other switch of the graph that can reach it."""
+    cost = costs(graph, target)
+    result = {}
+    for switch in plan.switches:
+        if switch.name == target or switch.name not in cost:
+            continue
+        _, port = min(
+            (arc["cost"] + cost[far], arc["port"])
+            for _, far, arc in graph.out_edges(switch.name, data=True)
+            if far in cost
+        )
+        result[switch.name] = port
+    return result
+
+
+def uplink_port(plan: Plan, edge: SwitchPlan) -> int:
+    """The port of an edge switch that leads to its city's transit switch."""
+    assert edge.role is SwitchRole.EDGE
+    port = plan.link_between(edge.name, plan.transit(edge.city).name).near(edge.name).port
+    assert port is not None
+    return port
+
+
+def fabric_ports(plan: Plan, switch: SwitchPlan) -> tuple[int, ...]:
+    """The ports of a switch that lead to other switches, in order."""
+    ports = [
+        link.near(switch.name).port for link in plan.links_of(switch.name) if link.kind in FABRIC
+    ]
+    return tuple(sorted(port for port in ports if port is not None))
