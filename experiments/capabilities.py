@@ -1,0 +1,122 @@
+"""What the kernel and Open vSwitch of this host can do, found out by doing it.
+
+A program for the inside of a sandbox, so that nothing is left behind: it prints one JSON object
+per line, ``{"name": ..., "works": ..., "detail": ...}``. ``experiments.doctor`` runs and reads it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from topologies.emulation.processes import LabError
+from topologies.emulation.vswitch import RUN, Bridge, Port, VSwitch
+
+__all__ = ["Finding", "main"]
+
+_TUNSETIFF = 0x400454CA
+_IFF_TAP_NO_PI = 0x0002 | 0x1000
+_CABLE = ("probe0", "probe1")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether something works here; ``detail`` is a short fact, or the cause if it does not."""
+
+    name: str
+    works: bool
+    detail: str
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+
+
+def _veth() -> str:
+    _run("ip", "link", "add", _CABLE[0], "type", "veth", "peer", "name", _CABLE[1])
+    return "virtual cables"
+
+
+def _tun() -> str:
+    with open("/dev/net/tun", "rb+", buffering=0) as device:
+        fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", b"probe-tap", _IFF_TAP_NO_PI))
+    return "the userspace datapath stands on it"
+
+
+def _htb() -> str:
+    _run("tc", "qdisc", "replace", "dev", _CABLE[0], "root", "htb")
+    return "rate limits in the kernel"
+
+
+def _netem() -> str:
+    _run("tc", "qdisc", "replace", "dev", _CABLE[0], "root", "netem", "delay", "1ms")
+    return "the kernel's own link delays"
+
+
+def _datapath(kind: str) -> None:
+    """Make a bridge of this datapath type with one port, and read it back."""
+    shutil.rmtree(RUN, ignore_errors=True)  # what the other datapath's probe left behind
+    with tempfile.TemporaryDirectory() as logs:
+        switch = VSwitch(Path(logs), kind)
+        try:
+            switch.start()
+            switch.build([Bridge("probe-br", 1, (Port(_CABLE[1], 1),))], "tcp:127.0.0.1:6653")
+        except LabError as error:
+            raise LabError("Open vSwitch could not make such a bridge") from error
+        finally:
+            switch.stop()
+
+
+def _userspace_datapath() -> str:
+    _datapath("netdev")
+    return "Open vSwitch forwards in user space"
+
+
+def _kernel_datapath() -> str:
+    _datapath("system")
+    return "Open vSwitch forwards in the kernel"
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "veth": _veth,
+    "tun": _tun,
+    "htb": _htb,
+    "netem": _netem,
+    "userspace datapath": _userspace_datapath,
+    "kernel datapath": _kernel_datapath,
+}
+"""In this order: later ones use the cable of the first."""
+
+
+def attempt(name: str, probe: Callable[[], str]) -> Finding:
+    """Carry out one probe; whatever goes wrong is what was found."""
+    try:
+        return Finding(name, True, probe())
+    except subprocess.CalledProcessError as error:
+        return Finding(name, False, _one_line(error.stderr))
+    except Exception as error:
+        return Finding(name, False, _one_line(str(error)))
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def main() -> None:
+    """Try everything and print each finding at once."""
+    if os.getpid() != 1:
+        raise SystemExit("This runs as the first process of a sandbox only: use `poplab doctor`.")
+    for name, probe in PROBES.items():
+        print(json.dumps(asdict(attempt(name, probe))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

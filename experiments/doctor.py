@@ -1,0 +1,211 @@
+"""``poplab doctor``: what this host can do, what it lacks, and the command that mends it.
+
+Kernel and Open vSwitch are not asked but tried, in a sandbox that vanishes afterwards
+(``experiments.capabilities``). Only what a lab cannot do without is required.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from experiments.capabilities import Finding
+from topologies.emulation import sandbox
+
+__all__ = ["Check", "diagnose", "exit_code", "render"]
+
+PYTHONS = ((3, 11), (3, 13))
+ENOUGH_MEMORY_BYTES = 1 << 30
+_SETUP = "make setup"
+_TIMEOUT_S = 60
+
+# Import in a process of its own: the shims patch the standard library.
+_IMPORT_RYU = """
+from controller.ryu_compat import prepare
+prepare()
+import ryu.base.app_manager, ryu.app.wsgi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing a host should have. ``mend`` is the command, or the advice, that brings it."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+    mend: str = ""
+
+
+_PRIVILEGED = "the machine itself, or a container that is --privileged"
+_CAPABILITIES = {
+    "veth": (True, "modprobe veth"),
+    "tun": (True, "modprobe tun (in a container: --device /dev/net/tun)"),
+    "userspace datapath": (True, _SETUP),
+    "kernel datapath": (False, "modprobe openvswitch, if this kernel has it"),
+    "link daemon": (True, _SETUP),
+    "delay accuracy": (False, "a quieter machine (in VirtualBox: one vCPU)"),
+    "netem": (False, "modprobe sch_netem (Ubuntu: linux-modules-extra-$(uname -r) has it)"),
+    "htb": (False, "modprobe sch_htb, if this kernel has it"),
+}
+"""What is found out in the sandbox: whether a lab requires it, and what brings it."""
+
+
+def diagnose() -> list[Check]:
+    """Try everything; takes a few seconds and leaves nothing behind."""
+    return [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """0 if labs can run here, 1 if something required is missing."""
+    return int(any(check.required and not check.ok for check in checks))
+
+
+def render(checks: Sequence[Check], console: Console) -> None:
+    """Print a line per check, then what mends the rest: one screen of 80 columns."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        line = Text.assemble("  ", _mark(check), f" {check.name:<{width}}  ", check.detail)
+        console.print(line, no_wrap=True, overflow="ellipsis")
+    mends = _mends(checks)
+    if exit_code(checks):
+        console.print(Text("This host cannot run labs yet. It lacks:", "bold red"))
+    elif mends:
+        console.print(Text("This host can run labs. It could do more with:", "bold green"))
+    else:
+        console.print(Text("This host can run labs.", "bold green"))
+    for mend, names in mends.items():
+        console.print(Text(f"  {', '.join(names)}: {mend}"), soft_wrap=True)
+
+
+def _mark(check: Check) -> Text:
+    if check.ok:
+        return Text("✓", "green")
+    return Text("✗", "red") if check.required else Text("–", "yellow")
+
+
+def _mends(checks: Iterable[Check]) -> dict[str, list[str]]:
+    """Each mend once, with the names of what it brings."""
+    mends: dict[str, list[str]] = {}
+    for check in checks:
+        if not check.ok and check.mend:
+            mends.setdefault(check.mend, []).append(check.name)
+    return mends
+
+
+def _machine() -> Check:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = _available_bytes(Path("/proc/meminfo").read_text()) or memory
+    cores = len(os.sched_getaffinity(0))
+    system = f"{_distribution()}, Linux {platform.release().partition('-')[0]}"
+    detail = f"{system}, {cores} cores, {free / (1 << 30):.1f} GiB free"
+    return Check("machine", free >= ENOUGH_MEMORY_BYTES, False, detail, "free 1 GiB of memory")
+
+
+def _distribution() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return "Linux"
+    return f"{release['NAME'].removesuffix(' GNU/Linux')} {release.get('VERSION_ID', '')}".strip()
+
+
+def _available_bytes(meminfo: str) -> int:
+    """MemAvailable of /proc/meminfo; 0 if it has none."""
+    for line in meminfo.splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return 0
+
+
+def _python() -> Check:
+    first, last = PYTHONS
+    wanted = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
+    ok = first <= sys.version_info[:2] <= last
+    detail = platform.python_version() if ok else f"{platform.python_version()}, not {wanted}"
+    return Check("python", ok, True, detail, f"{_SETUP} PYTHON=/path/to/a/python/{wanted}")
+
+
+def _root() -> Check:
+    ok = os.geteuid() == 0
+    detail = "yes" if ok else "no, and a lab needs it for its namespaces"
+    return Check("root", ok, True, detail, "run poplab with sudo")
+
+
+def _mnexec() -> Check:
+    path = shutil.which("mnexec")
+    return Check("mnexec", path is not None, True, path or "not installed", _SETUP)
+
+
+def _open_vswitch() -> Check:
+    version = _output(["ovs-vswitchd", "--version"]).partition("\n")[0].rpartition(" ")[2]
+    return Check("Open vSwitch", bool(version), True, version or "not installed", _SETUP)
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def _ryu() -> Check:
+    command = [sys.executable, "-W", "ignore", "-c", _IMPORT_RYU]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode == 0:
+        return Check("ryu", True, True, f"{metadata.version('ryu')}, imports", _SETUP)
+    return Check("ryu", False, True, _last_line(done.stderr), _SETUP)
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
+
+
+def _sandboxed() -> list[Check]:
+    """What only root can try, in a sandbox; nothing was tried if there can be none."""
+    if os.geteuid() != 0:
+        return _from_sandbox([], "not tried", "")
+    try:
+        sandbox.check()
+    except sandbox.SandboxError as error:
+        return _from_sandbox([], str(error), _SETUP)
+    command = sandbox.command([sys.executable, "-m", "experiments.capabilities"])
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return _from_sandbox([], f"a sandbox did not end within {_TIMEOUT_S} s", _PRIVILEGED)
+    return _from_sandbox(_parse(done.stdout), _last_line(done.stderr), _PRIVILEGED)
+
+
+def _parse(output: str) -> list[Finding]:
+    return [Finding(**json.loads(line)) for line in output.splitlines()]
+
+
+def _from_sandbox(findings: Sequence[Finding], error: str, mend: str) -> list[Check]:
+    """The checks for what was found; ``error`` and ``mend`` tell why there is no more."""
+    found = {finding.name: finding for finding in findings}
+    detail = "a lab is alone with its network, processes and files" if found else error
+    checks = [Check("namespaces", bool(found), True, detail, mend)]
+    for name, (required, remedy) in _CAPABILITIES.items():
+        if name in found:
+            finding = found[name]
+            checks.append(Check(name, finding.works, required, finding.detail, remedy))
+        else:
+            checks.append(Check(name, False, required, "not tried"))
+    return checks

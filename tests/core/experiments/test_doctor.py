@@ -1,0 +1,101 @@
+"""What the doctor makes of its findings, without looking at this host."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+
+import pytest
+from rich.console import Console
+
+from experiments import doctor
+from experiments.capabilities import Finding, attempt
+from experiments.doctor import Check, exit_code, render
+
+WELL = Check("python", True, True, "3.11.2", "make setup")
+OPTIONAL = Check("netem", False, False, "kind is unknown", "modprobe sch_netem")
+REQUIRED = Check("veth", False, True, "not supported", "modprobe veth")
+
+
+def screen(*checks: Check) -> list[str]:
+    output = io.StringIO()
+    render(checks, Console(file=output, width=80))
+    return output.getvalue().splitlines()
+
+
+def from_sandbox(*findings: Finding, error: str = "") -> dict[str, Check]:
+    checks = doctor._from_sandbox(findings, error, "a mend")
+    return {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"), [([WELL], 0), ([WELL, OPTIONAL], 0), ([WELL, OPTIONAL, REQUIRED], 1)]
+)
+def test_only_required_things_fail(checks: list[Check], code: int) -> None:
+    assert exit_code(checks) == code
+
+
+def test_screen_names_the_mend_of_what_is_missing_only() -> None:
+    lines = screen(WELL, OPTIONAL)
+    assert lines == [
+        "  ✓ python  3.11.2",
+        "  – netem   kind is unknown",
+        "This host can run labs. It could do more with:",
+        "  netem: modprobe sch_netem",
+    ]
+
+
+def test_screen_says_when_labs_cannot_run() -> None:
+    assert screen(WELL) == ["  ✓ python  3.11.2", "This host can run labs."]
+    assert "This host cannot run labs yet. It lacks:" in screen(REQUIRED)
+
+
+def test_one_mend_for_two_things_is_named_once() -> None:
+    lines = screen(
+        Check("mnexec", False, True, "not installed", "make setup"),
+        Check("Open vSwitch", False, True, "not installed", "make setup"),
+    )
+    assert lines[-1] == "  mnexec, Open vSwitch: make setup"
+
+
+def test_a_host_without_anything_fits_on_one_screen() -> None:
+    nothing = [Check(f"thing {i}", False, True, "x" * 200, f"do {i % 6}") for i in range(15)]
+    lines = screen(*nothing)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_findings_become_checks() -> None:
+    checks = from_sandbox(Finding("veth", True, "fine"), Finding("netem", False, "unknown"))
+    assert checks["namespaces"].ok
+    assert checks["veth"] == Check("veth", True, True, "fine", "modprobe veth")
+    assert (checks["netem"].ok, checks["netem"].required) == (False, False)
+    assert checks["tun"].detail == "not tried"
+
+
+def test_without_a_sandbox_nothing_else_was_tried() -> None:
+    checks = from_sandbox(error="unshare failed: Operation not permitted")
+    assert checks["namespaces"] == Check(
+        "namespaces", False, True, "unshare failed: Operation not permitted", "a mend"
+    )
+    assert not any(check.ok for check in checks.values())
+
+
+def test_findings_survive_their_way_through_the_pipe() -> None:
+    findings = [Finding("tun", True, "fine"), Finding("netem", False, 'a "quoted" cause')]
+    lines = "\n".join(json.dumps(asdict(finding)) for finding in findings)
+    assert doctor._parse(lines) == findings
+
+
+def test_a_probe_that_raises_is_a_finding() -> None:
+    def fails() -> str:
+        raise OSError("no\nsuch device")
+
+    assert attempt("tun", fails) == Finding("tun", False, "no such device")
+    assert attempt("veth", lambda: "fine") == Finding("veth", True, "fine")
+
+
+def test_free_memory() -> None:
+    assert doctor._available_bytes("MemTotal: 9 kB\nMemAvailable:  2048 kB\n") == 2048 * 1024
+    assert doctor._available_bytes("MemTotal: 9 kB\n") == 0
