@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal, Protocol
 
-from experiments.measure.kernel import READABLE, Alarm, receive, stamp_packets
+from experiments.measure.kernel import READABLE, SO_RCVBUFFORCE, receive, stamp_packets
 from experiments.measure.packets import Stamp
 
 __all__ = ["Clock", "EchoProbe", "EchoRow", "Method", "measure", "schedule"]
 
 Clock = Literal["kernel", "process"]
+
+_READ_EVERY_NS = 20_000_000
+_QUEUE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,9 @@ class EchoRow:
     """One request. ``probe`` is its place in the list of probes, ``sequence`` counts from 0.
 
     ``sent_ns`` is on the monotonic clock. ``rtt_ns`` is None unless ``outcome`` is ``ok``;
-    ``unsent`` means that the host's own kernel refused to send. ``clock`` says whose
-    timestamps the RTT is made of: ``process`` where the kernel gave none.
+    ``unsent`` means that the host's own kernel refused to send. ``clock`` is
+    ``process`` where the kernel gave no send time (a driver without it): such an RTT is too
+    long by what it takes to call the kernel.
     """
 
     probe: int
@@ -121,9 +125,9 @@ def measure(
     with _Run(method, probes) as run:
         start = time.monotonic_ns()
         for offset_ns, probe, sequence in plan:
-            run.read_until(start + offset_ns)
+            run.pause_until(start + offset_ns)
             run.send(probe, sequence)
-        run.read_until(time.monotonic_ns() + round(timeout_s * 1e9), or_complete=True)
+        run.finish(time.monotonic_ns() + round(timeout_s * 1e9))
         return list(run.rows(round(timeout_s * 1e9)))
 
 
@@ -136,6 +140,7 @@ class _Run:
         self._token = secrets.token_bytes(8)
         self._sent: dict[tuple[int, int], _Sent] = {}
         self._missing = 0
+        self._read_next_ns = 0
         self._resources = contextlib.ExitStack()
         self._by_fd: dict[int, socket.socket] = {}
         self._by_probe: list[socket.socket] = []
@@ -143,16 +148,14 @@ class _Run:
     def __enter__(self) -> _Run:
         with contextlib.ExitStack() as opening:
             self._epoll = opening.enter_context(contextlib.closing(select.epoll()))
-            self._alarm = opening.enter_context(contextlib.closing(Alarm()))
-            self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
             shared: dict[tuple[str, IPv4Address | None], socket.socket] = {}
             for probe in self._probes:
                 sock = shared.get((probe.host, probe.source))
                 if sock is None:
                     sock = opening.enter_context(self._method.open(probe))
                     shared[probe.host, probe.source] = sock
-                    with contextlib.suppress(OSError):  # rows then say clock = process
-                        stamp_packets(sock)
+                    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _QUEUE_BYTES)
+                    stamp_packets(sock)
                     self._by_fd[sock.fileno()] = sock
                     self._epoll.register(sock.fileno(), READABLE)
                 self._by_probe.append(sock)
@@ -173,19 +176,29 @@ class _Run:
         except OSError:
             sent.refused = True
 
-    def read_until(self, until_ns: int, *, or_complete: bool = False) -> None:
-        """Take in replies until a monotonic time, or until none is missing."""
-        self._alarm.set(until_ns)
+    def pause_until(self, until_ns: int) -> None:
+        """Sleep until a monotonic time, taking in replies now and then.
+
+        Reading in batches costs the machine far fewer wake-ups than reading each reply at once.
+        """
         while True:
-            rung = False
-            for fd, _ in self._epoll.poll():
-                if fd == self._alarm.fileno():
-                    self._alarm.clear()
-                    rung = True
-                else:
-                    self._take(self._by_fd[fd])
-            if rung or (or_complete and self._missing == 0):
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._read_next_ns:
+                self._read(0)
+            if now_ns >= until_ns:
                 return
+            time.sleep(min(until_ns - now_ns, _READ_EVERY_NS) / 1e9)
+
+    def finish(self, until_ns: int) -> None:
+        """Take in replies until none is missing, or until a monotonic time."""
+        self._read(0)
+        while self._missing and (left_ns := until_ns - time.monotonic_ns()) > 0:
+            self._read(left_ns / 1e9)
+
+    def _read(self, wait_s: float) -> None:
+        for fd, _ in self._epoll.poll(wait_s):
+            self._take(self._by_fd[fd])
+        self._read_next_ns = time.monotonic_ns() + _READ_EVERY_NS
 
     def _take(self, sock: socket.socket) -> None:
         while (got := receive(sock, socket.MSG_ERRQUEUE)) is not None:

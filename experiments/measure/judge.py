@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from experiments.measure.bpf import PortSet, attach, lent_to_any, lent_to_others
-from experiments.measure.kernel import kernel_time_ns, stamp_packets
+from experiments.measure.kernel import SO_RCVBUFFORCE, kernel_time_ns, stamp_packets
 from experiments.measure.packets import headers
 from topologies.emulation import netns
 
@@ -26,7 +26,6 @@ _ETH_P_IP = 0x0800
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_IGNORE_OUTGOING = 23
-_SO_RCVBUFFORCE = 33
 _EVIDENCE_BYTES = 1 << 20
 
 
@@ -119,7 +118,7 @@ class _Watch:
         attach(self._all, lent_to_any(pools))
         # Never read, only counted: its queue is kept as small as the kernel allows.
         self._all.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        self._wrong.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _EVIDENCE_BYTES)
+        self._wrong.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _EVIDENCE_BYTES)
         stamp_packets(self._wrong)
 
     def hold(self, sets: Sequence[PortSet]) -> None:

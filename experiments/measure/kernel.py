@@ -5,9 +5,6 @@ Numbers are those of Linux on x86 and ARM (asm-generic).
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import select
 import socket
 import struct
@@ -20,7 +17,7 @@ __all__ = [
     "IP_BIND_ADDRESS_NO_PORT",
     "IP_LOCAL_PORT_RANGE",
     "READABLE",
-    "Alarm",
+    "SO_RCVBUFFORCE",
     "Ports",
     "bind_source",
     "check_port",
@@ -36,6 +33,7 @@ Ports = tuple[int, int]
 
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_LOCAL_PORT_RANGE = 51
+SO_RCVBUFFORCE = 33
 READABLE = select.EPOLLIN | select.EPOLLERR
 
 _SO_TIMESTAMPING = 37  # also the type of its control message
@@ -128,40 +126,3 @@ def handshake_rtt_ns(sock: socket.socket) -> int:
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
     (microseconds,) = struct.unpack_from("=I", info, _TCPI_RTT)
     return int(microseconds) * 1000
-
-
-class _TimerSpec(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns"))
-
-
-class Alarm:
-    """A timerfd on the monotonic clock: epoll's own timeout is whole milliseconds.
-
-    (``os.timerfd_create`` came with Python 3.13.)
-    """
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-
-    def fileno(self) -> int:
-        """The descriptor, readable from the set time on."""
-        return int(self._fd)
-
-    def set(self, at_ns: int) -> None:
-        """Ring at this monotonic time (at once if it is past)."""
-        spec = _TimerSpec(0, 0, *divmod(max(at_ns, 1), 1_000_000_000))
-        absolute = 1
-        if self._libc.timerfd_settime(self._fd, absolute, ctypes.byref(spec), None) != 0:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
-
-    def clear(self) -> None:
-        """Take notice of a ring."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._fd, 8)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._fd)
