@@ -289,7 +289,7 @@ class Book:
         now_ns: int,
         lifetime_ns: int | None = None,
     ) -> Transition:
-        """Give the holder more time, never less than it has. Raises NotHeldError; in draining too."""
+        """Give the holder more time, never less than it has. Raises NotHeldError."""
         lease = self._must_hold(address, psid, server, frozenset({LeaseState.LENT}))
         until_ns = now_ns + (self.terms.lifetime_ns if lifetime_ns is None else lifetime_ns)
         return Transition(lease, replace(lease, until_ns=max(lease.until_ns, until_ns)))

@@ -91,10 +91,8 @@ def _add_arcs(
 
 def costs(graph: nx.DiGraph[str], target: str) -> dict[str, int]:
     """The cost from every switch that can reach ``target``."""
-    found: dict[str, int] = nx.single_source_dijkstra_path_length(
-        graph.reverse(copy=False), target, weight="cost"
-    )
-    return found
+    found = nx.single_source_dijkstra_path_length(graph.reverse(copy=False), target, weight="cost")
+    return {name: int(cost) for name, cost in found.items()}
 
 
 def delay_ns(cost: int) -> int:

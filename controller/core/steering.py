@@ -16,7 +16,9 @@ from topologies.plan import Plan
 class Policy(Protocol):
     """Ranks the PoPs (named by city code) for every city; a PoP that is left out is not used."""
 
-    def __call__(self, plan: Plan, /) -> Ranking: ...
+    def __call__(self, plan: Plan, /) -> Ranking:
+        """City code to PoP codes, best first."""
+        ...
 
 
 def nearest(plan: Plan) -> Ranking:

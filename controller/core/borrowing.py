@@ -1,0 +1,110 @@
+"""The rules of leases: few per lease, none per flow, so that a lease comes and goes quickly.
+
+For a live lease, at the address's home PoP: the holder may send from (address, port set), and
+what comes for it goes to the holder. For an address with a home, at every other PoP: send what
+lands here home.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+
+from controller.core import labels
+from controller.core.lending import Lease
+from controller.core.matching import (
+    ADMIT_HOST,
+    BORROWED_HOME,
+    BORROWED_RETURN,
+    IPV4,
+    TRANSPORTS,
+    from_host,
+)
+from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
+from topologies.plan import HostPlan, Plan
+
+SwitchRules = Mapping[str, frozenset[Rule]]
+"""Rules by switch name."""
+
+
+def lease_rules(plan: Plan, lease: Lease) -> SwitchRules:
+    """The rules of one live lease; none of another state's.
+
+    Make before use: install those with Duty.RETURN before those with Duty.ADMIT_LEASE, and
+    remove them in the reverse order.
+    """
+    if not lease.live:
+        return {}
+    server = plan.host(lease.server)
+    return {server.switch: frozenset((*source_guard(lease, server), *return_path(lease, server)))}
+
+
+def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
+    """ADMISSION: the holder's port may send from the lease, TCP and UDP."""
+    ports = (lease.first_port, lease.port_mask)
+    for protocol, name in TRANSPORTS:
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_HOST,
+            from_host(
+                server,
+                ip_proto=protocol,
+                ipv4_src=int(lease.address),
+                **{f"{name}_src": ports},
+            ),
+            goto=Table.SERVICE,
+            cookie=cookie(Duty.ADMIT_LEASE, int(lease.address)),
+        )
+
+
+def return_path(lease: Lease, server: HostPlan) -> Iterator[Rule]:
+    """BORROWED: what comes for the lease goes to the holder."""
+    ports = (lease.first_port, lease.port_mask)
+    for protocol, name in TRANSPORTS:
+        yield Rule(
+            Table.BORROWED,
+            BORROWED_RETURN,
+            match(
+                eth_type=IPV4,
+                ip_proto=protocol,
+                ipv4_dst=int(lease.address),
+                **{f"{name}_dst": ports},
+            ),
+            (SetField("eth_dst", mac(server.mac)), Output(server.port)),
+            cookie=cookie(Duty.RETURN, int(lease.address)),
+        )
+
+
+def home_rules(plan: Plan, address: IPv4Address, pop: str) -> SwitchRules:
+    """BORROWED, at every PoP but ``pop``: label for the address's home, with where it landed."""
+    home = plan.edge(pop)
+    return {
+        edge.name: frozenset(
+            {
+                Rule(
+                    Table.BORROWED,
+                    BORROWED_HOME,
+                    match(eth_type=IPV4, ipv4_dst=int(address)),
+                    (SetField("eth_dst", labels.encode(home.number, edge.number)),),
+                    goto=Table.ROUTE,
+                    cookie=cookie(Duty.HOME, int(address)),
+                )
+            }
+        )
+        for edge in plan.edges
+        if edge is not home
+    }
+
+
+def borrowed_rules(
+    plan: Plan, leases: Iterable[Lease], homes: Mapping[IPv4Address, str]
+) -> SwitchRules:
+    """The rules of many leases and homes together."""
+    result: defaultdict[str, set[Rule]] = defaultdict(set)
+    parts = [lease_rules(plan, lease) for lease in leases]
+    parts += [home_rules(plan, address, pop) for address, pop in homes.items()]
+    for part in parts:
+        for switch, rules in part.items():
+            result[switch] |= rules
+    return {switch: frozenset(rules) for switch, rules in result.items()}

@@ -1,0 +1,184 @@
+"""The rules of an edge switch that do not depend on leases.
+
+It admits its servers' own sources, spreads service traffic over the servers, drops what comes
+for a port set that nobody holds, and forwards. ``borrowing`` adds what the leases need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.core import labels
+from controller.core.balancing import SERVICE_GROUP, serving
+from controller.core.matching import (
+    ADMIT_FABRIC,
+    ADMIT_HOST,
+    ADMIT_LABEL_HERE,
+    ADMIT_PUNT,
+    BORROWED_LANDED,
+    BORROWED_UNLENT,
+    DHCP_CLIENT,
+    DHCP_SERVER,
+    GATEWAY,
+    IPV4,
+    OTHERWISE,
+    ROUTE_LABEL,
+    ROUTE_LABEL_BACK,
+    ROUTE_UPLINK,
+    SERVICE_ADDRESS,
+    UDP,
+    arp_responder,
+    drop_the_rest,
+    from_host,
+    prefix_match,
+    refuse_the_rest,
+)
+from controller.core.routing import Routes, fabric_ports, uplink_port
+from controller.core.rules import (
+    Duty,
+    Output,
+    OutputInPort,
+    Rule,
+    Table,
+    ToController,
+    ToGroup,
+    cookie,
+    mac,
+    match,
+)
+from controller.core.state import State
+from controller.core.transit import deliver, nobody_here
+from topologies.model import Network
+from topologies.plan import HostPlan, Plan, SwitchPlan
+
+
+def rules(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """All rules of one edge switch but those of leases."""
+    yield from admission(state.plan, switch)
+    yield from service(state, switch)
+    yield from borrowed(state.plan, switch)
+    yield from label_routes(state.plan, routes, switch)
+    yield from prefix_routes(state.plan, switch)
+
+
+def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
+    """ADMISSION: a server with its own or a service address; other switches by what they carry."""
+    for server in plan.servers_of(switch.city):
+        yield from admit_server(plan.network, server)
+        yield punt_dhcp(server)
+        yield arp_responder(server)
+    for port in fabric_ports(plan, switch):
+        yield from admit_fabric(switch, port)
+    yield from refuse_the_rest()
+
+
+def admit_server(network: Network, server: HostPlan) -> Iterator[Rule]:
+    """ADMISSION: what a server may always send; leases add more."""
+    for address in (server.address, *network.services):
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_HOST,
+            from_host(server, ipv4_src=int(address)),
+            goto=Table.SERVICE,
+            cookie=cookie(Duty.ADMIT, server.port),
+        )
+
+
+def punt_dhcp(server: HostPlan) -> Rule:
+    """ADMISSION: DHCP from a server goes to the controller; the port is the server's identity."""
+    return Rule(
+        Table.ADMISSION,
+        ADMIT_PUNT,
+        match(
+            in_port=server.port,
+            eth_src=mac(server.mac),
+            eth_type=IPV4,
+            ip_proto=UDP,
+            udp_src=DHCP_CLIENT,
+            udp_dst=DHCP_SERVER,
+        ),
+        (ToController(),),
+        cookie=cookie(Duty.PUNT, server.port),
+    )
+
+
+def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
+    """ADMISSION: from another switch come labels, and packets to the servers' own addresses."""
+    duty = cookie(Duty.FABRIC, port)
+    here = match(in_port=port, eth_dst=labels.towards(switch.number))
+    relay = match(in_port=port, eth_dst=labels.ANY)
+    own = match(in_port=port, eth_dst=GATEWAY, eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix))
+    yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, goto=Table.SERVICE, cookie=duty)
+    yield Rule(Table.ADMISSION, ADMIT_FABRIC, relay, goto=Table.ROUTE, cookie=duty)
+    yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
+
+
+def service(state: State, switch: SwitchPlan) -> Iterator[Rule]:
+    """SERVICE: every protocol to a service address goes to one of the servers.
+
+    A PoP without a serving server drops and counts it.
+    """
+    someone = serving(state.plan, switch.city, state.weights)
+    for address in state.plan.network.services:
+        yield Rule(
+            Table.SERVICE,
+            SERVICE_ADDRESS,
+            match(eth_type=IPV4, ipv4_dst=int(address)),
+            (ToGroup(SERVICE_GROUP),) if someone else (),
+            cookie=cookie(Duty.SERVICE, int(address)),
+        )
+    yield Rule(Table.SERVICE, OTHERWISE, match(), goto=Table.BORROWED, cookie=cookie(Duty.DEFAULT))
+
+
+def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
+    """BORROWED: what comes for a port set that nobody holds is dropped and counted, never guessed.
+
+    That includes ICMP and non-first fragments to a borrowed address: the first have no ports,
+    the others show port 0 to the switch, which is in PSID 0 and so never lent.
+    """
+    for landed in labels.landed(switch.number, len(plan.edges)):
+        yield Rule(
+            Table.BORROWED, BORROWED_LANDED, match(eth_dst=landed), cookie=cookie(Duty.UNLENT)
+        )
+    for pool in plan.network.pools:
+        yield Rule(
+            Table.BORROWED,
+            BORROWED_UNLENT,
+            match(eth_type=IPV4, ipv4_dst=prefix_match(pool.prefix)),
+            cookie=cookie(Duty.UNLENT, int(pool.prefix.network_address)),
+        )
+    yield Rule(Table.BORROWED, OTHERWISE, match(), goto=Table.ROUTE, cookie=cookie(Duty.DEFAULT))
+
+
+def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: a packet for another PoP goes on by the backbone or the uplink, whichever is nearer.
+
+    A packet that landed here by the uplink and goes home by the uplink turns around; a switch
+    sends nothing out of the port it came in by unless told so in these words.
+    """
+    uplink = uplink_port(plan, switch)
+    for edge in plan.edges:
+        port = routes.labels[edge.city].get(switch.name)
+        if port is None:
+            continue
+        target = labels.towards(edge.number)
+        duty = cookie(Duty.LABEL, edge.number)
+        yield Rule(Table.ROUTE, ROUTE_LABEL, match(eth_dst=target), (Output(port),), cookie=duty)
+        if port == uplink:
+            back = match(in_port=uplink, eth_dst=target)
+            yield Rule(Table.ROUTE, ROUTE_LABEL_BACK, back, (OutputInPort(),), cookie=duty)
+
+
+def prefix_routes(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: to the servers here, and all else by the uplink."""
+    for server in plan.servers_of(switch.city):
+        yield deliver(server)
+    yield nobody_here(switch)
+    yield Rule(
+        Table.ROUTE,
+        ROUTE_UPLINK,
+        match(eth_dst=GATEWAY, eth_type=IPV4),
+        (Output(uplink_port(plan, switch)),),
+        cookie=cookie(Duty.ROUTE),
+    )
+    yield drop_the_rest(Table.ROUTE)

@@ -1,0 +1,148 @@
+"""The rules of a transit switch: a city's place on the Internet.
+
+It admits the frames of its clients and origins, labels what goes to an anycast address with the
+PoP that serves this city, and forwards: labels towards their PoP, all else towards its prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from controller.core import labels
+from controller.core.matching import (
+    ADMIT_FABRIC,
+    ADMIT_HOST,
+    GATEWAY,
+    IPV4,
+    ROUTE_HOST,
+    ROUTE_LABEL,
+    ROUTE_PREFIX,
+    ROUTE_STEER,
+    arp_responder,
+    drop_the_rest,
+    from_host,
+    prefix_match,
+    refuse_the_rest,
+)
+from controller.core.routing import Routes, fabric_ports
+from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
+from controller.core.state import State
+from topologies.model import Network
+from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan
+
+
+def rules(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """All rules of one transit switch."""
+    hosts = [
+        state.plan.host(link.far(switch.name).node)
+        for link in state.plan.links_of(switch.name)
+        if link.kind is LinkKind.ACCESS
+    ]
+    yield from admission(state.plan, switch, hosts)
+    yield from label_routes(state.plan, routes, switch)
+    yield from steering(state, routes, switch)
+    yield from prefix_routes(state.plan, routes, switch, hosts)
+    yield drop_the_rest(Table.ROUTE)
+
+
+def admission(plan: Plan, switch: SwitchPlan, hosts: list[HostPlan]) -> Iterator[Rule]:
+    """ADMISSION: hosts with their own addresses only; other switches have admitted already."""
+    for host in hosts:
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_HOST,
+            from_host(host, ipv4_src=int(host.address)),
+            goto=Table.ROUTE,
+            cookie=cookie(Duty.ADMIT, host.port),
+        )
+        yield arp_responder(host)
+    for port in fabric_ports(plan, switch):
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_FABRIC,
+            match(in_port=port),
+            goto=Table.ROUTE,
+            cookie=cookie(Duty.FABRIC, port),
+        )
+    yield from refuse_the_rest()
+
+
+def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: a labelled packet goes on towards its PoP."""
+    for edge in plan.edges:
+        port = routes.labels[edge.city].get(switch.name)
+        if port is not None:
+            yield Rule(
+                Table.ROUTE,
+                ROUTE_LABEL,
+                match(eth_dst=labels.towards(edge.number)),
+                (Output(port),),
+                cookie=cookie(Duty.LABEL, edge.number),
+            )
+
+
+def steering(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: a packet to an anycast address gets the label of this city's best PoP.
+
+    A city without a PoP has no such rule; its packets are dropped and counted as DEFAULT.
+    """
+    ranked = state.ranking.get(switch.city, ())
+    if not ranked:
+        return
+    pop = state.plan.edge(ranked[0])
+    port = routes.labels[pop.city][switch.name]
+    for prefix in anycast(state.plan.network):
+        yield Rule(
+            Table.ROUTE,
+            ROUTE_STEER,
+            match(eth_dst=GATEWAY, eth_type=IPV4, ipv4_dst=prefix_match(prefix)),
+            (SetField("eth_dst", labels.encode(pop.number)), Output(port)),
+            cookie=cookie(Duty.STEER, int(prefix.network_address)),
+        )
+
+
+def anycast(network: Network) -> Iterator[IPv4Network]:
+    """What every PoP announces: the service addresses and the pools."""
+    yield from (IPv4Network(address) for address in network.services)
+    yield from (pool.prefix for pool in network.pools)
+
+
+def prefix_routes(
+    plan: Plan, routes: Routes, switch: SwitchPlan, hosts: list[HostPlan]
+) -> Iterator[Rule]:
+    """ROUTE: to the hosts here, and to the other switches' prefixes by least delay."""
+    for host in hosts:
+        yield deliver(host)
+    yield nobody_here(switch)
+    for target in plan.switches:
+        port = routes.prefixes[target.name].get(switch.name)
+        if port is not None:
+            yield Rule(
+                Table.ROUTE,
+                ROUTE_PREFIX,
+                match(eth_type=IPV4, ipv4_dst=prefix_match(target.prefix)),
+                (Output(port),),
+                cookie=cookie(Duty.ROUTE, int(target.prefix.network_address)),
+            )
+
+
+def deliver(host: HostPlan) -> Rule:
+    """ROUTE: to a host's own address, out of its port."""
+    return Rule(
+        Table.ROUTE,
+        ROUTE_HOST,
+        match(eth_type=IPV4, ipv4_dst=int(host.address)),
+        (SetField("eth_dst", mac(host.mac)), Output(host.port)),
+        cookie=cookie(Duty.ROUTE, int(host.address)),
+    )
+
+
+def nobody_here(switch: SwitchPlan) -> Rule:
+    """ROUTE: to this switch's own prefix, but to no host: drop, or it would turn back."""
+    return Rule(
+        Table.ROUTE,
+        ROUTE_PREFIX,
+        match(eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix)),
+        cookie=cookie(Duty.DEFAULT, int(switch.prefix.network_address)),
+    )
