@@ -79,14 +79,15 @@ def render(checks: Sequence[Check], console: Console) -> None:
     for check in checks:
         line = Text.assemble("  ", _mark(check), f" {check.name:<{width}}  ", check.detail)
         console.print(line, no_wrap=True, overflow="ellipsis")
-    mends = _mends(checks)
-    if exit_code(checks):
+    missing = [check for check in checks if not check.ok]
+    required = [check for check in missing if check.required]
+    if required:
         console.print(Text("This host cannot run labs yet. It lacks:", "bold red"))
-    elif mends:
+    elif missing:
         console.print(Text("This host can run labs. It could do more with:", "bold green"))
     else:
         console.print(Text("This host can run labs.", "bold green"))
-    for mend, names in mends.items():
+    for mend, names in _mends(required or missing).items():
         console.print(Text(f"  {', '.join(names)}: {mend}"), soft_wrap=True)
 
 
@@ -96,11 +97,11 @@ def _mark(check: Check) -> Text:
     return Text("✗", "red") if check.required else Text("–", "yellow")
 
 
-def _mends(checks: Iterable[Check]) -> dict[str, list[str]]:
+def _mends(missing: Iterable[Check]) -> dict[str, list[str]]:
     """Each mend once, with the names of what it brings."""
     mends: dict[str, list[str]] = {}
-    for check in checks:
-        if not check.ok and check.mend:
+    for check in missing:
+        if check.mend:
             mends.setdefault(check.mend, []).append(check.name)
     return mends
 
