@@ -5,7 +5,7 @@ about 220 us a rule, this about 15 us, and tests hold both to the same bytes. Nu
 Ryu's constants (OpenFlow Switch Specification 1.3.5, section 7; bundles: ONF extension 230).
 
 The canonical form of a rule survives a real Open vSwitch: what `read_flows` gives back equals
-what was sent. A rule that is ours but cannot be expressed as a `Rule` raises `UnknownEncoding`.
+what was sent. What is ours but cannot be expressed as a rule raises `UnknownEncodingError`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ from struct import Struct
 from ryu.ofproto import ofproto_common as common
 from ryu.ofproto import ofproto_v1_3 as ofp
 
+from controller.core.reconcile import (
+    AddGroup,
+    AddRule,
+    Change,
+    DeleteGroup,
+    DeleteRule,
+    ModifyGroup,
+    ModifyRule,
+)
 from controller.core.rules import (
     COOKIE_OWNER,
     COOKIE_OWNER_MASK,
@@ -41,15 +50,17 @@ from controller.core.rules import (
 
 __all__ = [
     "FlowCount",
-    "UnknownEncoding",
+    "UnknownEncodingError",
     "add_flow",
     "add_group",
     "barrier",
     "bundle",
     "count_flows",
+    "delete_all_groups",
     "delete_flow",
     "delete_group",
     "delete_our_flows",
+    "encode",
     "flows_request",
     "groups_request",
     "modify_group",
@@ -86,7 +97,7 @@ _BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 _PADDING = (b"", b"\0", b"\0" * 2, b"\0" * 3, b"\0" * 4, b"\0" * 5, b"\0" * 6, b"\0" * 7)
 
 
-class UnknownEncoding(ValueError):
+class UnknownEncodingError(ValueError):
     """A switch holds something of ours that this version cannot express as a rule."""
 
 
@@ -150,7 +161,7 @@ def _decode_match(data: memoryview) -> tuple[Match, int]:
         (header,) = _OXM.unpack_from(data, at)
         field = _BY_HEADER.get(header)
         if field is None:
-            raise UnknownEncoding(f"match field {header:#010x} is not one of ours")
+            raise UnknownEncodingError(f"match field {header:#010x} is not one of ours")
         value = int.from_bytes(data[at + 4 : at + 4 + field.size], "big")
         mask = field.full
         if header == field.masked:
@@ -228,7 +239,7 @@ def _decode_action(kind: int, data: memoryview) -> Action:
         ours = vendor == common.NX_EXPERIMENTER_ID and subtype == NICIRA_REG_MOVE
         if ours and whole and one is not None and other is not None:
             return Copy(one.name, other.name)
-    raise UnknownEncoding(f"action of type {kind} ({bytes(data).hex()}) is not one of ours")
+    raise UnknownEncodingError(f"action of type {kind} ({bytes(data).hex()}) is not one of ours")
 
 
 def _encode_instructions(rule: Rule) -> bytes:
@@ -252,7 +263,7 @@ def _decode_instructions(data: memoryview) -> tuple[tuple[Action, ...], Table | 
         elif kind == ofp.OFPIT_GOTO_TABLE:
             goto = _table(_GOTO.unpack_from(data, at)[2])
         else:
-            raise UnknownEncoding(f"instruction of type {kind} is not one of ours")
+            raise UnknownEncodingError(f"instruction of type {kind} is not one of ours")
         at += length
     return actions, goto
 
@@ -261,13 +272,13 @@ def _table(number: int) -> Table:
     try:
         return Table(number)
     except ValueError as error:
-        raise UnknownEncoding(f"table {number} is not one of ours") from error
+        raise UnknownEncodingError(f"table {number} is not one of ours") from error
 
 
 # ---------------------------------------------------------------- messages
 
 
-def _flow_mod(  # noqa: PLR0913 - the message has these parts
+def _flow_mod(
     xid: int, command: int, table: int, priority: int, cookie: int, mask: int, body: bytes
 ) -> bytes:
     return (
@@ -353,9 +364,29 @@ def modify_group(group: Group, xid: int) -> bytes:
     return _group_mod(xid, ofp.OFPGC_MODIFY, group.kind, group.group_id, body)
 
 
+def delete_all_groups(xid: int) -> bytes:
+    """OFPGC_DELETE of every group."""
+    return _group_mod(xid, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, ofp.OFPG_ALL)
+
+
 def delete_group(group_id: int, xid: int) -> bytes:
     """OFPGC_DELETE; flows that point at the group go with it."""
     return _group_mod(xid, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, group_id)
+
+
+def encode(change: Change, xid: int) -> bytes:
+    """The message that carries out one change."""
+    match change:
+        case AddRule(rule) | ModifyRule(rule):
+            return add_flow(rule, xid)
+        case DeleteRule(rule):
+            return delete_flow(rule, xid)
+        case AddGroup(group):
+            return add_group(group, xid)
+        case ModifyGroup(group):
+            return modify_group(group, xid)
+        case DeleteGroup(group):
+            return delete_group(group.group_id, xid)
 
 
 def barrier(xid: int) -> bytes:
@@ -467,7 +498,7 @@ def _entries(body: bytes) -> Iterator[memoryview]:
 
 
 def read_flows(body: bytes) -> Iterator[Rule]:
-    """The rules in an OFPMP_FLOW reply's body. Raises UnknownEncoding."""
+    """The rules in an OFPMP_FLOW reply's body. Raises UnknownEncodingError."""
     for entry in _entries(body):
         head = _FLOW_STATS.unpack_from(entry)
         match, taken = _decode_match(entry[_FLOW_STATS.size :])
@@ -494,13 +525,15 @@ def count_flows(body: bytes) -> Iterator[FlowCount]:
 
 
 def read_groups(body: bytes) -> Iterator[Group]:
-    """The groups in an OFPMP_GROUP_DESC reply's body. Raises UnknownEncoding."""
+    """The groups in an OFPMP_GROUP_DESC reply's body. Raises UnknownEncodingError."""
     for entry in _entries(body):
         _, kind, group_id = _GROUP_DESC.unpack_from(entry)
         try:
             known = GroupKind(kind)
         except ValueError as error:
-            raise UnknownEncoding(f"group {group_id} of type {kind} is not one of ours") from error
+            raise UnknownEncodingError(
+                f"group {group_id} of type {kind} is not one of ours"
+            ) from error
         buckets = tuple(_read_bucket(part) for part in _entries(bytes(entry[_GROUP_DESC.size :])))
         yield Group(group_id, known, buckets)
 

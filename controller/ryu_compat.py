@@ -23,7 +23,7 @@ def prepare() -> None:
     os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     # Ryu compares integers with `is`; Python says so whenever it compiles those files anew.
-    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"ryu\..*")
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*\bryu\b.*")
     _stand_in_for_distutils()
     import eventlet
 
@@ -62,3 +62,26 @@ def _stand_in_for_distutils() -> None:
     version.LooseVersion = _LooseVersion  # type: ignore[attr-defined]
     sys.modules["distutils"] = package
     sys.modules["distutils.version"] = version
+
+
+class _Unread:
+    """The whole body of a multipart reply, left as it is."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    @classmethod
+    def parser(cls, buffer: bytes, offset: int) -> _Unread:
+        """What Ryu calls to take one entry: we take all that is left."""
+        return cls(len(buffer) - offset)
+
+
+def leave_bodies_unread() -> None:
+    """Keep Ryu from parsing flow and group descriptions: `openflow` reads them 20 times faster.
+
+    The bytes are in the message's ``buf``.
+    """
+    from ryu.ofproto import ofproto_v1_3_parser as parser
+
+    parser.OFPFlowStatsReply.cls_stats_body_cls = _Unread
+    parser.OFPGroupDescStatsReply.cls_stats_body_cls = _Unread

@@ -1,0 +1,216 @@
+"""The Ryu application: events in, core called, messages out.
+
+Ryu delivers events one by one, replies among them, so no handler here ever waits: what must
+wait runs in a green thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import eventlet
+from ryu.base import app_manager
+from ryu.controller import ofp_event
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from ryu.ofproto import ofproto_v1_3
+
+from controller import dhcp, frames
+from controller.clock import BookClock
+from controller.core import pipeline, steering
+from controller.core.lending import Book, LendingError, Terms
+from controller.core.state import State
+from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
+from controller.lender import Lender
+from controller.session import SwitchError
+from controller.store import LeaseStore, SqliteStore
+from controller.switches import Switch
+from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
+
+__all__ = ["Controller", "Settings"]
+
+LOG = logging.getLogger("controller")
+GATEWAY = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
+PER_PORT = 4
+"""DHCP messages of one port that may be in work at once; more are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a controller needs to know."""
+
+    plan: Plan
+    store: Path
+    terms: Terms
+
+
+class Controller(app_manager.RyuApp):
+    """Programs every switch of the plan and lends addresses to its servers.
+
+    ``counts``: packet_ins, dhcp_malformed, dhcp_ignored, dhcp_dropped, unknown_switches.
+    """
+
+    OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        plan = settings.plan
+        self.started = datetime.now(UTC)
+        self.counts: Counter[str] = Counter()
+        self.store: LeaseStore = SqliteStore(settings.store)
+        entries = self.store.load()
+        network = plan.network
+        book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms)
+        programs = pipeline.programs(State.of(plan, steering.nearest(plan), book))
+        self.switches = {s.name: Switch(plan, s, programs[s.name]) for s in plan.switches}
+        self.lender = Lender(plan, book, self.store, self.switches, BookClock(entries))
+        self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
+        self._servers = {
+            (plan.switch(host.switch).dpid, host.port): host
+            for host in plan.hosts_of(HostRole.SERVER)
+        }
+        self._in_work: Counter[tuple[int, int]] = Counter()
+        LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
+
+    def start(self) -> None:
+        """Called by Ryu when everything is there."""
+        super().start()
+        self.threads.append(eventlet.spawn(self.lender.sweep_for_ever))
+
+    @property
+    def ready(self) -> bool:
+        """Whether every switch is programmed."""
+        return all(switch.programmed for switch in self.switches.values())
+
+    # -- switches
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])  # type: ignore[untyped-decorator]
+    def on_state(self, event: Any) -> None:
+        """A switch came or went."""
+        datapath = event.datapath
+        switch = self._by_dpid.get(datapath.id)
+        if event.state == DEAD_DISPATCHER:
+            if switch is not None and switch.holds(datapath):
+                LOG.warning("%s went away", switch.plan.name)
+                switch.disconnect()
+        elif switch is None:
+            self.counts["unknown_switches"] += 1
+            LOG.warning("a switch with dpid %#x is not in the plan: ignored", datapath.id)
+        else:
+            switch.connect(datapath)
+
+    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_barrier(self, event: Any) -> None:
+        """A switch has done everything up to a barrier."""
+        session = self._session(event)
+        if session is not None:
+            session.on_barrier(event.msg.xid)
+
+    @set_ev_cls(  # type: ignore[untyped-decorator]
+        [ofp_event.EventOFPFlowStatsReply, ofp_event.EventOFPGroupDescStatsReply], MAIN_DISPATCHER
+    )
+    def on_multipart(self, event: Any) -> None:
+        """A switch says what it holds."""
+        session = self._session(event)
+        if session is not None:
+            session.on_multipart(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_ports(self, event: Any) -> None:
+        """A switch says which ports it has, when asked again."""
+        message = event.msg
+        message.datapath.ports.update((port.port_no, port) for port in message.body)
+
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_error(self, event: Any) -> None:
+        """A switch refused something."""
+        session = self._session(event)
+        if session is not None:
+            LOG.error("%s", session.on_error(event.msg))
+
+    def _session(self, event: Any) -> Any:
+        datapath = event.msg.datapath
+        switch = self._by_dpid.get(datapath.id)
+        return None if switch is None else switch.holds(datapath)
+
+    # -- DHCP
+
+    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_packet(self, event: Any) -> None:
+        """A packet was handed up: only DHCP is, and the port says which server sent it."""
+        self.counts["packet_ins"] += 1
+        message = event.msg
+        identity = (message.datapath.id, message.match["in_port"])
+        server = self._servers.get(identity)
+        if server is None:
+            self.counts["dhcp_ignored"] += 1
+            return
+        if self._in_work[identity] >= PER_PORT:
+            self.counts["dhcp_dropped"] += 1
+            return
+        self._in_work[identity] += 1
+        eventlet.spawn(self._serve, identity, server, bytes(message.data))
+
+    def _serve(self, identity: tuple[int, int], server: HostPlan, frame: bytes) -> None:
+        try:
+            datagram = frames.parse(frame)
+            request = dhcp.parse(datagram.payload)
+            mac = bytes.fromhex(server.mac.replace(":", ""))
+            reply = self._answer(server, understand(request, mac), request)
+            if reply is not None:
+                self._send(server, datagram, reply)
+        except (frames.FrameError, dhcp.DhcpError) as error:
+            self.counts["dhcp_malformed"] += 1
+            LOG.warning("DHCP from %s dropped: %s", server.name, error)
+        except SwitchError as error:
+            # No answer: the server asks again, and by then the switch may be well.
+            LOG.warning("DHCP from %s not answered: %s", server.name, error)
+        finally:
+            self._in_work[identity] -= 1
+
+    def _answer(self, server: HostPlan, wish: Wish, request: dhcp.Message) -> dhcp.Message | None:
+        lender = self.lender
+        match wish:
+            case Lend():
+                try:
+                    lease = lender.lend(server)
+                except LendingError as error:
+                    LOG.warning("nothing to offer %s: %s", server.name, error)
+                    return None
+                return offer(request, lease, lender.book.terms.lifetime_ns)
+            case Keep(address, psid, psid_bits):
+                try:
+                    if psid_bits != lender.book.port_set_bits:
+                        return nak(request, f"port sets here have {lender.book.port_set_bits} bits")
+                    return ack(request, lender.keep(server, address, psid), lender.clock.now_ns())
+                except LendingError as error:
+                    return nak(request, str(error))
+            case GiveBack(address, psid):
+                try:
+                    lender.give_back(server, address, psid)
+                except LendingError as error:
+                    LOG.info("nothing to return: %s", error)
+            case Ignore(cause):
+                self.counts["dhcp_ignored"] += 1
+                LOG.info("DHCP from %s ignored: %s", server.name, cause)
+        return None
+
+    def _send(self, server: HostPlan, asked: frames.Datagram, reply: dhcp.Message) -> None:
+        """To the address that the server asked from; to all if it has none yet."""
+        everyone = GATEWAY_ADDRESS.__class__("255.255.255.255")
+        target = everyone if asked.source.is_unspecified else asked.source
+        datagram = frames.Datagram(
+            eth_src=GATEWAY,
+            eth_dst=asked.eth_src,
+            source=GATEWAY_ADDRESS,
+            target=target,
+            source_port=dhcp.SERVER_PORT,
+            target_port=dhcp.CLIENT_PORT,
+            payload=dhcp.build(reply),
+        )
+        session = self.switches[server.switch].session
+        session.packet_out(server.port, frames.build(datagram))

@@ -1,0 +1,138 @@
+"""The DHCP server's side of lending, as pure functions: message -> wish -> reply.
+
+A DISCOVER already borrows, for `OFFER_NS` only, and a REQUEST turns that into the full lease.
+So two servers are never offered the same ports, an offer survives a crash of the controller, and
+the switches get their rules while the client is still considering the offer. An offer that is
+not taken up lapses like any lease.
+
+Sources: RFC 2131 section 4.3 (server behaviour), RFC 7618 section 6 (shared addresses).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from controller.core.lending import SECOND, Lease
+from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
+from topologies.plan import GATEWAY_ADDRESS
+
+__all__ = [
+    "OFFER_NS",
+    "GiveBack",
+    "Ignore",
+    "Keep",
+    "Lend",
+    "Wish",
+    "ack",
+    "nak",
+    "offer",
+    "understand",
+]
+
+OFFER_NS = 10 * SECOND
+"""How long an offer is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lend:
+    """DISCOVER: wants a port set; answered by an OFFER, or by nothing when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """REQUEST, whether of an offer, after a reboot, or to renew: answered by ACK or NAK."""
+
+    address: IPv4Address
+    psid: int
+    psid_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """RELEASE or DECLINE: not answered."""
+
+    address: IPv4Address
+    psid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Not for us; ``cause`` is for the log."""
+
+    cause: str
+
+
+Wish = Lend | Keep | GiveBack | Ignore
+
+
+def understand(message: Message, mac: bytes) -> Wish:
+    """What a message asks for; ``mac`` is that of the server behind the port it came from.
+
+    Raises DhcpError for a message that cannot be acted upon (to be counted and dropped).
+    """
+    if message.mac != mac:
+        raise DhcpError(f"chaddr {message.mac.hex(':')} is not the port's own {mac.hex(':')}")
+    named = message.address(Option.SERVER_ID)
+    if named not in (None, GATEWAY_ADDRESS):
+        return Ignore(f"meant for the server {named}")
+    ports = message.port_parameters
+    match message.kind:
+        case Kind.DISCOVER:
+            wanted = message.option(Option.PARAMETERS) or b""
+            if ports is None and Option.PORT_PARAMETERS not in wanted:
+                return Ignore("the client does not ask for option 159, it would use every port")
+            return Lend()
+        case Kind.REQUEST:
+            address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
+            if ports is None or ports.offset:
+                raise DhcpError("REQUEST without port parameters of offset 0")
+            return Keep(address, ports.psid, ports.psid_bits)
+        case Kind.RELEASE | Kind.DECLINE:
+            address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
+            if ports is None:
+                raise DhcpError(f"{message.kind.name} without port parameters")
+            return GiveBack(address, ports.psid)
+        case _:
+            return Ignore(f"{message.kind.name} is not served")
+
+
+def _lease_reply(kind: Kind, request: Message, lease: Lease, seconds: int) -> Message:
+    ports = PortParameters(lease.psid_bits, lease.psid)
+    options = (
+        (Option.SERVER_ID, GATEWAY_ADDRESS.packed),
+        (Option.LEASE_TIME, seconds.to_bytes(4, "big")),
+        # The defaults of RFC 2131 section 4.4.5: half and seven eighths of the lease.
+        (Option.RENEWAL_TIME, (seconds // 2).to_bytes(4, "big")),
+        (Option.REBINDING_TIME, (seconds * 7 // 8).to_bytes(4, "big")),
+        (Option.PORT_PARAMETERS, ports.encode()),
+    )
+    return Message(
+        kind,
+        request.xid,
+        request.mac,
+        tuple((int(code), value) for code, value in options),
+        ciaddr=request.ciaddr if kind is Kind.ACK else IPv4Address(0),
+        yiaddr=lease.address,
+        broadcast=request.broadcast,
+    )
+
+
+def offer(request: Message, lease: Lease, lifetime_ns: int) -> Message:
+    """The OFFER of a lease; the client gets ``lifetime_ns`` if it takes it."""
+    return _lease_reply(Kind.OFFER, request, lease, lifetime_ns // SECOND)
+
+
+def ack(request: Message, lease: Lease, now_ns: int) -> Message:
+    """The ACK: the lease is the client's until it ends; whole seconds, rounded down."""
+    seconds = max(0, lease.until_ns - now_ns) // SECOND
+    return _lease_reply(Kind.ACK, request, lease, seconds)
+
+
+def nak(request: Message, cause: str) -> Message:
+    """The NAK: the client must stop using it and start over."""
+    options = (
+        (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed),
+        (int(Option.MESSAGE), cause.encode("ascii", "replace")[:255]),
+    )
+    return Message(Kind.NAK, request.xid, request.mac, options, broadcast=True)

@@ -1,0 +1,83 @@
+"""Ryu's application manager, run from a program instead of from `ryu-manager`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import eventlet
+import eventlet.wsgi
+from eventlet.hubs import trampoline
+from ryu import cfg
+from ryu.base.app_manager import AppManager
+from ryu.controller.ofp_handler import OFPHandler
+
+from controller import rest, ryu_compat
+from controller.app import Controller, Settings
+from controller.core.lending import Terms
+from topologies.plan import Plan
+
+__all__ = ["run"]
+
+LOG = logging.getLogger("controller")
+
+Endpoint = tuple[str, int]
+
+
+def run(plan: Plan, store: Path, terms: Terms, openflow: Endpoint, http: Endpoint) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises StoreError or BadEntryError when the leases cannot be read, OSError when an endpoint
+    cannot be listened on.
+    """
+    wake = _Wake()
+    ryu_compat.leave_bodies_unread()
+    manager = AppManager.get_instance()
+    controller: Controller = manager.instantiate(Controller, Settings(plan, store, terms))
+    try:
+        web = eventlet.listen(http)
+        _listen(manager, openflow, wake)
+        controller.start()
+        application = rest.application(controller)
+        eventlet.spawn(eventlet.wsgi.server, web, application, log_output=False)
+        LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *openflow, *http)
+        wake.wait()
+    finally:
+        controller.store.close()
+
+
+def _listen(manager: AppManager, openflow: Endpoint, wake: _Wake) -> None:
+    """Let Ryu accept switches. Raises OSError when it cannot listen."""
+    eventlet.listen(openflow).close()  # Ryu would only log the failure and go on deaf
+    config = cfg.CONF
+    config(args=[], project="ryu", default_config_files=[])
+    config.set_override("ofp_listen_host", openflow[0])
+    config.set_override("ofp_tcp_listen_port", openflow[1])
+    manager.instantiate(OFPHandler).start().link(wake.call)
+
+
+class _Wake:
+    """Lets a signal, or the end of a green thread, end the wait of the main one."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        # The interpreter itself writes to the pipe: a Python handler runs in eventlet's hub,
+        # where nothing may block.
+        signal.set_wakeup_fd(self._write)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _nothing)
+
+    def call(self, _thread: object) -> None:
+        """End the wait, from a green thread."""
+        os.write(self._write, b"!")
+
+    def wait(self) -> None:
+        """Return after `call` or a signal."""
+        trampoline(self._read, read=True)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """A signal needs a handler to be noticed at all."""
