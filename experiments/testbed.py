@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,17 @@ class Controller:
         """Packets and bytes per switch and rule duty, read from the switches now."""
         return dict(self._get("/v1/counters"))
 
-    def is_ready(self) -> bool:
-        """Whether every switch is connected and programmed; False while it does not answer."""
+    def is_listening(self) -> bool:
+        """Whether the controller answers at all."""
         try:
-            return bool(self.status()["ready"])
-        except (OSError, urllib.error.URLError, ValueError):
+            self.status()
+        except (OSError, ValueError):
             return False
+        return True
+
+    def is_ready(self) -> bool:
+        """Whether every switch is connected and programmed."""
+        return bool(self.status()["ready"])
 
 
 class Testbed(Lab):
@@ -62,7 +66,10 @@ class Testbed(Lab):
         self.write_network()
         self.start_controller()
         super().start()
+        with self.phase("controller"):
+            self.wait(self.controller_api.is_listening, "the controller to answer")
         with self.phase("programming"):
+            self.connect()
             self.wait(self.controller_api.is_ready, "the controller to program every switch")
         with self.phase("leases"):
             self.launch(

@@ -129,7 +129,7 @@ class Lab(Mininet):
             wiring.wire(self.plan)
         with self.phase("switches"):
             bridges = [_bridge(self.plan, switch) for switch in self.plan.switches]
-            self._vswitch.build(bridges, f"tcp:{OPENFLOW}")
+            self._vswitch.build(bridges)
         with self.phase("links"):
             self._start_links()
         with self.phase("endpoints"):
@@ -156,6 +156,10 @@ class Lab(Mininet):
             program.check()
         if self.emulator is not None:
             self.emulator.check()
+
+    def connect(self) -> None:
+        """Make the switches connect to the controller, which must listen on OPENFLOW."""
+        self._vswitch.connect(f"tcp:{OPENFLOW}")
 
     def launch(self, name: str, module: str, *arguments: str) -> Program:
         """Start one of our own modules as a program of the lab, with a log of its name."""

@@ -128,17 +128,50 @@ class VSwitch:
                 except ValueError:
                     continue
 
-    def build(self, bridges: Iterable[Bridge], controller: str) -> None:
-        """Make every bridge and port and verify them; ``controller`` like ``tcp:127.0.0.1:6653``.
+    def build(self, bridges: Iterable[Bridge]) -> None:
+        """Make every bridge and port and verify them.
 
-        The controller is set together with the bridge: setting it later would flush rules.
         Raises LabError naming the first ports that are not there.
         """
         bridges = tuple(bridges)
-        self.transact([*_insertions(bridges, controller, self.datapath), *_next_configuration()])
+        self._configure(_insertions(bridges, self.datapath))
+        self._verify(bridges)
+
+    def connect(self, controller: str) -> None:
+        """Make every switch connect to ``controller``, like ``tcp:127.0.0.1:6653``.
+
+        It must listen already: a switch that is refused once waits a second. And no rule may
+        stand yet: Open vSwitch flushes them when its first controller is set.
+        """
+        columns = ["_uuid"]
+        query = {"op": "select", "table": "Bridge", "where": [], "columns": columns}
+        operations: list[dict[str, Any]] = []
+        for number, bridge in enumerate(self.transact([query])[0]["rows"]):
+            name, row = f"row{number}", {"target": controller, "max_backoff": 1000}
+            operations.append(
+                {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
+            )
+            operations.append(
+                {
+                    "op": "update",
+                    "table": "Bridge",
+                    "where": [["_uuid", "==", bridge["_uuid"]]],
+                    "row": {"controller": ["named-uuid", name]},
+                }
+            )
+        self._configure(operations)
+
+    def _configure(self, operations: list[dict[str, Any]]) -> None:
+        """Carry out a transaction and wait until ovs-vswitchd has followed it."""
+        increase = {
+            "op": "mutate",
+            "table": DATABASE,
+            "where": [],
+            "mutations": [["next_cfg", "+=", 1]],
+        }
+        self.transact([*operations, increase])
         wanted = self._configuration("next_cfg")
         self._await(lambda: self._configuration("cur_cfg") >= wanted, "ovs-vswitchd to configure")
-        self._verify(bridges)
 
     def _configuration(self, column: str) -> int:
         query = {"op": "select", "table": DATABASE, "where": [], "columns": [column]}
@@ -158,9 +191,7 @@ class VSwitch:
             raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
 
 
-def _insertions(
-    bridges: tuple[Bridge, ...], controller: str, datapath: str
-) -> list[dict[str, Any]]:
+def _insertions(bridges: tuple[Bridge, ...], datapath: str) -> list[dict[str, Any]]:
     """The operations that insert every row and hang the bridges on the root row."""
     operations: list[dict[str, Any]] = []
     names: list[list[str]] = []
@@ -179,28 +210,19 @@ def _insertions(
             row = {"name": port.interface, "ofport_request": port.number}
             interface = insert("Interface", row)
             ports.append(insert("Port", {"name": port.interface, "interfaces": interface}))
-        target = insert("Controller", {"target": controller, "max_backoff": 1000})
-        names.append(insert("Bridge", _bridge_row(bridge, ports, target, datapath)))
+        names.append(insert("Bridge", _bridge_row(bridge, ports, datapath)))
     mutation = ["bridges", "insert", ["set", names]]
     operations.append({"op": "mutate", "table": DATABASE, "where": [], "mutations": [mutation]})
     return operations
 
 
-def _bridge_row(
-    bridge: Bridge, ports: list[list[str]], target: list[str], datapath: str
-) -> dict[str, Any]:
+def _bridge_row(bridge: Bridge, ports: list[list[str]], datapath: str) -> dict[str, Any]:
     identity = [["datapath-id", f"{bridge.dpid:016x}"], ["disable-in-band", "true"]]
     return {
         "name": bridge.name,
         "datapath_type": datapath,
         "fail_mode": "secure",
         "protocols": ["set", ["OpenFlow13"]],
-        "controller": target,
         "other_config": ["map", identity],
         "ports": ["set", ports],
     }
-
-
-def _next_configuration() -> list[dict[str, Any]]:
-    """Ask ovs-vswitchd to say when it has carried out what stands before."""
-    return [{"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}]
