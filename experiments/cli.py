@@ -1,0 +1,218 @@
+"""``poplab``: the command line. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: no (valid) answer; the question cannot be asked so; Ctrl-C."""
+
+app = typer.Typer(
+    help="Build, run and measure a CDN whose servers own no IP address.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+NetworkRef = Annotated[
+    str, typer.Argument(help="A name (see `poplab networks`), a file, or a topohub key.")
+]
+Pops = Annotated[
+    str | None, typer.Option(help="PoPs elsewhere: cities (LHR,CDG), or how many (5).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Links = Annotated[str, typer.Option(help="Link emulation: auto, delayline or netem.")]
+Results = Annotated[
+    Path | None, typer.Option(help="Where run folders go (else $POPLAB_RESULTS, or results).")
+]
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this host can do, what is missing, and the command that mends it."""
+    from dataclasses import asdict
+
+    from experiments import doctor as physician
+
+    checks = physician.diagnose()
+    code = physician.exit_code(checks)
+    if as_json:
+        _put({"ok": code == 0, "checks": [asdict(check) for check in checks]})
+    else:
+        physician.render(checks, _console())
+    raise typer.Exit(code)
+
+
+@app.command()
+def networks(as_json: Json = False) -> None:
+    """The networks that ship with the kit."""
+    from topologies import sources
+
+    found = sources.catalog()
+    if as_json:
+        _put({"networks": [{"name": name, "description": text} for name, text in found]})
+        return
+    console = _console()
+    console.print(_table("", ("network", "what it is"), found))
+    console.print(
+        "Files (YAML, JSON, GraphML) and topohub keys work too: poplab show topozoo/Abilene",
+        highlight=False,
+    )
+
+
+@app.command()
+def show(
+    network: NetworkRef,
+    pops: Pops = None,
+    picture: Annotated[Path | None, typer.Option("--map", help="Where the map goes (PNG).")] = None,
+    as_json: Json = False,
+) -> None:
+    """PoPs, links, delays and the address plan of a network, and a map of it."""
+    from experiments import runfolder
+    from topologies import describe, sources
+    from topologies import map as network_map
+    from topologies.explicit import dump_json
+    from topologies.plan import plan
+
+    loaded = sources.load(network, pops)
+    path = picture or runfolder.root() / "maps" / f"{loaded.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network_map.draw(loaded, path)
+    tables = describe.tables(plan(loaded))
+    if as_json:
+        named = {
+            t.title: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in tables
+        }
+        _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": str(path)})
+        return
+    console = _console()
+    console.print(f"[bold]{loaded.name}[/] {loaded.description}", highlight=False)
+    for table in tables:
+        console.print(_table(table.title, table.columns, table.rows))
+    console.print(f"map  {path}", highlight=False, soft_wrap=True)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def up(
+    network: NetworkRef,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="After `--`: a host and its command; without, the Mininet prompt."),
+    ] = None,
+    pops: Pops = None,
+    links: Links = "auto",
+) -> None:
+    """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
+    from topologies import sources
+    from topologies.emulation import sandbox
+
+    sources.load(network, pops)  # refuse what is wrong before anything is built
+    ref = str(Path(network).resolve()) if Path(network).is_file() else network
+    argv = [sys.executable, "-m", "experiments.shell", ref, pops or "", links, *(command or [])]
+    raise typer.Exit(sandbox.interact(argv))
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="reachability, latency or borrowing.")],
+    network: Annotated[str, typer.Option(help="A name, a file, or a topohub key.")] = "triangle",
+    pops: Pops = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal schedules.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer probes.")] = False,
+    links: Links = "auto",
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a question: build the network, measure, and keep everything in a run folder."""
+    from experiments import runner
+
+    spec = runner.make_spec(study, network, pops=pops, seed=seed, quick=quick, links=links)
+    if as_json:
+        result = runner.run_spec(spec, results)
+        _put(result.contract())
+    else:
+        from experiments.progress import Ticker
+
+        with Ticker(f"{study} on {spec.network.name}", _console(stderr=True)) as ticker:
+            result = runner.run_spec(spec, results, ticker)
+        _report(result.run)
+    raise typer.Exit(0 if result.valid else FAILED)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: Json = False,
+) -> None:
+    """The summary of a run again, and where its figures are."""
+    from experiments import rundata
+
+    if as_json:
+        _put(rundata.head(run_folder)[1].contract())
+    else:
+        _report(run_folder)
+
+
+def _report(folder: Path) -> None:
+    from experiments import rundata
+    from experiments.report import render
+
+    manifest, result, answer = rundata.head(folder)
+    render(result, answer, rundata.figures(folder, manifest), _console())
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Any) -> Any:
+    from experiments.report import table
+
+    return table(title, columns, rows)
+
+
+def _put(data: dict[str, Any]) -> None:
+    """Print exactly one object."""
+    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"poplab: {message}\n")
+    sys.exit(code)
+
+
+def main() -> None:
+    """The console script: runs a command, and says in a sentence what went wrong."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _stop("stopped; nothing is left running and no run folder was written.", INTERRUPTED)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _stop(str(error), code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code for an error that its message explains; None for a defect of ours."""
+    from experiments.errors import TrialError, UsageError
+    from topologies.emulation.sandbox import SandboxError
+    from topologies.validate import NetworkError
+
+    if isinstance(error, (UsageError, NetworkError)):
+        return MISUSED
+    if isinstance(error, (TrialError, SandboxError, PermissionError)):
+        return FAILED
+    return None

@@ -1,0 +1,208 @@
+"""Figures of the studies: PNG, axes with units, readable in grey and by colour-blind people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from experiments import stats
+from topologies import map as network_map
+from topologies.plan import HostRole, Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+INK, QUIET, GRID = network_map.INK, network_map.QUIET, "#D9DDE3"
+BLUE, ORANGE, GREEN, PINK, YELLOW = network_map.COLOURS[:5]
+
+DESIGN_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "own": (BLUE, "s", "A  an address for every server"),
+    "owner": (ORANGE, "v", "B  one owner for all PoPs"),
+    "pop owner": (YELLOW, "D", "B' one owner in each PoP"),
+    "port sets": (GREEN, "o", "C  port sets (borrowed)"),
+    "plain anycast": (INK, "X", "control: plain anycast"),
+}
+"""Colour, marker and label of each design of egress."""
+
+
+def _figure(width: float, height: float, columns: int, **grid: Any) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)
+    return figure, list(axes[0])
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.set_axisbelow(True)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10.5, color=INK, pad=8)
+
+
+def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
+    """How many clients are within which RTT: anycast, one site for all, the best for each.
+
+    ``clients`` has a row per client with ``anycast_rtt_ms``, ``unicast_rtt_ms``, ``best_rtt_ms``.
+    """
+    figure, (axes,) = _figure(7.2, 4.4, 1)
+    looks: Sequence[tuple[str, str, dict[str, Any]]] = (
+        ("unicast", f"one site for all ({one_site})", {"color": ORANGE, "linestyle": "--"}),
+        ("anycast", "anycast, as measured", {"color": BLUE, "linewidth": 2.6}),
+        ("best", "best PoP for each client", {"color": INK, "linestyle": ":"}),
+    )
+    for arm, label, look in looks:
+        values, shares = stats.cdf(clients[f"{arm}_rtt_ms"])
+        middle = stats.median(clients[f"{arm}_rtt_ms"])
+        label = label if middle is None else f"{label}: median {middle:.1f} ms"
+        start = values[:1]
+        axes.step([*start, *values], [0.0, *shares][: len(values) + 1], where="post",
+                  label=label, **{"linewidth": 1.8} | look)  # fmt: skip
+    axes.axhline(0.5, color=GRID, linewidth=1, zorder=0)
+    axes.set(xlabel="round-trip time to the service, ms (median of each client)", ylim=(0, 1.02))
+    axes.set_xlim(left=0)
+    axes.set_ylabel(f"share of the {len(clients)} clients")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
+    _title(axes, "How many clients are how near to the service")
+    _plain(axes)
+    figure.savefig(path)
+    return path
+
+
+def catchment_map(plan: Plan, landed: Mapping[str, str | None], path: Path) -> Path:
+    """Which PoP answered the clients of each city; ``landed`` is by client."""
+    cities = {
+        host.city: pop
+        for host in plan.hosts_of(HostRole.CLIENT)
+        if (pop := landed.get(host.name)) is not None
+    }
+    return network_map.draw(plan.network, path, cities)
+
+
+def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
+    """Addresses needed against RTT to origins, and the fetches that got through, by design."""
+    figure, (cost, through) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
+    shown = designs[designs["design"] != "plain anycast"]  # what it loses has no RTT
+    side = 0.012 * shown["addresses"].max()  # equal costs stand side by side
+    before: Counter[int] = Counter()
+    for row in shown.to_dict("records"):
+        _cost_point(cost, row, row["addresses"] + before[row["addresses"]] * 2 * side)
+        before[row["addresses"]] += 1
+    cost.set(xlabel="IPv4 addresses used", ylabel="round trip to origin, ms (median; bar: to p95)")
+    cost.set_ylim(bottom=0)
+    cost.set_xlim(0, max(designs["addresses"].max() * 1.12, 2))
+    cost.xaxis.set_major_locator(MaxNLocator(integer=True))
+    cost.grid(color=GRID, linewidth=0.8)
+    cost.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.95)
+    _title(cost, "What a design costs, and how fast it is")
+    _plain(cost)
+    _through_bars(through, designs)
+    figure.savefig(path)
+    return path
+
+
+def _cost_point(axes: Axes, row: Mapping[Any, Any], x: float) -> None:
+    colour, marker, label = DESIGN_LOOKS[row["design"]]
+    reach = [[0.0], [max(0.0, row["rtt_p95_ms"] - row["rtt_p50_ms"])]]
+    axes.errorbar(
+        [x],
+        [row["rtt_p50_ms"]],
+        yerr=reach,
+        fmt=marker,
+        color=colour,
+        markersize=9,
+        markeredgecolor=INK,
+        elinewidth=1.2,
+        capsize=3,
+        linestyle="none",
+        label=label,
+    )
+    letter = label.split()[0]
+    axes.annotate(
+        letter,
+        (x, row["rtt_p50_ms"]),
+        xytext=(9, -3.5),
+        textcoords="offset points",
+        fontsize=10,
+        fontweight="bold",
+        color=INK,
+    )
+
+
+def _through_bars(axes: Axes, designs: pd.DataFrame) -> None:
+    rows = list(reversed(designs.to_dict("records")))
+    for height, row in enumerate(rows):
+        share = row["ok"] / row["total"]
+        colour, _, _ = DESIGN_LOOKS[row["design"]]
+        control = row["design"] == "plain anycast"
+        face, hatch = ("white", "////") if control else (colour, "")
+        axes.barh(height, share, color=face, edgecolor=INK, hatch=hatch, height=0.62, linewidth=0.8)
+        text = f"{row['ok']} of {row['total']}"
+        axes.text(1.02, height, text, va="center", fontsize=9, color=INK)
+    labels = [DESIGN_LOOKS[row["design"]][2].replace("control: ", "control:\n") for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_xlim(0, 1.0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("fetches that got their answer")
+    _title(axes, "What gets through")
+    _plain(axes)
+
+
+def reach_matrix(samples: pd.DataFrame, plan: Plan, path: Path) -> Path:
+    """Median RTT of each client by each method, and of each server to each origin."""
+    tall = max(len(plan.hosts_of(HostRole.CLIENT)), len(plan.hosts_of(HostRole.SERVER)))
+    origins = len(plan.hosts_of(HostRole.ORIGIN))
+    width = 5.4 + 0.75 * (3 + origins)
+    figure, (ingress, egress) = _figure(
+        width, 1.6 + 0.26 * max(tall, 4), 2, width_ratios=[3, max(origins, 2)]
+    )
+    methods = ("icmp", "tcp", "http")
+    asked = samples[samples["method"].isin(methods)]
+    _matrix(ingress, asked.assign(column=asked["method"].str.upper()), tall)
+    _title(ingress, "Clients to the service")
+    fetched = samples[samples["method"] == "egress"]
+    _matrix(egress, fetched.assign(column=fetched["target"]), tall)
+    _title(egress, "Servers to origins, as borrowers")
+    figure.supxlabel("median round-trip time, ms; black: no answer", fontsize=9, color=INK)
+    figure.savefig(path)
+    return path
+
+
+def _matrix(axes: Axes, tries: pd.DataFrame, rows: int) -> None:
+    """A cell per source and column; ``rows`` is the height, so that neighbours have equal cells."""
+    good = tries[tries["outcome"] == "ok"]
+    table = good.pivot_table(index="source", columns="column", values="rtt_ms", aggfunc="median")
+    table = table.reindex(
+        index=tries["source"].drop_duplicates(), columns=tries["column"].drop_duplicates()
+    )
+    colours = colormaps["Blues"].with_extremes(bad="black")
+    axes.imshow(table.to_numpy(float), cmap=colours, vmin=0, aspect="auto", alpha=0.75)
+    axes.set_xticks(range(table.shape[1]), list(table.columns), fontsize=8.5)
+    axes.set_yticks(range(table.shape[0]), list(table.index), fontsize=8)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_xticks([x - 0.5 for x in range(1, table.shape[1])], minor=True)
+    axes.set_yticks([y - 0.5 for y in range(1, table.shape[0])], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+    largest = float(table.max().max())
+    for y, row in enumerate(table.to_numpy(float)):
+        for x, value in enumerate(row):
+            lost = value != value
+            colour = "white" if lost or value > 0.7 * largest else INK
+            text = "lost" if lost else f"{value:.1f}"
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)

@@ -1,0 +1,101 @@
+"""What a run says in the end: metrics with units, checks, fidelity, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number. ``unit`` is ``ms``, ``us``, ``1`` for a share or a plain count, ..."""
+
+    value: float | int | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A statement about the run that must hold, a control that must fail among them."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The emulator's own error: measured minus modelled RTT over the calibration's paths.
+
+    ``links`` is the number of links that were emulated, ``worst_path_us`` the path whose median
+    error is farthest from 0, ``samples`` the number of RTTs behind the figures.
+    """
+
+    backend: str
+    rtt_error_p50_us: float
+    rtt_error_p99_us: float
+    links: int
+    worst_path_us: float
+    bound_us: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one run, and the folder where all of it lies."""
+
+    run: Path
+    study: str
+    network: str
+    seed: int
+    checks: tuple[Check, ...]
+    metrics: Mapping[str, Metric]
+    fidelity: Fidelity
+
+    @property
+    def valid(self) -> bool:
+        """Whether every check passed: controls that must fail did, and the emulator was true."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def contract(self) -> dict[str, Any]:
+        """The object that ``poplab run --json`` prints; scripts rely on its names."""
+        contract: dict[str, Any] = {
+            "run": str(self.run),
+            "study": self.study,
+            "network": self.network,
+            "seed": self.seed,
+            "valid": self.valid,
+            "checks": [asdict(check) for check in self.checks],
+            "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
+            "fidelity": asdict(self.fidelity),
+        }
+        finite = _finite(contract)
+        assert isinstance(finite, dict)
+        return finite
+
+    @staticmethod
+    def from_contract(data: Mapping[str, Any]) -> Result:
+        """The result that ``contract`` was made of."""
+        return Result(
+            run=Path(data["run"]),
+            study=data["study"],
+            network=data["network"],
+            seed=data["seed"],
+            checks=tuple(Check(**check) for check in data["checks"]),
+            metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
+            fidelity=Fidelity(**data["fidelity"]),
+        )
+
+
+def _finite(value: Any) -> Any:
+    """The same data fit for JSON: what is not a number becomes null, long fractions short."""
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,77 @@
+"""Reads a run folder back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import runfolder
+from experiments.errors import UsageError
+from experiments.result import Result
+from experiments.spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run as tidy frames; columns and units are described in ``results/README.md``.
+
+    ``tables`` are the study's own (``clients``, ``pairs``, ``designs``).
+    """
+
+    path: Path
+    spec: Spec
+    manifest: Mapping[str, Any]
+    result: Result
+    answer: str
+    samples: pd.DataFrame
+    summary: pd.DataFrame
+    events: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+    figures: tuple[Path, ...]
+
+
+def load(path: Path | str) -> RunData:
+    """Everything in a run folder. Raises UsageError if it is none, or of another schema."""
+    import pandas as pd
+
+    path = Path(path)
+    manifest, result, answer = head(path)
+    own = {"summary", "events"}
+    return RunData(
+        path=path,
+        spec=Spec.read(path / "spec.json"),
+        manifest=manifest,
+        result=result,
+        answer=answer,
+        samples=pd.read_parquet(path / "samples.parquet"),
+        summary=pd.read_csv(path / "summary.csv"),
+        events=pd.read_csv(path / "events.csv"),
+        tables={
+            csv.stem: pd.read_csv(csv) for csv in sorted(path.glob("*.csv")) if csv.stem not in own
+        },
+        figures=figures(path, manifest),
+    )
+
+
+def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
+    """Manifest, result and answer of a run, without its samples. Raises as ``load``."""
+    if not (path / "manifest.json").exists():
+        raise UsageError(f"{path} is no run folder (no manifest.json): give the path of a run.")
+    manifest = runfolder.read_json(path / "manifest.json")
+    if manifest["schema"] != runfolder.SCHEMA:
+        raise UsageError(
+            f"{path} has the layout {manifest['schema']}, not {runfolder.SCHEMA}: "
+            "read it with the poplab that wrote it."
+        )
+    data = runfolder.read_json(path / "result.json")
+    return manifest, Result.from_contract(data), data["answer"]
+
+
+def figures(path: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The figures of a run, in the study's order."""
+    return tuple(path / name for name in manifest["figures"])

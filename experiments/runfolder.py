@@ -1,0 +1,92 @@
+"""A run's folder: it appears under its name when it is complete, or it does not appear at all.
+
+Layout and columns are described in ``results/README.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+"""Version of the folder's layout; rises when a reader of old folders would stumble."""
+
+# The janitor waits for the end of its input, which comes when we close the pipe or die however
+# violently. Whoever still writes is being killed at that moment, so it tries more than once.
+_JANITOR = 'read -r _; for _ in 1 2 3 4 5 6 7 8; do rm -rf -- "$1" && break; sleep 0.25; done'
+
+
+def root(chosen: Path | None = None) -> Path:
+    """Where run folders go: the choice, else ``$POPLAB_RESULTS``, else ``results`` of the project.
+
+    An installed copy without a project around it uses ``./results``.
+    """
+    if chosen is not None:
+        return chosen.resolve()
+    if from_environment := os.environ.get("POPLAB_RESULTS"):
+        return Path(from_environment).resolve()
+    project = Path(__file__).resolve().parent.parent
+    if (project / "pyproject.toml").exists():
+        return project / "results"
+    return Path("results").resolve()
+
+
+def name(network: str, now_s: float) -> str:
+    """A new run's folder name: UTC stamp, network, and an id so that no two are equal."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+    safe = "".join(char if char.isalnum() or char in "-_" else "-" for char in network)
+    return f"{stamp}-{safe}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def building(study: str, network: str, results: Path) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder to fill, and the path that it gets when the block ends well.
+
+    If the block raises, or the process dies (even by SIGKILL), the temporary folder goes.
+    Raises OSError if ``results`` cannot be written to.
+    """
+    final = results / study / name(network, time.time())
+    temporary = final.with_name(f".{final.name}.unfinished")
+    temporary.mkdir(parents=True)
+    janitor = subprocess.Popen(
+        ["sh", "-c", _JANITOR, "janitor", str(temporary)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield temporary, final
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        assert janitor.stdin is not None
+        janitor.stdin.close()
+        janitor.wait()
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write an object the same way every time: equal data gives equal bytes."""
+    path.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that ``write_json`` wrote."""
+    data = json.loads(path.read_text())
+    assert isinstance(data, dict)
+    return data
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; none if there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,69 @@
+"""The first process of a sandbox for people: a lab with the Mininet command line, or one command.
+
+``python -m experiments.shell REF POPS LINKS [COMMAND ...]``; empty POPS leaves the PoPs alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from experiments.testbed import Testbed
+from topologies import sources
+from topologies.emulation.processes import LabError
+
+FOLDER = Path("/run/poplab")
+"""Private to the sandbox, and gone with it."""
+
+
+def main(argv: list[str]) -> int:
+    """Bring the network up, then hand over to the person or to their command."""
+    ref, pops, links, *command = argv
+    logging.getLogger("mininet").setLevel(logging.WARNING)
+    network = sources.load(ref, pops or None)
+    begin = time.monotonic()
+    try:
+        with Testbed(network, folder=FOLDER, links=links) as lab:
+            if command:
+                return execute(lab, command)
+            _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
+            return interact(lab)
+    except LabError as error:
+        _say(f"poplab: {error}")
+        return 1
+
+
+def execute(lab: Testbed, command: list[str]) -> int:
+    """Run a host's command (``LHR-c1 ping ...``) or a line of the Mininet command line."""
+    if command[0] in {host.name for host in lab.plan.hosts}:
+        return subprocess.call(["ip", "netns", "exec", *command])
+    from mininet.cli import CLI
+
+    CLI(lab, script="/dev/null").onecmd(" ".join(command))
+    return 0
+
+
+def interact(lab: Testbed) -> int:
+    """Read commands until the person leaves."""
+    from mininet.cli import CLI
+
+    CLI(lab)
+    return 0
+
+
+def hint(lab: Testbed) -> str:
+    """A first command to try."""
+    network = lab.plan.network
+    client = next(host.name for host in lab.plan.hosts if host.name.split("-")[1].startswith("c"))
+    return f"Try: {client} curl -s http://{network.services[0]}/trace    Leave: exit"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""A trial, fully described before it starts: frozen, and the same text for the same trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from topologies.explicit import dump_json, parse_json
+from topologies.model import Network
+
+SCHEMA = 1
+"""Version of a spec's JSON; rises when a reader of old specs would stumble."""
+
+LINK_BACKENDS = ("auto", "delayline", "netem")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one trial does: equal specs give equal plans, schedules and rules.
+
+    ``params`` are the study's own numbers with every default resolved; ``links`` is the link
+    backend that was asked for.
+    """
+
+    study: str
+    network: Network
+    seed: int = 1
+    quick: bool = False
+    links: str = "auto"
+    params: Mapping[str, float] = field(default_factory=dict)
+
+    def dump(self) -> dict[str, Any]:
+        """The spec as plain data for JSON; ``parse`` gives an equal spec back."""
+        return {
+            "schema": SCHEMA,
+            "study": self.study,
+            "seed": self.seed,
+            "quick": self.quick,
+            "links": self.links,
+            "params": dict(self.params),
+            "network": json.loads(dump_json(self.network)),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the spec to a file."""
+        path.write_text(json.dumps(self.dump(), indent=1) + "\n")
+
+    @staticmethod
+    def parse(data: Mapping[str, Any]) -> Spec:
+        """The spec that ``dump`` described. Raises ValueError for another schema."""
+        if data["schema"] != SCHEMA:
+            raise ValueError(
+                f"spec schema {data['schema']} is not {SCHEMA}: use the poplab that wrote it"
+            )
+        return Spec(
+            study=data["study"],
+            network=parse_json(json.dumps(_first(data["network"], "format"))),
+            seed=data["seed"],
+            quick=data["quick"],
+            links=data["links"],
+            params=dict(data["params"]),
+        )
+
+    @staticmethod
+    def read(path: Path) -> Spec:
+        """The spec in a file that ``write`` wrote."""
+        return Spec.parse(json.loads(path.read_text()))
+
+
+def _first(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The same object with ``key`` in front: a network's text is known by its first line."""
+    return {key: data[key], **data}

@@ -1,0 +1,1 @@
+"""One module per study: the question, its baselines, metrics, and controls that must fail."""

@@ -1,0 +1,203 @@
+"""The shape of a study, and what it is given inside and outside of the lab."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from experiments.errors import TrialError, UsageError
+from experiments.oracle import Oracle
+from experiments.result import Check, Metric
+from experiments.spec import Spec
+from topologies.plan import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.testbed import Testbed
+
+COUNTERS_SETTLE_S = 6.0
+COUNTERS_STILL_S = 1.2
+
+STILL_DUTIES = ("spoof", "return", "home", "unlent")
+"""The counters that studies read; others never rest, since leases are renewed."""
+
+STUDIES = ("reachability", "latency", "borrowing")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number that shapes a study: its usual value, and the one for ``--quick``."""
+
+    usual: float
+    quick: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A server's borrowed address and port set, as the controller's book has it."""
+
+    server: str
+    pop: str
+    address: str
+    first_port: int
+    last_port: int
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The port set, first and last."""
+        return (self.first_port, self.last_port)
+
+
+class Reporter(Protocol):
+    """Where a trial's rows, events and progress go."""
+
+    def emit(self, row: Mapping[str, Any]) -> None:
+        """Keep one row of samples."""
+
+    def event(self, name: str, detail: str) -> None:
+        """Keep something that happened, with its time."""
+
+    def step(self, name: str, expected_s: float) -> None:
+        """Tell people what goes on now, and for how long."""
+
+
+@dataclass
+class Trial:
+    """What a study is given inside the sandbox, when the lab stands and leases are held.
+
+    ``observed`` keeps facts that are not samples (counters, verdicts) for the evaluation.
+    """
+
+    spec: Spec
+    lab: Testbed
+    plan: Plan
+    oracle: Oracle
+    leases: Mapping[str, Lease]
+    reporter: Reporter
+    observed: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Seed the one source of chance."""
+        self.random = random.Random(self.spec.seed)
+
+    def param(self, name: str) -> float:
+        """A parameter's value in this trial."""
+        return self.spec.params[name]
+
+    def count(self, name: str) -> int:
+        """A parameter's value as a whole number."""
+        return int(self.spec.params[name])
+
+    def counters(self) -> dict[str, int]:
+        """Packets by duty over all switches since they were programmed, once they stand still.
+
+        Open vSwitch brings its counters up to date about once a second.
+        """
+        deadline = time.monotonic() + COUNTERS_SETTLE_S
+        last = self._count_packets()
+        while time.monotonic() < deadline:
+            time.sleep(COUNTERS_STILL_S)
+            now = self._count_packets()
+            if all(now.get(duty, 0) == last.get(duty, 0) for duty in STILL_DUTIES):
+                return now
+            last = now
+        return last
+
+    def _count_packets(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for duties in self.lab.controller_api.counters().values():
+            for duty, counted in duties.items():
+                total[duty] += counted["packets"]
+        return dict(total)
+
+    def counters_since(self, before: Mapping[str, int]) -> dict[str, int]:
+        """Packets by duty since an earlier reading."""
+        return {duty: n - before.get(duty, 0) for duty, n in self.counters().items()}
+
+    def unlent_address(self) -> IPv4Address:
+        """An address of the pool that nobody holds, from the end that is lent last."""
+        lent = {lease.address for lease in self.leases.values()}
+        for pool in self.plan.network.pools:
+            for number in reversed(range(pool.prefix.num_addresses)):
+                if str(pool.prefix[number]) not in lent:
+                    return pool.prefix[number]
+        raise TrialError("Every address of the pool is lent: give the network a larger pool.")
+
+    @contextmanager
+    def step(self, name: str, expected_s: float = 0.0) -> Iterator[None]:
+        """Do a part of the trial that people can watch."""
+        self.reporter.step(name, expected_s)
+        self.reporter.event("begin", name)
+        yield
+        self.reporter.event("end", name)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a trial brought home; ``samples`` has the study's own columns."""
+
+    spec: Spec
+    plan: Plan
+    oracle: Oracle
+    samples: pd.DataFrame
+    observed: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study makes of its evidence. ``answer`` is the result in one sentence."""
+
+    answer: str
+    metrics: Mapping[str, Metric]
+    checks: tuple[Check, ...]
+    tables: Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, how it is asked, and how the answer is read.
+
+    ``trial`` runs inside the lab and must import lightly; ``evaluate`` is pure; ``draw`` writes
+    figures into a folder and returns their paths.
+    """
+
+    name: str
+    question: str
+    baselines: tuple[str, ...]
+    controls: tuple[str, ...]
+    parameters: Mapping[str, Parameter]
+    trial: Callable[[Trial], None]
+    evaluate: Callable[[Evidence], Findings]
+    draw: Callable[[Evidence, Findings, Path], list[Path]]
+
+    def params(self, quick: bool, given: Mapping[str, float]) -> dict[str, float]:
+        """Every parameter's value. Raises UsageError for a name that the study does not have."""
+        unknown = sorted(set(given) - set(self.parameters))
+        if unknown:
+            raise UsageError(
+                f"The study {self.name} has no parameter {unknown[0]!r}: "
+                f"use one of {', '.join(self.parameters)}."
+            )
+        return {
+            name: given.get(name, parameter.quick if quick else parameter.usual)
+            for name, parameter in self.parameters.items()
+        }
+
+
+def study(name: str) -> Study:
+    """The study with this name. Raises UsageError if there is none."""
+    if name not in STUDIES:
+        raise UsageError(f"There is no study {name!r}: use one of {', '.join(STUDIES)}.")
+    found = importlib.import_module(f"experiments.studies.{name}").STUDY
+    assert isinstance(found, Study)
+    return found

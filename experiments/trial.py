@@ -1,0 +1,142 @@
+"""The first process of a sandbox: builds the lab, runs one study's trial, writes what it saw.
+
+``python -m experiments.trial SPEC.json OUT`` leaves ``samples.jsonl``, ``events.jsonl``,
+``observed.json`` and the lab's logs in OUT. Standard output carries progress, one JSON object a
+line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}`` or ``{"error"}``; whatever else is
+printed goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from experiments.calibrate import calibrate
+from experiments.errors import TrialError
+from experiments.oracle import Oracle
+from experiments.spec import Spec
+from experiments.study import Lease, Trial, study
+from experiments.testbed import Testbed
+from topologies.emulation.processes import LabError
+from topologies.plan import HostRole
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+class Recorder:
+    """Writes rows and events as they come, and tells about progress."""
+
+    def __init__(self, out: Path, tell: Tell) -> None:
+        """Open the files in ``out``."""
+        self._samples = (out / "samples.jsonl").open("w")
+        self._events = (out / "events.jsonl").open("w")
+        self._tell = tell
+        self._start_ns = time.monotonic_ns()
+
+    def emit(self, row: Mapping[str, Any]) -> None:
+        """Keep one row of samples."""
+        _write_line(self._samples, row)
+
+    def event(self, name: str, detail: str) -> None:
+        """Keep something that happened, with its time since the start."""
+        at_ms = (time.monotonic_ns() - self._start_ns) / 1e6
+        _write_line(self._events, {"at_ms": round(at_ms, 3), "event": name, "detail": detail})
+
+    def step(self, name: str, expected_s: float) -> None:
+        """Tell people what goes on now, and for how long."""
+        self._tell({"step": name, "expected_s": expected_s})
+
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase of the lab's start is over."""
+        self.event("phase", f"{name}: {seconds:.3f} s")
+        self._tell({"phase": name, "seconds": round(seconds, 3)})
+
+    def close(self) -> None:
+        """Close the files."""
+        self._samples.close()
+        self._events.close()
+
+
+def run(spec: Spec, out: Path, tell: Tell) -> None:
+    """Run one trial in a fresh lab. Raises LabError or TrialError."""
+    recorder = Recorder(out, tell)
+    begin = time.monotonic()
+    with Testbed(spec.network, folder=out, links=spec.links, on_phase=recorder.phase) as lab:
+        ready_s = time.monotonic() - begin
+        t = Trial(
+            spec=spec,
+            lab=lab,
+            plan=lab.plan,
+            oracle=Oracle(lab.plan),
+            leases=_leases(lab),
+            reporter=recorder,
+        )
+        with t.step("the emulator's own error"):
+            paths = calibrate(t)
+        study(spec.study).trial(t)
+        lab.check()
+        observed = {
+            "study": t.observed,
+            "calibration": [asdict(path) for path in paths],
+            "leases": [asdict(lease) for lease in t.leases.values()],
+            "links": {
+                "backend": lab.backend,
+                "emulated": len(lab.emulated_links),
+                "stats": lab.link_stats(),
+            },
+            "lab": {"ready_s": ready_s, "phases_s": lab.phases},
+            "controller": lab.controller_api.status(),
+        }
+    recorder.close()
+    (out / "observed.json").write_text(json.dumps(observed))
+
+
+def _leases(lab: Testbed) -> dict[str, Lease]:
+    """Every server's lease. Raises TrialError if a server has none."""
+    leases = {
+        server: Lease(
+            server,
+            lab.plan.host(server).city,
+            lease["address"],
+            lease["first_port"],
+            lease["last_port"],
+        )
+        for server, lease in lab.leases().items()
+    }
+    lacking = [h.name for h in lab.plan.hosts_of(HostRole.SERVER) if h.name not in leases]
+    if lacking:
+        raise TrialError(f"{len(lacking)} servers got no lease, first: {lacking[0]}.")
+    return leases
+
+
+def _write_line(file: IO[str], row: Mapping[str, Any]) -> None:
+    file.write(json.dumps(row) + "\n")
+
+
+def main(argv: list[str]) -> int:
+    """Run the trial that a spec file describes; the exit code is 1 if it gave no answer."""
+    spec_file, out = Path(argv[0]), Path(argv[1])
+    progress = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # a library that prints must not break the lines that others parse
+
+    def tell(message: Mapping[str, Any]) -> None:
+        _write_line(progress, message)
+
+    try:
+        run(Spec.read(spec_file), out, tell)
+    except (LabError, TrialError) as error:
+        traceback.print_exc()
+        tell({"error": str(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,126 @@
+"""What a perfect lab would bring home, made up from the model; tests then spoil it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from experiments import runner, study
+from experiments.oracle import Oracle
+from experiments.study import Evidence
+from topologies.plan import HostPlan, HostRole, Plan, plan
+
+EMULATOR_ERROR_MS = 0.3
+
+
+def perfect(name: str, network: str = "triangle") -> Evidence:
+    """Evidence of a study in which everything went as the model says."""
+    spec = runner.make_spec(name, network, quick=True)
+    made = plan(spec.network)
+    oracle = Oracle(made)
+    rows, observed = MAKERS[name](made, oracle)
+    return Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
+
+
+def spoil(evidence: Evidence, where: Any, **columns: Any) -> Evidence:
+    """The same evidence with columns changed in the rows where ``where(samples)`` holds."""
+    samples = evidence.samples.copy()
+    for column, value in columns.items():
+        samples.loc[where(samples), column] = value
+    return Evidence(evidence.spec, evidence.plan, evidence.oracle, samples, dict(evidence.observed))
+
+
+def failed(evidence: Evidence) -> list[str]:
+    """The names of the checks that the study finds failed."""
+    findings = study.study(evidence.spec.study).evaluate(evidence)
+    return [check.name for check in findings.checks if not check.passed]
+
+
+def _latency(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows = []
+    landed = {}
+    for client in made.hosts_of(HostRole.CLIENT):
+        best = oracle.nearest_pops(client.name)[0]
+        landed[client.name] = {"pop": best, "server": f"{best}-s1"}
+        for arm in ("anycast", "unicast", "best"):
+            pop = oracle.one_site() if arm == "unicast" else best
+            model_ms = oracle.rtt_ms(client.name, made.servers_of(pop)[0].name)
+            rows += [
+                {
+                    "arm": arm,
+                    "client": client.name,
+                    "city": client.city,
+                    "sequence": sequence,
+                    "outcome": "ok",
+                    "rtt_ms": model_ms + EMULATOR_ERROR_MS,
+                    "model_rtt_ms": model_ms,
+                }
+                for sequence in range(3)
+            ]
+    nobody = {"address": "203.0.113.255", "sent": 3, "answered": 0}
+    return rows, {"landed": landed, "nobody": nobody}
+
+
+def _reachability(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    blank = {"pop": None, "server": None}
+    lost = {"outcome": "timeout", "rtt_ms": None, **blank}
+    rows: list[dict[str, Any]] = []
+    for client in made.hosts_of(HostRole.CLIENT):
+        for method in ("icmp", "tcp", "http"):
+            row = {"method": method, "source": client.name, "target": "service", **blank}
+            rows.append(row | {"outcome": "ok", "rtt_ms": 2.0})
+    for server in made.hosts_of(HostRole.SERVER):
+        for origin in made.hosts_of(HostRole.ORIGIN):
+            row = {"method": "egress", "source": server.name, "target": origin.name, **blank}
+            rtt_ms = oracle.rtt_ms(server.name, origin.name)
+            rows.append(row | {"outcome": "ok", "rtt_ms": rtt_ms})
+        for control in ("foreign port", "foreign address"):
+            rows.append({"method": control, "source": server.name, "target": "an origin"} | lost)
+    rows.append({"method": "unlent reply", "source": "a client", "target": "an address"} | lost)
+    return rows, {"dropped": {"spoof": 12, "unlent": 4}}
+
+
+def _borrowing(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    owner = made.servers_of(oracle.one_owner())[0]
+    rows = []
+    for server in made.hosts_of(HostRole.SERVER):
+        seen = {
+            "own": server.address,
+            "owner": owner.address,
+            "pop owner": made.servers_of(server.city)[0].address,
+            "port sets": f"203.0.113.{made.edge(server.city).number}",
+            "plain anycast": made.network.services[0],
+        }
+        for origin in made.hosts_of(HostRole.ORIGIN):
+            for design, address in seen.items():
+                rows.append(_fetch(oracle, design, server, origin, str(address)))
+    away = [
+        row for row in rows if row["design"] == "port sets" and row["pop"] != row["landing_pop"]
+    ]
+    total = sum(row["design"] == "port sets" for row in rows)
+    counters = {"home": 10 * len(away), "return": 10 * total}
+    return rows, {"delivered": 10 * total, "misdelivered": 0, "counters": counters}
+
+
+def _fetch(
+    oracle: Oracle, design: str, server: HostPlan, origin: HostPlan, address: str
+) -> dict[str, Any]:
+    landing = oracle.nearest_pops(origin.name)[0]
+    lost = design == "plain anycast" and landing != server.city
+    model_ms = oracle.rtt_ms(server.name, origin.name)
+    return {
+        "phase": "paced",
+        "design": design,
+        "server": server.name,
+        "pop": server.city,
+        "origin": origin.name,
+        "landing_pop": landing,
+        "outcome": "timeout" if lost else "ok",
+        "seen_address": None if lost else address,
+        "rtt_ms": None if lost else model_ms + EMULATOR_ERROR_MS,
+        "model_rtt_ms": model_ms,
+    }
+
+
+MAKERS = {"latency": _latency, "reachability": _reachability, "borrowing": _borrowing}
