@@ -411,7 +411,7 @@ class Book:
             self._held[lease.server, lease.tag] = lease
         self._place(lease)
         if lease.state is not LeaseState.FREE:
-            self._shelves[lease.tag].watch(lease, before)
+            self._shelves[lease.tag].watch(lease, before, self._leases)
 
     def _place(self, lease: Lease) -> None:
         """Keep the free sets of the address, and with them its home."""
@@ -442,8 +442,8 @@ class _Open:
     free: int
 
 
-_Timer = tuple[int, int]
-"""A time and the key of the port set that may be due then."""
+_Note = tuple[int, int, int]
+"""A time, and the key and epoch of the lease that may be due then."""
 
 
 class _Shelf:
@@ -460,8 +460,8 @@ class _Shelf:
             self._starts.append(self._starts[-1] + prefix.num_addresses)
         self.closed = (1 << self._starts[-1]) - 1
         self.room: defaultdict[str, int] = defaultdict(int)
-        self._live: defaultdict[str, list[_Timer]] = defaultdict(list)
-        self._quarantined: defaultdict[str, list[_Timer]] = defaultdict(list)
+        self._live: defaultdict[str, list[_Note]] = defaultdict(list)
+        self._quarantined: defaultdict[str, list[_Note]] = defaultdict(list)
 
     def address(self, index: int) -> IPv4Address:
         """The address with this number."""
@@ -495,23 +495,27 @@ class _Shelf:
         self.closed |= 1 << index
         self.room[pop] &= ~(1 << index)
 
-    def watch(self, lease: Lease, before: Lease | None) -> None:
+    def watch(self, lease: Lease, before: Lease | None, leases: Mapping[int, Lease]) -> None:
         """Note when an entry is due. More time for the same lease needs no second note."""
-        same = before is not None and (before.state, before.epoch) == (lease.state, lease.epoch)
-        if not same:
-            timers = self._live if lease.live else self._quarantined
-            heapq.heappush(timers[lease.pop], (lease.until_ns, _key(lease.address, lease.psid)))
+        if before is not None and (before.state, before.epoch) == (lease.state, lease.epoch):
+            return
+        notes = (self._live if lease.live else self._quarantined)[lease.pop]
+        if len(notes) > 2 * len(leases) + 64:  # mostly of leases that were returned early
+            notes[:] = [note for note in notes if _true(note, leases, lease.live)]
+            heapq.heapify(notes)
+        key = _key(lease.address, lease.psid)
+        heapq.heappush(notes, (lease.until_ns, key, lease.epoch))
 
     def due(self, leases: Mapping[int, Lease], now_ns: int) -> list[Lease]:
         """The entries whose time has come. Their notes stay until they have really changed."""
         found: dict[int, Lease] = {}
-        for timers, live in self._timers():
-            notes: list[_Timer] = []
-            while _settle(timers, leases, live) and timers[0][0] <= now_ns:
-                notes.append(heapq.heappop(timers))
-                found[notes[-1][1]] = leases[notes[-1][1]]
-            for note in notes:
-                heapq.heappush(timers, note)
+        for notes, live in self._heaps():
+            due: list[_Note] = []
+            while _settle(notes, leases, live) and notes[0][0] <= now_ns:
+                due.append(heapq.heappop(notes))
+                found[due[-1][1]] = leases[due[-1][1]]
+            for note in due:
+                heapq.heappush(notes, note)
         return list(found.values())
 
     def earliest(
@@ -523,26 +527,33 @@ class _Shelf:
         """
         times = []
         for heaps, live in ((self._live, True), (self._quarantined, False)):
-            for where, timers in heaps.items():
-                if _settle(timers, leases, live):
-                    times.append((where == pop, timers[0][0] + (extra_live_ns if live else 0)))
+            for where, notes in heaps.items():
+                if _settle(notes, leases, live):
+                    times.append((where == pop, notes[0][0] + (extra_live_ns if live else 0)))
         own = [time for is_own, time in times if is_own]
         return min(own or [time for _, time in times], default=None)
 
-    def _timers(self) -> list[tuple[list[_Timer], bool]]:
-        live = [(timers, True) for timers in self._live.values()]
-        return live + [(timers, False) for timers in self._quarantined.values()]
+    def _heaps(self) -> list[tuple[list[_Note], bool]]:
+        live = [(notes, True) for notes in self._live.values()]
+        return live + [(notes, False) for notes in self._quarantined.values()]
 
 
-def _settle(timers: list[_Timer], leases: Mapping[int, Lease], live: bool) -> bool:
+def _true(note: _Note, leases: Mapping[int, Lease], live: bool) -> bool:
+    """Whether the lease of a note still runs, though its end may have moved."""
+    _, key, epoch = note
+    lease = leases[key]
+    running = lease.live if live else lease.state is LeaseState.QUARANTINED
+    return running and lease.epoch == epoch
+
+
+def _settle(notes: list[_Note], leases: Mapping[int, Lease], live: bool) -> bool:
     """Make the first note true, dropping or postponing those that are not; False when empty."""
-    while timers:
-        time, key = timers[0]
-        lease = leases[key]
-        if lease.live != live or lease.state is LeaseState.FREE:
-            heapq.heappop(timers)
-        elif lease.until_ns != time:
-            heapq.heapreplace(timers, (lease.until_ns, key))
+    while notes:
+        time, key, epoch = notes[0]
+        if not _true(notes[0], leases, live):
+            heapq.heappop(notes)
+        elif leases[key].until_ns != time:
+            heapq.heapreplace(notes, (leases[key].until_ns, key, epoch))
         else:
             return True
     return False

@@ -1,0 +1,173 @@
+"""A network of fake switches: where does this packet go?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from controller.core.reconcile import changes
+from controller.core.rules import Duty, Program, Rule, mac
+from tests.fakes.switch import ARP, IPV4, FakeSwitch, Packet
+from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, LinkPlan, Plan
+
+ICMP, TCP, UDP = 1, 6, 17
+BROADCAST = 0xFFFF_FFFF_FFFF
+
+
+class Fate(StrEnum):
+    DELIVERED = "delivered"  # to the host whose MAC address it carries
+    IGNORED = "ignored"  # by a host whose MAC address it does not carry
+    PUNTED = "punted"
+    DROPPED = "dropped"
+
+
+class LoopError(AssertionError):
+    """A packet came back to where it was."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How one packet ended: ``where`` is a host (delivered) or a switch (dropped, punted).
+
+    ``hops`` are the switches on the way, ``trail`` all rules that matched, ``duty`` that of the
+    last one, ``packet`` the headers at the end.
+    """
+
+    fate: Fate
+    where: str
+    packet: Packet
+    hops: tuple[str, ...]
+    trail: tuple[Rule, ...]
+    duty: Duty | None
+    links: tuple[LinkPlan, ...]
+
+    @property
+    def delay_ns(self) -> int:
+        """One way, over the links between where it was sent and where it ended."""
+        return sum(link.line.delay_ns for link in self.links)
+
+
+class FakeNetwork:
+    """The switches of a plan, holding the programs given."""
+
+    def __init__(self, plan: Plan, programs: Mapping[str, Program]) -> None:
+        self.plan = plan
+        self.switches: dict[str, FakeSwitch] = {}
+        for switch in plan.switches:
+            ports = {link.near(switch.name).port for link in plan.links_of(switch.name)}
+            self.switches[switch.name] = FakeSwitch(switch.name, frozenset(ports - {None}))
+        for name, program in programs.items():
+            self.switches[name].load(program)
+        self._links = {
+            (end.node, end.port): link for link in plan.links for end in (link.a, link.b)
+        }
+
+    def reconcile(self, programs: Mapping[str, Program]) -> int:
+        """Bring every switch to its program; the number of changes that it took."""
+        count = 0
+        for name, program in programs.items():
+            switch = self.switches[name]
+            steps = changes(program, switch.program)
+            switch.apply(steps)
+            count += len(steps)
+        return count
+
+    def send(self, host: HostPlan | str, packet: Packet) -> list[Journey]:
+        """Every way that a packet may go which a host sends: one per choice of select groups."""
+        if isinstance(host, str):
+            host = self.plan.host(host)
+        links = self.plan.links_of(host.name)
+        return list(self._walk(host.switch, host.port, packet, (), (), links))
+
+    def only(self, host: HostPlan | str, packet: Packet) -> Journey:
+        """The way of a packet that has no choice."""
+        (journey,) = self.send(host, packet)
+        return journey
+
+    def _walk(
+        self,
+        name: str,
+        port: int,
+        packet: Packet,
+        hops: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...],
+        trail: tuple[Rule, ...],
+        links: tuple[LinkPlan, ...],
+    ) -> Iterator[Journey]:
+        here = (name, port, tuple(sorted(packet.items())))
+        if here in hops:
+            raise LoopError(f"{[hop[:2] for hop in hops]} and back to {name}")
+        hops = (*hops, here)
+        names = tuple(hop[0] for hop in hops)
+        for outcome in self.switches[name].receive(packet, port):
+            rules = trail + outcome.trail
+            for punted in outcome.punted:
+                yield Journey(Fate.PUNTED, name, punted, names, rules, outcome.duty, links)
+            if not outcome.outputs and not outcome.punted:
+                yield Journey(Fate.DROPPED, name, outcome.packet, names, rules, outcome.duty, links)
+            for out, sent in outcome.outputs:
+                link = self._links[name, out]
+                end = link.far(name)
+                further = (*links, link)
+                if end.port is not None:
+                    yield from self._walk(end.node, end.port, sent, hops, rules, further)
+                    continue
+                host = self.plan.host(end.node)
+                fate = Fate.DELIVERED if sent["eth_dst"] == mac(host.mac) else Fate.IGNORED
+                yield Journey(fate, host.name, sent, names, rules, outcome.duty, further)
+
+
+def frame(
+    host: HostPlan,
+    destination: IPv4Address | str,
+    *,
+    source: IPv4Address | str | None = None,
+    protocol: int = TCP,
+    sport: int = 40000,
+    dport: int = 80,
+    **fields: int,
+) -> dict[str, int]:
+    """An IPv4 frame from a host to its gateway; ``fields`` overrides single fields.
+
+    Without ports when the protocol is ICMP.
+    """
+    packet = {
+        "eth_src": mac(host.mac),
+        "eth_dst": mac(GATEWAY_MAC),
+        "eth_type": IPV4,
+        "ip_proto": protocol,
+        "ipv4_src": int(IPv4Address(source if source is not None else host.address)),
+        "ipv4_dst": int(IPv4Address(destination)),
+    }
+    if protocol in (TCP, UDP):
+        name = "tcp" if protocol == TCP else "udp"
+        packet |= {f"{name}_src": sport, f"{name}_dst": dport}
+    else:
+        packet |= {"icmpv4_type": 8, "icmpv4_code": 0}
+    return packet | fields
+
+
+def reply(host: HostPlan, packet: Packet) -> dict[str, int]:
+    """What ``host`` answers to a packet that it received."""
+    swapped = {**packet, "eth_src": mac(host.mac), "eth_dst": mac(GATEWAY_MAC)}
+    for a, b in (("ipv4_src", "ipv4_dst"), ("tcp_src", "tcp_dst"), ("udp_src", "udp_dst")):
+        if a in packet:
+            swapped[a], swapped[b] = packet[b], packet[a]
+    if packet["ip_proto"] == ICMP:
+        swapped["icmpv4_type"] = 0
+    return swapped
+
+
+def arp_request(host: HostPlan, target: IPv4Address = GATEWAY_ADDRESS) -> dict[str, int]:
+    """A host asks who has an address."""
+    return {
+        "eth_src": mac(host.mac),
+        "eth_dst": BROADCAST,
+        "eth_type": ARP,
+        "arp_op": 1,
+        "arp_sha": mac(host.mac),
+        "arp_spa": int(host.address),
+        "arp_tha": 0,
+        "arp_tpa": int(target),
+    }

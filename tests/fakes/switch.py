@@ -1,0 +1,228 @@
+"""An OpenFlow 1.3 switch made of Python: holds rules and groups, refuses what a switch would
+refuse, and says what happens to a packet.
+
+A packet is a mapping of field names (those of ``controller.core.rules``) to integers, without
+``in_port``. A field that a packet lacks is matched by no rule that asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from controller.core.reconcile import (
+    AddGroup,
+    AddRule,
+    Change,
+    DeleteGroup,
+    DeleteRule,
+    ModifyGroup,
+    ModifyRule,
+)
+from controller.core.rules import (
+    Action,
+    Copy,
+    Duty,
+    Group,
+    Match,
+    Output,
+    OutputInPort,
+    Program,
+    Rule,
+    SetField,
+    Table,
+    ToController,
+    ToGroup,
+    duty_of,
+)
+
+Packet = Mapping[str, int]
+
+IPV4, ARP = 0x0800, 0x0806
+PREREQUISITES: Mapping[str, Mapping[str, int]] = {
+    "ipv4": {"eth_type": IPV4},
+    "ip": {"eth_type": IPV4},
+    "arp": {"eth_type": ARP},
+    "icmpv4": {"eth_type": IPV4, "ip_proto": 1},
+    "tcp": {"eth_type": IPV4, "ip_proto": 6},
+    "udp": {"eth_type": IPV4, "ip_proto": 17},
+}
+"""What a match must name before it may name a field that begins so (OpenFlow 1.3.5 table 11)."""
+
+
+class RefusedError(Exception):
+    """A switch would answer this change with an error."""
+
+
+class AmbiguousError(AssertionError):
+    """Two rules of one priority match the packet and do different things."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one switch did with one packet, in one of the worlds that its groups allow."""
+
+    packet: Packet
+    trail: tuple[Rule, ...] = ()
+    outputs: tuple[tuple[int, Packet], ...] = ()
+    punted: tuple[Packet, ...] = ()
+    swallowed: int = 0
+    """Outputs to the port that the packet came in by: a switch silently does not send those."""
+
+    @property
+    def duty(self) -> Duty | None:
+        """The duty of the last rule that matched; None when no rule did."""
+        return duty_of(self.trail[-1].cookie) if self.trail else None
+
+
+@dataclass
+class FakeSwitch:
+    """One switch; ``ports`` are those that exist."""
+
+    name: str
+    ports: frozenset[int]
+    rules: dict[tuple[Table, int, Match], Rule] = field(default_factory=dict)
+    groups: dict[int, Group] = field(default_factory=dict)
+    _sorted: dict[Table, list[Rule]] = field(default_factory=dict)
+
+    @property
+    def program(self) -> Program:
+        return Program(frozenset(self.rules.values()), frozenset(self.groups.values()))
+
+    # -- changes
+
+    def load(self, program: Program) -> None:
+        """Fill an empty switch."""
+        self.apply([AddGroup(group) for group in program.groups])
+        self.apply([AddRule(rule) for rule in program.rules])
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Carry out changes one by one; RefusedError at the first that is illegal."""
+        for change in changes:
+            self._apply(change)
+        self._sorted.clear()
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case AddRule(rule) | ModifyRule(rule):
+                if (rule.key in self.rules) == isinstance(change, AddRule):
+                    raise RefusedError(f"{self.name}: {change}")
+                self._check_rule(rule)
+                self.rules[rule.key] = rule
+            case DeleteRule(rule):
+                if self.rules.pop(rule.key, None) is None:
+                    raise RefusedError(f"{self.name}: {change}")
+            case AddGroup(group) | ModifyGroup(group):
+                if (group.group_id in self.groups) == isinstance(change, AddGroup):
+                    raise RefusedError(f"{self.name}: {change}")
+                self._check_group(group)
+                self.groups[group.group_id] = group
+            case DeleteGroup(group):
+                users = [r for r in self.rules.values() if ToGroup(group.group_id) in r.actions]
+                if users or self.groups.pop(group.group_id, None) is None:
+                    raise RefusedError(f"{self.name}: {change}, used by {users}")
+
+    def _check_rule(self, rule: Rule) -> None:
+        exact = {m.field: m.value for m in rule.match}
+        for name in exact:
+            needs = PREREQUISITES.get(name.split("_")[0], {}) if name != "ip_proto" else {}
+            if any(exact.get(k) != v for k, v in needs.items()):
+                raise RefusedError(f"{self.name}: {name} without {needs}: {rule}")
+        if "ip_proto" in exact and exact.get("eth_type") != IPV4:
+            raise RefusedError(f"{self.name}: ip_proto without eth_type: {rule}")
+        if rule.goto is not None and rule.goto <= rule.table:
+            raise RefusedError(f"{self.name}: goes back: {rule}")
+        if not 0 <= rule.priority <= 0xFFFF:
+            raise RefusedError(f"{self.name}: priority: {rule}")
+        self._check_actions(rule.actions)
+
+    def _check_group(self, group: Group) -> None:
+        if not group.buckets:
+            raise RefusedError(f"{self.name}: empty group {group}")
+        for bucket in group.buckets:
+            if not 1 <= bucket.weight <= 0xFFFF:
+                raise RefusedError(f"{self.name}: weight: {group}")
+            self._check_actions(bucket.actions)
+
+    def _check_actions(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            if isinstance(action, Output) and action.port not in self.ports:
+                raise RefusedError(f"{self.name}: no port {action.port}")
+            if isinstance(action, ToGroup) and action.group_id not in self.groups:
+                raise RefusedError(f"{self.name}: no group {action.group_id}")
+
+    # -- packets
+
+    def receive(self, packet: Packet, in_port: int) -> list[Outcome]:
+        """What happens to a packet: one outcome for each choice that select groups have."""
+        return list(self._table(Outcome(dict(packet)), in_port, Table.ADMISSION))
+
+    def _table(self, outcome: Outcome, in_port: int, table: Table) -> Iterator[Outcome]:
+        rule = self.lookup(table, outcome.packet, in_port)
+        if rule is None:
+            yield outcome
+            return
+        outcome = replace(outcome, trail=(*outcome.trail, rule))
+        for result in self._actions(outcome, in_port, rule.actions):
+            if rule.goto is None:
+                yield result
+            else:
+                yield from self._table(result, in_port, rule.goto)
+
+    def lookup(self, table: Table, packet: Packet, in_port: int) -> Rule | None:
+        """The rule that a packet hits in a table."""
+        seen = {**packet, "in_port": in_port}
+        best: Rule | None = None
+        for rule in self._in_order(table):
+            if best is not None and rule.priority < best.priority:
+                break
+            if not matches(rule.match, seen):
+                continue
+            if best is None:
+                best = rule
+            elif (rule.actions, rule.goto) != (best.actions, best.goto):
+                raise AmbiguousError(f"{self.name}: {best} and {rule} for {packet}")
+        return best
+
+    def _in_order(self, table: Table) -> list[Rule]:
+        if not self._sorted:
+            for rule in sorted(self.rules.values(), key=lambda rule: -rule.priority):
+                self._sorted.setdefault(rule.table, []).append(rule)
+        return self._sorted.get(table, [])
+
+    def _actions(
+        self, outcome: Outcome, in_port: int, actions: tuple[Action, ...]
+    ) -> Iterator[Outcome]:
+        if not actions:
+            yield outcome
+            return
+        action, rest = actions[0], actions[1:]
+        if isinstance(action, ToGroup):
+            for bucket in self.groups[action.group_id].buckets:
+                for inside in self._actions(outcome, in_port, bucket.actions):
+                    # A group works on a copy of the packet.
+                    yield from self._actions(replace(inside, packet=outcome.packet), in_port, rest)
+        else:
+            yield from self._actions(_act(outcome, in_port, action), in_port, rest)
+
+
+def _act(outcome: Outcome, in_port: int, action: Action) -> Outcome:
+    match action:
+        case SetField(name, value):
+            return replace(outcome, packet={**outcome.packet, name: value})
+        case Copy(source, target):
+            return replace(outcome, packet={**outcome.packet, target: outcome.packet[source]})
+        case ToController():
+            return replace(outcome, punted=(*outcome.punted, outcome.packet))
+        case OutputInPort():
+            return replace(outcome, outputs=(*outcome.outputs, (in_port, outcome.packet)))
+        case Output(port) if port == in_port:
+            return replace(outcome, swallowed=outcome.swallowed + 1)
+        case Output(port):
+            return replace(outcome, outputs=(*outcome.outputs, (port, outcome.packet)))
+    raise AssertionError(action)
+
+
+def matches(match: Match, seen: Packet) -> bool:
+    """Whether a packet, its ``in_port`` included, fits a match."""
+    return all(m.field in seen and seen[m.field] & m.mask == m.value for m in match)
