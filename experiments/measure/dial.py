@@ -98,17 +98,19 @@ async def _connect(
         async with asyncio.timeout(timeout_s):
             await loop.sock_connect(sock, target)
     except OSError as error:
-        local = _local(sock)
+        outcome, local = failure(error), _local(sock, ports)
         sock.close()
-        return Dialled(failure(error), local=local)
+        return Dialled(outcome, local=local)
     connect_ns = time.monotonic_ns() - start
-    check_port(sock, ports)
-    return Dialled("ok", connect_ns, _local(sock), sock)
+    return Dialled("ok", connect_ns, _local(sock, ports), sock)
 
 
-def _local(sock: socket.socket) -> tuple[IPv4Address, int] | None:
+def _local(sock: socket.socket, ports: Ports | None) -> tuple[IPv4Address, int] | None:
+    """Whence the connection came; None where the kernel had given it no port."""
     address, port = sock.getsockname()
-    return (IPv4Address(address), port) if port else None
+    if not port:
+        return None
+    return IPv4Address(address), check_port(sock, ports)
 
 
 async def paced(

@@ -34,7 +34,8 @@ class Verdict:
     """What one server received since the judge was opened, in packets.
 
     ``delivered`` counts TCP and UDP packets to lendable addresses, right or wrong;
-    ``misdelivered`` those for which the server holds no lease. Both are exact.
+    ``misdelivered`` those for which the server holds no lease. Both are exact, and count what
+    the host's stack sees: segments that an offload has merged are one packet.
     """
 
     server: str
