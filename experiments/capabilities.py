@@ -14,9 +14,17 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
+from statistics import median as median_of
 
+from experiments.calibrate import BOUND_US
+from experiments.measure.ping import EchoProbe, ping
+from topologies.emulation import netns
+from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds, LinkError
+from topologies.emulation.links.delayline import DelayLine
 from topologies.emulation.processes import LabError
 from topologies.emulation.vswitch import RUN, Bridge, Port, VSwitch
 
@@ -34,6 +42,10 @@ class Finding:
     name: str
     works: bool
     detail: str
+
+
+DELAY_NS = 5_000_000
+ECHOES = 200
 
 
 def _run(*command: str) -> None:
@@ -68,7 +80,7 @@ def _datapath(kind: str) -> None:
         switch = VSwitch(Path(logs), kind)
         try:
             switch.start()
-            switch.build([Bridge("probe-br", 1, (Port(_CABLE[1], 1),))], "tcp:127.0.0.1:6653")
+            switch.build([Bridge("probe-br", 1, (Port(_CABLE[1], 1),))])
         except LabError as error:
             raise LabError("Open vSwitch could not make such a bridge") from error
         finally:
@@ -85,6 +97,47 @@ def _kernel_datapath() -> str:
     return "Open vSwitch forwards in the kernel"
 
 
+def _rtt_errors_us(tag: str, count: int) -> list[float]:
+    """Ping over a link of our daemon between two namespaces: measured minus configured RTT.
+
+    ``tag`` keeps the names of two calls apart. The first reply pays for ARP and is left out.
+    """
+    near, far = (_host(f"{tag}-{number}", f"192.0.2.{number}") for number in (1, 2))
+    there_and_back = Impairment(delay_ns=DELAY_NS)
+    with closing(DelayLine()) as links:
+        links.attach(LinkAttachment(1, LinkEnds(near, far), there_and_back, there_and_back))
+        probe = EchoProbe(f"{tag}-1", IPv4Address("192.0.2.2"))
+        rows = ping([probe], count=count + 1, interval_s=0.005)
+    rtts = [row.rtt_ns for row in rows[1:] if row.rtt_ns is not None]
+    if len(rtts) < count:
+        raise LinkError(f"{count - len(rtts)} of {count} packets were lost on a link without loss")
+    return [(rtt - 2 * DELAY_NS) / 1000 for rtt in rtts]
+
+
+def _host(name: str, address: str) -> End:
+    """A namespace with an address, and the cable from it to here."""
+    netns.create(name)
+    _run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+    _run("ip", "link", "set", name, "up")
+    _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+    _run("ip", "-n", name, "link", "set", "eth0", "up")
+    return End(str(netns.path(name)), "eth0", name)
+
+
+def _link_daemon() -> str:
+    _rtt_errors_us("daemon", 3)
+    return "carries packets, each with its delay"
+
+
+def _delay_accuracy() -> str:
+    errors = sorted(_rtt_errors_us("delay", ECHOES))
+    median, p99 = median_of(errors), errors[ECHOES * 99 // 100]
+    result = f"RTT of 10 ms: {median:+.0f} us median, {p99:+.0f} us p99 of {ECHOES} pings"
+    if abs(median) > BOUND_US:
+        raise LinkError(result)
+    return result
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "veth": _veth,
     "tun": _tun,
@@ -92,6 +145,8 @@ PROBES: dict[str, Callable[[], str]] = {
     "netem": _netem,
     "userspace datapath": _userspace_datapath,
     "kernel datapath": _kernel_datapath,
+    "link daemon": _link_daemon,
+    "delay accuracy": _delay_accuracy,
 }
 """In this order: later ones use the cable of the first."""
 
