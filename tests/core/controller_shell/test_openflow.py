@@ -249,7 +249,7 @@ def test_what_we_cannot_express_is_refused() -> None:
     rule.instructions = [parser.OFPInstructionMeter(1)]
     body = ryu_bytes(rule, 1)[48:]
     head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(body), 40, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-    with pytest.raises(openflow.UnknownEncoding, match="instruction"):
+    with pytest.raises(openflow.UnknownEncodingError, match="instruction"):
         list(openflow.read_flows(head + body))
 
 

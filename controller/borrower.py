@@ -1,0 +1,55 @@
+"""Give a server's namespace the address that it borrowed, and take it away again.
+
+AnyIP (``ip route add local ADDRESS/32 dev lo``) lets programs bind the address; the namespace's
+``ip_local_port_range`` becomes the port set, so an unmodified program that binds the address with
+port 0 can only get ports of the lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from topologies.emulation import netns, rtnetlink
+
+__all__ = ["claim", "port_range", "unclaim"]
+
+# sysctls under /proc/sys/net are those of the thread that opens them.
+PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_RTM_DELROUTE = 25
+
+
+def port_range(server: str) -> tuple[int, int]:
+    """The ports that programs of this server get, lowest and highest."""
+    with netns.inside(server):
+        lowest, highest = PORT_RANGE.read_text().split()
+    return int(lowest), int(highest)
+
+
+def claim(server: str, address: IPv4Address, ports: tuple[int, int]) -> None:
+    """Accept ``address`` and hand out only ``ports`` (lowest, highest). Raises OSError."""
+    with netns.inside(server), rtnetlink.Netlink() as kernel:
+        kernel.send([rtnetlink.local_route(address)])
+        _set_ports(ports)
+
+
+def unclaim(server: str, address: IPv4Address, ports: tuple[int, int]) -> None:
+    """Stop accepting ``address``, hand out ``ports`` again. An address not there is no error."""
+    gone = replace(rtnetlink.local_route(address), kind=_RTM_DELROUTE, flags=0)
+    with netns.inside(server), rtnetlink.Netlink() as kernel:
+        with contextlib.suppress(ProcessLookupError):  # ESRCH: no such route
+            kernel.send([gone])
+        _set_ports(ports)
+
+
+def _set_ports(ports: tuple[int, int]) -> None:
+    lowest, highest = ports
+    try:
+        PORT_RANGE.write_text(f"{lowest} {highest}")
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ValueError(f"{lowest}-{highest} is no range of ports") from error
+        raise

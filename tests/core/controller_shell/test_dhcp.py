@@ -1,0 +1,212 @@
+"""DHCP messages: byte-exact vectors, there and back again, and garbage."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller import dhcp, exchange
+from controller.core.lending import SECOND, Lease, LeaseState
+from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
+from topologies.plan import GATEWAY_ADDRESS
+
+MAC = bytes.fromhex("020aac100001")
+LEASE = Lease(
+    address=IPv4Address("203.0.113.7"),
+    psid=5,
+    psid_bits=5,
+    state=LeaseState.LENT,
+    server="LHR-s1",
+    pop="LHR",
+    tag="any",
+    epoch=1,
+    since_ns=0,
+    until_ns=120 * SECOND,
+)
+
+addresses = st.integers(0, 0xFFFFFFFF).map(IPv4Address)
+options = st.lists(
+    st.tuples(
+        st.integers(1, 254).filter(lambda code: code not in (Option.KIND, Option.OVERLOAD)),
+        st.binary(max_size=600),
+    ),
+    max_size=6,
+    unique_by=lambda option: option[0],
+).map(tuple)
+messages = st.builds(
+    Message,
+    kind=st.sampled_from(Kind),
+    xid=st.integers(0, 0xFFFFFFFF),
+    mac=st.binary(min_size=6, max_size=6),
+    options=options,
+    ciaddr=addresses,
+    yiaddr=addresses,
+    siaddr=addresses,
+    giaddr=addresses,
+    secs=st.integers(0, 0xFFFF),
+    broadcast=st.booleans(),
+)
+
+
+def test_slice_five_of_thirty_two() -> None:
+    message = Message(
+        Kind.OFFER, 1, MAC, ((int(Option.PORT_PARAMETERS), PortParameters(5, 5).encode()),)
+    )
+    assert bytes.fromhex("9f0400052800") in dhcp.build(message)
+    assert PortParameters.decode(bytes.fromhex("00052800")) == PortParameters(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("00000000", PortParameters(0, 0)),  # the whole address
+        ("00100001", PortParameters(16, 1)),  # one port
+        ("06083400", PortParameters(8, 0x34, 6)),  # RFC 7597 offset
+        ("00010000", PortParameters(1, 0)),
+        ("00018000", PortParameters(1, 1)),
+    ],
+)
+def test_port_parameters(text: str, parameters: PortParameters) -> None:
+    assert parameters.encode().hex() == text
+    assert PortParameters.decode(bytes.fromhex(text)) == parameters
+
+
+@pytest.mark.parametrize(
+    "text", ["", "000528", "0005280000", "00052801", "00112800", "0f022800", "10012800"]
+)
+def test_wrong_port_parameters(text: str) -> None:
+    with pytest.raises(DhcpError):
+        PortParameters.decode(bytes.fromhex(text))
+
+
+@given(messages)
+def test_there_and_back(message: Message) -> None:
+    assert dhcp.parse(dhcp.build(message)) == message
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_refused_not_fatal(data: bytes) -> None:
+    with pytest.raises(DhcpError):
+        dhcp.parse(data)
+
+
+@given(messages, st.data())
+def test_a_damaged_message_is_read_or_refused(message: Message, data: st.DataObject) -> None:
+    raw = bytearray(dhcp.build(message))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(raw)))
+    with contextlib.suppress(DhcpError):
+        found = dhcp.parse(bytes(raw[:cut]))
+        assert dhcp.parse(dhcp.build(found)) == found
+        exchange.understand(found, found.mac)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda raw: raw[:239], "too few"),
+        (lambda raw: b"\x03" + raw[1:], "op 3"),
+        (lambda raw: b"\x02" + raw[1:], "does not go with DISCOVER"),
+        (lambda raw: raw[:1] + b"\x06" + raw[2:], "hardware"),
+        (lambda raw: raw[:236] + b"\0\0\0\0" + raw[240:], "magic"),
+        (lambda raw: raw[:240] + b"\xff", "message type"),
+        (lambda raw: raw[:240] + b"\x35\x01\x09\xff", "unknown message type 9"),
+        (lambda raw: raw[:240] + b"\x35\x01\x01", "no end"),
+        (lambda raw: raw[:240] + b"\x35\x01\x01\x32\x09\x01\xff", "runs over"),
+        (lambda raw: raw[:240] + b"\x35\x01\x01\x34\x01\x01\xff", "overload"),
+    ],
+)
+def test_each_flaw_is_named(spoil: object, cause: str) -> None:
+    assert callable(spoil)
+    raw = dhcp.build(Message(Kind.DISCOVER, 1, MAC))
+    with pytest.raises(DhcpError, match=cause):
+        dhcp.parse(spoil(raw))
+
+
+def test_scapy_reads_an_offer() -> None:
+    scapy = pytest.importorskip("scapy.layers.dhcp")
+    request = Message(Kind.DISCOVER, 0xDEADBEEF, MAC)
+    raw = dhcp.build(exchange.offer(request, LEASE, 120 * SECOND))
+    bootp = scapy.BOOTP(raw)
+    assert (bootp.op, bootp.xid, bootp.yiaddr) == (2, 0xDEADBEEF, "203.0.113.7")
+    assert bootp.chaddr[:6] == MAC
+    found = dict(option[:2] for option in bootp[scapy.DHCP].options if isinstance(option, tuple))
+    assert found["message-type"] == 2
+    assert found["lease_time"] == 120
+    assert found["renewal_time"] == 60
+    assert found["rebinding_time"] == 105
+    assert found["server_id"] == str(GATEWAY_ADDRESS)
+    assert bytes.fromhex("9f0400052800") in raw
+
+
+def test_we_read_what_scapy_asks() -> None:
+    scapy = pytest.importorskip("scapy.layers.dhcp")
+    asked = [
+        ("message-type", "discover"),
+        ("param_req_list", [51, 159]),
+        ("hostname", b"LHR-s1"),
+        "end",
+    ]
+    raw = bytes(scapy.BOOTP(op=1, xid=7, chaddr=MAC) / scapy.DHCP(options=asked))
+    message = dhcp.parse(raw)
+    assert (message.kind, message.xid, message.mac) == (Kind.DISCOVER, 7, MAC)
+    assert exchange.understand(message, MAC) == exchange.Lend()
+
+
+def request(kind: Kind, *given: tuple[int, bytes], **fields: IPv4Address) -> Message:
+    return Message(kind, 9, MAC, tuple((int(code), value) for code, value in given), **fields)
+
+
+PORTS = (int(Option.PORT_PARAMETERS), PortParameters(5, 5).encode())
+OURS = (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed)
+ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
+
+
+@pytest.mark.parametrize(
+    ("message", "wish"),
+    [
+        (request(Kind.DISCOVER, (Option.PARAMETERS, b"\x9f")), exchange.Lend()),
+        (request(Kind.DISCOVER, PORTS), exchange.Lend()),
+        (request(Kind.REQUEST, ASKED, OURS, PORTS), exchange.Keep(LEASE.address, 5, 5)),
+        (request(Kind.REQUEST, PORTS, ciaddr=LEASE.address), exchange.Keep(LEASE.address, 5, 5)),
+        (request(Kind.RELEASE, PORTS, ciaddr=LEASE.address), exchange.GiveBack(LEASE.address, 5)),
+        (request(Kind.DECLINE, PORTS, ASKED), exchange.GiveBack(LEASE.address, 5)),
+    ],
+)
+def test_what_is_understood(message: Message, wish: exchange.Wish) -> None:
+    assert exchange.understand(message, MAC) == wish
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        request(Kind.DISCOVER),  # would take every port for its own
+        request(Kind.INFORM),
+        request(Kind.REQUEST, ASKED, PORTS, (Option.SERVER_ID, b"\x0a\0\0\x01")),
+    ],
+)
+def test_what_is_ignored(message: Message) -> None:
+    assert isinstance(exchange.understand(message, MAC), exchange.Ignore)
+
+
+def test_another_mac_is_refused() -> None:
+    message = replace(request(Kind.DISCOVER, PORTS), mac=b"\x02\0\0\0\0\x09")
+    with pytest.raises(DhcpError, match="chaddr"):
+        exchange.understand(message, MAC)
+
+
+def test_replies() -> None:
+    asked = request(Kind.REQUEST, ASKED, OURS, PORTS)
+    reply = exchange.ack(asked, LEASE, now_ns=SECOND // 2)
+    assert reply.kind is Kind.ACK
+    assert reply.yiaddr == LEASE.address
+    assert reply.seconds(Option.LEASE_TIME) == 119  # never more than is left
+    assert reply.port_parameters == PortParameters(5, 5)
+    no = exchange.nak(asked, "not yours")
+    assert (no.kind, no.xid, no.option(Option.MESSAGE)) == (Kind.NAK, 9, b"not yours")

@@ -1,0 +1,112 @@
+"""The lease store: what was committed stays, whatever happens to the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from controller.core.lending import Lease, LeaseState
+from controller.store import SqliteStore, StoreError
+
+ONE = Lease(
+    address=IPv4Address("203.0.113.255"),
+    psid=31,
+    psid_bits=5,
+    state=LeaseState.LENT,
+    server="LHR-s1",
+    pop="LHR",
+    tag="any",
+    epoch=1,
+    since_ns=1_795_000_000_000_000_000,
+    until_ns=1_795_000_120_000_000_000,
+)
+TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG")
+
+
+def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    store.commit([ONE, TWO])
+    ended = replace(ONE, state=LeaseState.QUARANTINED)
+    store.commit([ended])
+    store.close()
+    again = SqliteStore(tmp_path / "leases.sqlite")
+    assert again.load() == (TWO, ended)
+    again.close()
+
+
+def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.commit([ONE, replace(TWO, server=None)])  # type: ignore[arg-type]
+    assert store.load() == ()
+    store.commit([ONE])
+    assert store.load() == (ONE,)
+    store.close()
+
+
+def test_one_writer_only(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    with pytest.raises(StoreError, match="another controller"):
+        SqliteStore(tmp_path / "leases.sqlite")
+    store.close()
+
+
+def test_another_files_content_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    path.write_text("not a database" * 100)
+    with pytest.raises(StoreError, match="another file"):
+        SqliteStore(path)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="version 99"):
+        SqliteStore(path)
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from controller.store import SqliteStore
+from test_store import ONE
+
+store = SqliteStore(Path(sys.argv[1]))
+begin = max((lease.epoch for lease in store.load()), default=0)
+for epoch in range(begin + 1, begin + 100_000):
+    pair = [replace(ONE, psid=psid, epoch=epoch) for psid in (1, 2)]
+    store.commit(pair)
+    print(epoch, flush=True)
+"""
+
+
+def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    here = Path(__file__).parent
+    said = 0
+    for turn in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=here
+        )
+        assert writer.stdout is not None
+        for _ in range(20 + 7 * turn):
+            said = int(writer.stdout.readline())
+        writer.kill()
+        rest = writer.stdout.read().split(b"\n")[:-1]  # a torn last line was never said
+        said = int(rest[-1]) if rest else said
+        writer.wait()
+        store = SqliteStore(path)
+        epochs = {lease.epoch for lease in store.load()}
+        store.close()
+        assert len(epochs) == 1, "half of a commit is there"
+        assert epochs.pop() in (said, said + 1)  # the last commit may not have been said
+    assert said > 80
