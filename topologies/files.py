@@ -39,6 +39,7 @@ _SHAPES = {
     "string_type": ("must be text", "put it in quotes"),
     "int_type": ("must be a whole number", "write it without quotes and unit"),
     "float_type": ("must be a number", "write it without quotes and unit"),
+    "finite_number": ("must be finite", "write an ordinary number"),
     "list_type": ("must be a list", "write one entry per line, each after a dash"),
     "model_type": ("must be a mapping", "write it as key: value"),
     "missing": ("is missing", "add it"),
@@ -263,10 +264,10 @@ class _Meaning:
         return tuple(found)
 
     def _address(self, path: Path, text: str) -> IPv4Address:
-        return self._try(path, _parse_address, text, IPv4Address("198.51.100.1"))
+        return self._try(path, _parse_address, text, IPv4Address(0))
 
     def _prefix(self, path: Path, text: str) -> IPv4Network:
-        return self._try(path, _parse_prefix, text, IPv4Network("203.0.113.0/24"))
+        return self._try(path, _parse_prefix, text, IPv4Network("0.0.0.0/32"))
 
 
 def _parse_address(text: str) -> IPv4Address:

@@ -11,10 +11,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from math import pi
 from pathlib import Path
 from typing import Any
 
-from topologies.geography import distance_km, fibre_delay_ns
+from topologies.geography import EARTH_RADIUS_KM, distance_km, fibre_delay_ns
 from topologies.model import Attachment, City, Line, Link, Network
 from topologies.placement import spread
 from topologies.units import UnitError, parse_time
@@ -64,10 +65,24 @@ def from_topohub(key: str) -> Network:
     used = {end for a, b, _ in kept for end in (a, b)}
     nodes = [node for node in graph["nodes"] if node["id"] in used or len(graph["nodes"]) == 1]
     index = {node["id"]: i for i, node in enumerate(nodes)}
-    places = [(str(n.get("name") or f"N{n['id']}"), n["pos"][1], n["pos"][0], "") for n in nodes]
+    names = [str(node.get("name") or f"N{node['id']}") for node in nodes]
+    positions = [(node["pos"][1], node["pos"][0]) for node in nodes]
     described = f"{key} from topohub"
+    if any(abs(lat) > 90 or abs(lon) > 180 for lat, lon in positions):
+        positions = _from_flat(positions)
+        described += "; its coordinates, which are no degrees, taken for kilometres"
+    places = [(name, *at, "") for name, at in zip(names, positions, strict=True)]
     found = [Edge(index[a], index[b], km) for a, b, km in kept]
     return _network(key.rsplit("/", 1)[-1], described, places, found)
+
+
+def _from_flat(positions: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Kilometres on a flat map to degrees, around the point where the map is truest: 0, 0."""
+    middles = [(min(axis) + max(axis)) / 2 for axis in zip(*positions, strict=True)]
+    km_per_degree = EARTH_RADIUS_KM * pi / 180
+    return [
+        ((y - middles[0]) / km_per_degree, (x - middles[1]) / km_per_degree) for y, x in positions
+    ]
 
 
 def _without_waypoints(

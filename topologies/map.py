@@ -57,7 +57,9 @@ def draw(network: Network, path: str | Path, catchment: Mapping[str, str] | None
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, LEGEND / height, 1.0, 1 - (TITLE + LEGEND) / height))
     axes.set(xlim=view.x, ylim=view.y, aspect=view.aspect, xticks=[], yticks=[], facecolor=SEA)
-    axes.set_title(f"{network.name}: {network.description}", fontsize=10, color=INK)
+    axes.set_title(
+        f"{network.name}: {network.description}", fontsize=10, color=INK, parse_math=False
+    )
     for spine in axes.spines.values():
         spine.set_visible(False)
     _land(axes, view)
@@ -264,7 +266,14 @@ class _Writer:
     def write(self, text: str, point: Point, size: float, gap: float, **style: Any) -> bool:
         """Writes at the first free place around a point, ``gap`` pixels away; False if none is."""
         label = self.axes.text(
-            *point, text, fontsize=size, ha="center", va="center", path_effects=HALO, **style
+            *point,
+            text,
+            fontsize=size,
+            ha="center",
+            va="center",
+            path_effects=HALO,
+            parse_math=False,
+            **style,
         )
         extent = label.get_window_extent()
         x, y = self.pixels(point)

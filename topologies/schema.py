@@ -145,3 +145,11 @@ def json_schema() -> dict[str, Any]:
         **NetworkFile.model_json_schema(),
         "title": "poplab network",
     }
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    json.dump(json_schema(), sys.stdout, indent=2)
+    sys.stdout.write("\n")

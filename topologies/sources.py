@@ -64,6 +64,8 @@ def _read(path: Path, shown: str, pops: str | None) -> Network:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise NetworkError([Problem((), str(error), "give a readable text file", shown)]) from error
+    if path.suffix == ".json":
+        text = text.replace("\t", " ")  # YAML, of which JSON is nearly a part, has no tabs
     if explicit.is_explicit(text):
         network = _read_explicit(text, shown)
     else:

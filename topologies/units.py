@@ -32,7 +32,7 @@ def parse_time(text: str | int | float) -> int:
 def parse_rate(text: str | int | float) -> int:
     """``1 Gbit`` (or ``1 Gbit/s``) to bits per second. Raises UnitError."""
     if isinstance(text, str):
-        text = text.removesuffix("/s").removesuffix("ps")
+        text = text.removesuffix("/s")
     mend = "write a number and a unit, like 1 Gbit (bit, kbit, Mbit, Gbit, Tbit)"
     return _parse(text, RATE, "a rate", mend)
 

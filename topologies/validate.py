@@ -12,6 +12,7 @@ from math import isfinite
 
 from topologies.model import Attachment, City, Line, Link, Network
 from topologies.plan import CITY_PARTS, POP_PARTS, part
+from topologies.units import format_time
 
 MAX_SWITCHES = 0xFFF
 """Most cities, and most PoPs: their datapath ids are 0x1000 and 0x2000 plus a number."""
@@ -86,7 +87,7 @@ def problems(network: Network) -> list[Problem]:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """A mend for a word that is not among the known ones: the nearest, or all of them."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     if near:
@@ -121,14 +122,16 @@ def _cities(network: Network) -> Iterator[Problem]:
             yield Problem(
                 (*at, "code"), f"{city.code!r} is also cities[{first}]", "give each city its own"
             )
-        yield from _position(at, city)
+        yield from _place(at, city)
 
 
-def _position(at: tuple[str | int, ...], city: City) -> Iterator[Problem]:
+def _place(at: tuple[str | int, ...], city: City) -> Iterator[Problem]:
     if not -90 <= city.lat <= 90:
         yield Problem((*at, "lat"), f"{city.lat} is no latitude", "use degrees from -90 to 90")
     if not -180 <= city.lon <= 180:
         yield Problem((*at, "lon"), f"{city.lon} is no longitude", "use degrees from -180 to 180")
+    if not city.name.isprintable():
+        yield Problem((*at, "name"), f"{city.name!r} cannot be printed", "use plain text")
     if city.country and not re.fullmatch("[A-Z]{2}", city.country):
         yield Problem(
             (*at, "country"),
@@ -140,10 +143,12 @@ def _position(at: tuple[str | int, ...], city: City) -> Iterator[Problem]:
 def _line(at: tuple[str | int, ...], line: Line) -> Iterator[Problem]:
     for name, value in (("delay", line.delay_ns), ("jitter", line.jitter_ns)):
         if value < 0:
-            yield Problem((*at, name), f"{value} ns is negative", "use 0 or more")
+            yield Problem((*at, name), f"{format_time(value)} is negative", "use 0 or more")
         if value > MAX_DELAY_NS:
             yield Problem(
-                (*at, name), f"{value / 1e9:g} s is over a minute", "check the unit: ns, us, ms, s"
+                (*at, name),
+                f"{format_time(value)} is over a minute",
+                "check its unit",
             )
     if not 0 <= line.loss <= 1:
         yield Problem(
@@ -305,7 +310,7 @@ def _overlaps(
             yield Problem(
                 at,
                 f"{shown} overlaps {other}: {use}",
-                "use a prefix of its own, like a part of 203.0.113.0/24",
+                "use addresses that nothing else uses",
             )
 
 

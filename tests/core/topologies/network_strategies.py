@@ -1,0 +1,54 @@
+"""Hypothesis strategies: any network that has no problems."""
+
+from ipaddress import IPv4Address, IPv4Network
+
+from hypothesis import strategies as st
+
+from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+
+CODES = st.text(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=7
+)
+
+NAMES = st.text(max_size=8).filter(str.isprintable)
+
+LINES = st.builds(
+    Line,
+    delay_ns=st.integers(0, 10**9),
+    jitter_ns=st.integers(0, 10**7),
+    loss=st.floats(0, 1),
+    rate_bit_s=st.none() | st.integers(1, 10**12),
+    limit_packets=st.none() | st.integers(1, 10**6),
+)
+
+
+@st.composite
+def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
+    codes = draw(st.lists(CODES, min_size=1, max_size=max_cities, unique_by=str.casefold))
+    cities = tuple(
+        City(code, draw(NAMES), draw(st.floats(-90, 90)), draw(st.floats(-180, 180)))
+        for code in codes
+    )
+    # A random tree joins all cities, then some more links.
+    pairs = {(draw(st.integers(0, n - 1)), n) for n in range(1, len(codes))}
+    if len(codes) > 1:
+        ends = st.tuples(st.integers(0, len(codes) - 1), st.integers(0, len(codes) - 1))
+        pairs |= {(min(p), max(p)) for p in draw(st.lists(ends, max_size=6)) if p[0] != p[1]}
+    where = st.sampled_from(codes)
+    pops = draw(st.lists(where, min_size=1, max_size=6, unique=True))
+    backbone = [(a, b) for i, a in enumerate(pops) for b in pops[:i] if draw(st.booleans())]
+    attachments = st.lists(st.builds(Attachment, where, st.integers(1, 3), LINES), max_size=6)
+    return Network(
+        name=draw(st.from_regex(r"[a-z][a-z0-9.-]{0,10}", fullmatch=True)),
+        cities=cities,
+        links=tuple(Link(codes[a], codes[b], draw(LINES)) for a, b in sorted(pairs)),
+        pops=tuple(Pop(code, draw(st.integers(1, 4)), draw(LINES)) for code in pops),
+        clients=tuple(draw(attachments)),
+        origins=tuple(draw(attachments)),
+        backbone=tuple(Link(a, b, draw(LINES)) for a, b in backbone),
+        services=(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")),
+        pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.7/32"))),
+        port_set_bits=draw(st.integers(1, 12)),
+        path_stretch=draw(st.floats(1, 3)),
+        description=draw(st.text(max_size=20)),
+    )
