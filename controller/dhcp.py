@@ -1,7 +1,7 @@
 """DHCPv4 messages (RFC 2131, RFC 2132) with shared addresses (RFC 7618), as bytes and back.
 
 Pure: no socket, no Ryu; the controller and the lending agent both use it. Parsing is strict:
-what is not exactly a DHCP message raises `MalformedMessage` saying what is wrong with it.
+what is not exactly a DHCP message raises `DhcpError` saying what is wrong with it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from struct import Struct
 __all__ = [
     "CLIENT_PORT",
     "SERVER_PORT",
+    "DhcpError",
     "Kind",
-    "MalformedMessage",
     "Message",
     "Option",
     "PortParameters",
@@ -35,7 +35,7 @@ _MINIMUM = 300  # BOOTP relays of old drop anything shorter (RFC 1542 section 2.
 _NOWHERE = IPv4Address(0)
 
 
-class MalformedMessage(ValueError):
+class DhcpError(ValueError):
     """Bytes that are not a DHCP message; the text says why."""
 
 
@@ -83,13 +83,13 @@ class PortParameters:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.psid_bits and 0 <= self.offset and self.offset + self.psid_bits <= 16):
-            raise MalformedMessage(
+        if min(self.psid_bits, self.offset) < 0 or self.offset + self.psid_bits > 16:
+            raise DhcpError(
                 f"port parameters: offset {self.offset} and PSID length {self.psid_bits} "
                 "do not fit a 16-bit port"
             )
         if not 0 <= self.psid < 1 << self.psid_bits:
-            raise MalformedMessage(f"port parameters: PSID {self.psid} needs more bits")
+            raise DhcpError(f"port parameters: PSID {self.psid} needs more bits")
 
     def encode(self) -> bytes:
         """The option's four bytes; the PSID is left-aligned in its sixteen bits."""
@@ -98,13 +98,13 @@ class PortParameters:
 
     @classmethod
     def decode(cls, data: bytes) -> PortParameters:
-        """Read the option's four bytes. Raises MalformedMessage."""
+        """Read the option's four bytes. Raises DhcpError."""
         if len(data) != 4:
-            raise MalformedMessage(f"option 159 has {len(data)} bytes, not 4")
+            raise DhcpError(f"option 159 has {len(data)} bytes, not 4")
         offset, bits = data[0], data[1]
         aligned = int.from_bytes(data[2:], "big")
         if bits > 16 or aligned & ((1 << (16 - bits)) - 1):
-            raise MalformedMessage(f"option 159: {aligned:#06x} is no PSID of {bits} bits")
+            raise DhcpError(f"option 159: {aligned:#06x} is no PSID of {bits} bits")
         return cls(bits, aligned >> (16 - bits), offset)
 
 
@@ -134,26 +134,26 @@ class Message:
         return None
 
     def address(self, code: int) -> IPv4Address | None:
-        """An option that is one address. Raises MalformedMessage."""
+        """An option that is one address. Raises DhcpError."""
         value = self.option(code)
         if value is None:
             return None
         if len(value) != 4:
-            raise MalformedMessage(f"option {code} has {len(value)} bytes, not an address")
+            raise DhcpError(f"option {code} has {len(value)} bytes, not an address")
         return IPv4Address(value)
 
     def seconds(self, code: int) -> int | None:
-        """An option that is a time in seconds. Raises MalformedMessage."""
+        """An option that is a time in seconds. Raises DhcpError."""
         value = self.option(code)
         if value is None:
             return None
         if len(value) != 4:
-            raise MalformedMessage(f"option {code} has {len(value)} bytes, not a time")
+            raise DhcpError(f"option {code} has {len(value)} bytes, not a time")
         return int.from_bytes(value, "big")
 
     @property
     def port_parameters(self) -> PortParameters | None:
-        """Option 159. Raises MalformedMessage."""
+        """Option 159. Raises DhcpError."""
         value = self.option(Option.PORT_PARAMETERS)
         return None if value is None else PortParameters.decode(value)
 
@@ -192,21 +192,21 @@ def build(message: Message) -> bytes:
 
 
 def parse(data: bytes) -> Message:
-    """Read a UDP payload. Raises MalformedMessage."""
+    """Read a UDP payload. Raises DhcpError."""
     if len(data) < _FIXED.size:
-        raise MalformedMessage(f"{len(data)} bytes are too few: {_FIXED.size} at least")
+        raise DhcpError(f"{len(data)} bytes are too few: {_FIXED.size} at least")
     fixed = _FIXED.unpack_from(data)
     op, hardware, hardware_length = fixed[:3]
     if fixed[-1] != _MAGIC:
-        raise MalformedMessage(f"magic cookie is {fixed[-1].hex()}, not {_MAGIC.hex()}")
+        raise DhcpError(f"magic cookie is {fixed[-1].hex()}, not {_MAGIC.hex()}")
     if (hardware, hardware_length) != (_ETHERNET, 6):
-        raise MalformedMessage(f"hardware type {hardware} of {hardware_length} bytes, not Ethernet")
+        raise DhcpError(f"hardware type {hardware} of {hardware_length} bytes, not Ethernet")
     options = dict(_joined(data))
     kind = _kind(options.pop(Option.KIND, None))
     if op != (2 if kind in REPLIES else 1):
-        raise MalformedMessage(f"op {op} does not go with {kind.name}")
+        raise DhcpError(f"op {op} does not go with {kind.name}")
     if Option.OVERLOAD in options:
-        raise MalformedMessage("option overload (52): options in sname and file are not read")
+        raise DhcpError("option overload (52): options in sname and file are not read")
     return Message(
         kind=kind,
         xid=fixed[4],
@@ -223,11 +223,11 @@ def parse(data: bytes) -> Message:
 
 def _kind(value: bytes | None) -> Kind:
     if value is None or len(value) != 1:
-        raise MalformedMessage("no message type (option 53), or not of one byte")
+        raise DhcpError("no message type (option 53), or not of one byte")
     try:
         return Kind(value[0])
     except ValueError as error:
-        raise MalformedMessage(f"unknown message type {value[0]}") from error
+        raise DhcpError(f"unknown message type {value[0]}") from error
 
 
 def _joined(data: bytes) -> dict[int, bytes]:
@@ -248,8 +248,8 @@ def _walk(data: bytes) -> Iterator[tuple[int, bytes]]:
         if code == Option.END:
             return
         if at + 2 > len(data) or at + 2 + data[at + 1] > len(data):
-            raise MalformedMessage(f"option {code} runs over the end")
+            raise DhcpError(f"option {code} runs over the end")
         end = at + 2 + data[at + 1]
         yield code, data[at + 2 : end]
         at = end
-    raise MalformedMessage("no end option (255)")
+    raise DhcpError("no end option (255)")

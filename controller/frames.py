@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct, unpack
 
-__all__ = ["Datagram", "MalformedFrame", "build", "parse"]
+__all__ = ["Datagram", "FrameError", "build", "parse"]
 
 _ETHERNET = Struct("!6s6sH")
 _IPV4 = Struct("!BBHHHBBH4s4s")
@@ -20,7 +20,7 @@ _PROTOCOL_UDP = 17
 _FRAGMENT = 0x3FFF  # more-fragments bit and offset
 
 
-class MalformedFrame(ValueError):
+class FrameError(ValueError):
     """Bytes that are not one whole UDP datagram in IPv4 in Ethernet; the text says why."""
 
 
@@ -41,7 +41,7 @@ def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071); 0 over data that contains a right one."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
@@ -62,27 +62,27 @@ def build(datagram: Datagram, ttl: int = 64) -> bytes:
 
 
 def parse(frame: bytes) -> Datagram:
-    """Take a frame apart; both checksums must be right. Raises MalformedFrame."""
+    """Take a frame apart; both checksums must be right. Raises FrameError."""
     if len(frame) < _ETHERNET.size + _IPV4.size:
-        raise MalformedFrame(f"{len(frame)} bytes are too few for IPv4")
+        raise FrameError(f"{len(frame)} bytes are too few for IPv4")
     eth_dst, eth_src, eth_type = _ETHERNET.unpack_from(frame)
     packet = frame[_ETHERNET.size :]
     first, _, total, _, fragment, _, protocol, _, source, target = _IPV4.unpack_from(packet)
     head = (first & 0x0F) * 4
     if eth_type != _ETH_TYPE_IPV4 or first >> 4 != 4 or protocol != _PROTOCOL_UDP:
-        raise MalformedFrame("not UDP over IPv4")
+        raise FrameError("not UDP over IPv4")
     if head < _IPV4.size or total < head + _UDP.size or total > len(packet):
-        raise MalformedFrame(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
+        raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
     if fragment & _FRAGMENT:
-        raise MalformedFrame("a fragment")
+        raise FrameError("a fragment")
     if checksum(packet[:head]):
-        raise MalformedFrame("wrong IPv4 checksum")
+        raise FrameError("wrong IPv4 checksum")
     source_port, target_port, length, check = _UDP.unpack_from(packet, head)
     if length < _UDP.size or head + length > total:
-        raise MalformedFrame(f"UDP length {length} does not fit {total - head} bytes")
+        raise FrameError(f"UDP length {length} does not fit {total - head} bytes")
     datagram = packet[head : head + length]
     if check and checksum(_PSEUDO.pack(source, target, 0, _PROTOCOL_UDP, length) + datagram):
-        raise MalformedFrame("wrong UDP checksum")
+        raise FrameError("wrong UDP checksum")
     return Datagram(
         eth_src,
         eth_dst,
