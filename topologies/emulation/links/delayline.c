@@ -1,0 +1,272 @@
+/* delayline: emulates every link of one lab. Frames read from one inner interface of a link leave by the other after
+ * the delay of that direction. One thread, one epoll, one timer; ends when its controller's socket closes. */
+#include "control.h"
+#include "lab.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000u
+
+enum { EVENTS_MAX = 64, MEMORY_DEFAULT = 256 << 20, MEMORY_LEAST = 1 << 20 };
+
+struct options {
+    int control;
+    const char *netns;
+    uint64_t advance_ns, memory_bytes;
+};
+
+/* Events that are not a link's: told apart by the address in the epoll data. */
+struct daemon {
+    struct lab lab;
+    struct control control;
+    int epoll, timer, signals, peer;
+    uint64_t armed_ns; /* what the timer is set to; NEVER if it is off */
+    pid_t parent;
+    struct text answer;
+    bool answer_waits; /* the controller is slow to read: no new message until it has */
+    bool stop;
+};
+
+static void die(const char *what)
+{
+    fprintf(stderr, "delayline: %s: %s\n", what, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+static int check(int result, const char *what)
+{
+    if (result < 0)
+        die(what);
+    return result;
+}
+
+/* --- start --- */
+
+static uint64_t number_of(const char *text, const char *option)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno || *end || end == text || *text == '-') {
+        fprintf(stderr, "delayline: %s needs a number, not %s\n", option, text);
+        exit(2);
+    }
+    return value;
+}
+
+static struct options read_options(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"control", required_argument, NULL, 'c'},
+        {"netns", required_argument, NULL, 'n'},
+        {"advance", required_argument, NULL, 'a'},
+        {"memory", required_argument, NULL, 'm'},
+        {0},
+    };
+    struct options options = {.control = -1, .memory_bytes = MEMORY_DEFAULT};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (option == 'c')
+            options.control = (int)number_of(optarg, "--control");
+        else if (option == 'n')
+            options.netns = optarg;
+        else if (option == 'a')
+            options.advance_ns = number_of(optarg, "--advance");
+        else if (option == 'm')
+            options.memory_bytes = number_of(optarg, "--memory");
+        else
+            exit(2);
+    }
+    if (options.control < 0 || optind < argc || options.memory_bytes < MEMORY_LEAST) {
+        fprintf(stderr, "usage: delayline --control FD [--netns PATH] [--advance NS] [--memory BYTES (1 MiB or more)]\n");
+        exit(2);
+    }
+    return options;
+}
+
+static void enter(const char *netns)
+{
+    int fd = check(open(netns, O_RDONLY | O_CLOEXEC), netns);
+    check(setns(fd, CLONE_NEWNET), netns);
+    close(fd);
+}
+
+static void watch(const struct daemon *daemon, int fd, const int *tag, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)tag};
+    check(epoll_ctl(daemon->epoll, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    check(sigprocmask(SIG_BLOCK, &set, NULL), "sigprocmask");
+    return check(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd");
+}
+
+static void start(struct daemon *daemon, const struct options *options)
+{
+    daemon->parent = getppid();
+    daemon->signals = open_signals();
+    check(prctl(PR_SET_PDEATHSIG, SIGUSR1), "prctl");
+    if (options->netns)
+        enter(options->netns);
+    daemon->peer = options->control;
+    daemon->epoll = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+    daemon->timer = check(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd_create");
+    daemon->armed_ns = NEVER;
+    check(fcntl(daemon->peer, F_SETFL, fcntl(daemon->peer, F_GETFL) | O_NONBLOCK), "control socket");
+    int room = 4 * CONTROL_ANSWER_BYTES;
+    setsockopt(daemon->peer, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+    daemon->answer = (struct text){.bytes = malloc(CONTROL_ANSWER_BYTES), .room = CONTROL_ANSWER_BYTES};
+    if (!daemon->answer.bytes)
+        die("memory");
+    lab_init(&daemon->lab, options->memory_bytes, daemon->epoll);
+    daemon->lab.common.advance_ns = options->advance_ns;
+    daemon->control.lab = &daemon->lab;
+    /* Edge-triggered: setting the timer again clears it, so that it need not be read. */
+    watch(daemon, daemon->timer, &daemon->timer, EPOLLIN | EPOLLET);
+    watch(daemon, daemon->signals, &daemon->signals, EPOLLIN);
+    watch(daemon, daemon->peer, &daemon->peer, EPOLLIN);
+}
+
+/* --- control --- */
+
+static void watch_peer(const struct daemon *daemon, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)&daemon->peer};
+    check(epoll_ctl(daemon->epoll, EPOLL_CTL_MOD, daemon->peer, &event), "epoll_ctl");
+}
+
+static void send_answer(struct daemon *daemon)
+{
+    ssize_t sent = send(daemon->peer, daemon->answer.bytes, daemon->answer.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    bool waits = sent < 0 && errno == EAGAIN;
+    if (sent < 0 && errno == EMSGSIZE)
+        send(daemon->peer, "err the answer is too long\n", 27, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (sent < 0 && !waits)
+        daemon->stop = true;
+    if (waits != daemon->answer_waits)
+        watch_peer(daemon, waits ? EPOLLOUT : EPOLLIN);
+    daemon->answer_waits = waits;
+}
+
+static void read_message(struct daemon *daemon)
+{
+    static char message[CONTROL_MESSAGE_BYTES];
+    ssize_t length = recv(daemon->peer, message, sizeof message, MSG_DONTWAIT | MSG_TRUNC);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (length <= 0) {
+        daemon->stop = true;
+        return;
+    }
+    if ((size_t)length > sizeof message)
+        daemon->answer.length = (size_t)sprintf(daemon->answer.bytes, "err a message has at most %zu bytes\n", sizeof message);
+    else
+        control_handle(&daemon->control, message, (size_t)length, &daemon->answer);
+    send_answer(daemon);
+    daemon->stop |= daemon->control.quit;
+}
+
+static void serve_peer(struct daemon *daemon, uint32_t events)
+{
+    if (daemon->answer_waits && (events & EPOLLOUT))
+        send_answer(daemon);
+    else if (events & EPOLLIN)
+        read_message(daemon);
+    else if (events & (EPOLLHUP | EPOLLERR))
+        daemon->stop = true;
+}
+
+/* The parent-death signal also comes when only the thread that started us ends: then the parent is still the same. */
+static void serve_signals(struct daemon *daemon)
+{
+    struct signalfd_siginfo info;
+    while (read(daemon->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGUSR1 || getppid() != daemon->parent)
+            daemon->stop = true;
+}
+
+/* --- the loop --- */
+
+static void arm(struct daemon *daemon, uint64_t next_ns)
+{
+    if (next_ns == daemon->armed_ns)
+        return;
+    uint64_t at = next_ns == NEVER ? 0 : next_ns;
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)}};
+    check(timerfd_settime(daemon->timer, TFD_TIMER_ABSTIME, &when, NULL), "timerfd_settime");
+    daemon->armed_ns = next_ns;
+}
+
+/* Links first: a control message may remove a link that another event of the same batch names. */
+static void serve(struct daemon *daemon, const struct epoll_event *events, int count)
+{
+    uint32_t control = 0;
+    bool signalled = false;
+    for (int i = 0; i < count; i++) {
+        uintptr_t tag = (uintptr_t)events[i].data.u64;
+        if (tag == (uintptr_t)&daemon->peer) {
+            control = events[i].events;
+        } else if (tag == (uintptr_t)&daemon->signals) {
+            signalled = true;
+        } else if (tag == (uintptr_t)&daemon->timer) {
+            daemon->armed_ns = NEVER;
+        } else {
+            struct link *link = (struct link *)(tag & ~(uintptr_t)1);
+            if (events[i].events & EPOLLOUT)
+                lab_writable(&daemon->lab, link, tag & 1);
+            if (events[i].events & ~(uint32_t)EPOLLOUT)
+                lab_readable(&daemon->lab, link, tag & 1);
+            lab_release(&daemon->lab);
+        }
+    }
+    if (signalled)
+        serve_signals(daemon);
+    if (control)
+        serve_peer(daemon, control);
+}
+
+static void run(struct daemon *daemon)
+{
+    struct epoll_event events[EVENTS_MAX];
+    while (!daemon->stop) {
+        uint64_t next = lab_release(&daemon->lab);
+        bool due = next != NEVER && next <= monotonic_ns();
+        if (!due)
+            arm(daemon, next);
+        int count = epoll_wait(daemon->epoll, events, EVENTS_MAX, due ? 0 : -1);
+        if (count < 0 && errno != EINTR)
+            die("epoll_wait");
+        serve(daemon, events, count);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct daemon daemon;
+    struct options options = read_options(argc, argv);
+    start(&daemon, &options);
+    run(&daemon);
+    lab_close(&daemon.lab);
+    control_close(&daemon.control);
+    free(daemon.answer.bytes);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,64 @@
+/* All the links of one lab, and the schedule of what leaves next. */
+#ifndef DELAYLINE_LAB_H
+#define DELAYLINE_LAB_H
+
+#include "direction.h"
+#include "port.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { LAB_MAX_LINK_ID = 65535, A_TO_B = 0, B_TO_A = 1 };
+
+struct link;
+
+/* A direction with the two ports that it joins. */
+struct way {
+    struct direction direction;
+    struct link *link;
+    struct port *from, *to;
+    size_t place;        /* in the schedule; NOWHERE if nothing is due or the far port is busy */
+    uint64_t next_ns;    /* when its next packet leaves */
+    struct fifo refused; /* taken, but the far port was busy */
+};
+
+struct link {
+    uint32_t id;
+    bool up;
+    bool busy[2]; /* waiting until that port is writable again */
+    struct port ports[2];
+    struct way ways[2];
+};
+
+struct lab {
+    struct common common;
+    struct link **links; /* by id; NULL where there is none */
+    uint32_t links_room, links_count;
+    struct way **schedule; /* binary heap by next_ns */
+    size_t scheduled, schedule_room;
+    int epoll;
+};
+
+void lab_init(struct lab *lab, uint64_t memory_bytes, int epoll);
+void lab_close(struct lab *lab);
+
+struct link *lab_find(const struct lab *lab, uint32_t id);
+
+/* NULL with a sentence in `error` on failure. */
+struct link *lab_add(struct lab *lab, uint32_t id, const char *a, const char *b, uint64_t seed, char *error, size_t room);
+void lab_remove(struct lab *lab, struct link *link);
+bool lab_carrier(struct lab *lab, struct link *link, bool up);
+void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment);
+
+/* Counts into the direction what the kernel dropped before we saw it. */
+void lab_collect_overruns(struct way *way);
+
+/* What an event of epoll means: the pointer is `link` with the port's number in its lowest bit. */
+void lab_readable(struct lab *lab, struct link *link, unsigned port);
+void lab_writable(struct lab *lab, struct link *link, unsigned port);
+
+/* Sends what is due, within reason; when the next packet is due (now or before: call again), NEVER if none is held. */
+uint64_t lab_release(struct lab *lab);
+
+#endif
