@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -40,7 +40,10 @@ import ryu.base.app_manager, ryu.app.wsgi
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing a host should have. ``mend`` is the command, or the advice, that brings it."""
+    """One thing a host should have. ``mend`` is the command, or the advice, that brings it.
+
+    ``detail`` is a short fact, or the cause why it is missing.
+    """
 
     name: str
     ok: bool
@@ -65,7 +68,8 @@ _CAPABILITIES = {
 
 def diagnose() -> list[Check]:
     """Try everything; takes a few seconds and leaves nothing behind."""
-    return [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
+    checks = [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
+    return [replace(check, mend="") if check.ok else check for check in checks]
 
 
 def exit_code(checks: Iterable[Check]) -> int:
