@@ -12,6 +12,7 @@ from typing import Literal
 
 from experiments.measure.dial import Outcome, dial, failure, paced
 from experiments.measure.kernel import Ports
+from topologies.emulation.endpoints.proxy import PROXY_PORT
 
 __all__ = ["HttpRow", "Proxy", "Request", "get", "parse_fields", "parse_head"]
 
@@ -27,7 +28,7 @@ class Proxy:
     """A CONNECT proxy; ``egress`` is the source that it shall connect from (else its own)."""
 
     address: IPv4Address
-    port: int = 3128
+    port: int = PROXY_PORT
     egress: IPv4Address | None = None
 
 

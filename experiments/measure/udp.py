@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from experiments.measure.echo import EchoProbe, EchoRow, measure
 from experiments.measure.kernel import Ports, bind_source, open_in
 from experiments.measure.packets import Stamp
+from topologies.emulation.endpoints.echo import ECHO_PORT
 
 __all__ = ["ECHO_PORT", "EchoProbe", "EchoRow", "udp_echo"]
-
-ECHO_PORT = 7
 
 
 def udp_echo(

@@ -27,6 +27,9 @@ from experiments.measure.tcp import TcpAttempt, connect
 from experiments.measure.udp import udp_echo
 from experiments.measure.wait import until
 from topologies.emulation import netns
+from topologies.emulation.endpoints.echo import ECHO_PORT
+from topologies.emulation.endpoints.proxy import PROXY_PORT
+from topologies.emulation.endpoints.service import HTTP_PORT
 from topologies.plan import HostPlan, plan
 from topologies.sources import dump_json, load
 
@@ -70,13 +73,16 @@ def endpoints(folder: Path) -> Iterator[None]:
     network, ready = folder / "network.json", folder / "ready"
     network.write_text(dump_json(NETWORK))
     command = [sys.executable, "-m", "topologies.emulation.endpoints", str(network)]
-    with subprocess.Popen([*command, "--ready-file", str(ready)]) as process:
+    command += ["--ready-file", str(ready)]
+    errors = folder / "errors"
+    with errors.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
             until(ready.exists, 10, "the endpoints to listen")
             yield
         finally:
             process.terminate()
             assert process.wait(5) == 0
+            assert errors.read_text() == ""
 
 
 def inside(host: HostPlan, *command: str) -> str:
@@ -163,6 +169,17 @@ def test_tcp_keeps_to_its_port_set_and_tells_failures_apart(tmp_path):
             connect([outside])
 
 
+def test_no_listener_of_a_server_costs_it_a_lendable_port(tmp_path):
+    with flat(), endpoints(tmp_path):
+        set_ports(SERVER, 1024, 65_535)
+        listening = re.findall(r":(\d+) +\S+$", inside(SERVER, "ss", "-Htuln"), re.MULTILINE)
+        assert {int(port) for port in listening} == {ECHO_PORT, HTTP_PORT, PROXY_PORT}
+        assert all(int(port) < 1024 for port in listening)
+        attempt = TcpAttempt(SERVER.name, ORIGIN.address, 80, BORROWED, (2048, 4095))
+        rows = connect([attempt] * 2048, hold=True, spacing_s=0)
+        assert {row.outcome for row in rows} == {"ok"}
+
+
 def test_http_names_who_answered_and_whom_it_saw(tmp_path):
     with flat(), endpoints(tmp_path):
         set_ports(SERVER, 2048, 4095)
@@ -202,7 +219,7 @@ def test_ordinary_curl_uses_the_endpoints(tmp_path):
         url = f"http://{ORIGIN.address}/bytes/1000000"
         kept = inside(CLIENT, "curl", "-sS", *form, url, *form, url)
         assert kept.split() == ["1", "1000000", "0", "1000000"]  # the second by the same connection
-        proxy = ["-p", "-x", f"http://{SERVER.address}:3128"]
+        proxy = ["-p", "-x", f"http://{SERVER.address}:{PROXY_PORT}"]
         egress = ["--proxy-header", f"Egress-Address: {BORROWED}"]
         seen = inside(OTHER, "curl", "-sS", *proxy, *egress, f"http://{ORIGIN.address}/whoami")
         assert f"client={BORROWED}\n" in seen

@@ -44,11 +44,12 @@ class FakeTransport(asyncio.Transport):
         if len(self.written) > self.room:
             self.protocol.pause_writing()
 
-    def drain(self) -> bytes:
+    async def drain(self) -> bytes:
         """Take what was written, as a client that reads again."""
         data = bytes(self.written)
         self.written.clear()
         self.protocol.resume_writing()
+        await asyncio.sleep(0)
         return data
 
     def close(self):
@@ -157,13 +158,18 @@ def test_nothing_is_answered_behind_an_error():
 
 
 def test_a_slow_reader_holds_the_stream_and_the_requests_behind_it():
-    transport = FakeTransport(room=100_000)
-    transport.protocol.data_received(b"GET /bytes/1000000 HTTP/1.1\r\nHost: a\r\n\r\n" + GET_TRACE)
-    assert len(transport.written) < 300_000
-    assert not transport.reading
-    got = b""
-    while piece := transport.drain():
-        got += piece
+    async def read_slowly() -> tuple[FakeTransport, bytes]:
+        transport = FakeTransport(room=100_000)
+        stream = b"GET /bytes/1000000 HTTP/1.1\r\nHost: a\r\n\r\n"
+        transport.protocol.data_received(stream + GET_TRACE)
+        assert len(transport.written) < 300_000
+        assert not transport.reading
+        got = b""
+        while piece := await transport.drain():
+            got += piece
+        return transport, got
+
+    transport, got = asyncio.run(read_slowly())
     head, _, rest = got.partition(b"\r\n\r\n")
     assert b"Content-Length: 1000000" in head
     assert rest[:1_000_000] == bytes(1_000_000)

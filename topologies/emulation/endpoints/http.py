@@ -157,8 +157,12 @@ class HttpEndpoint(asyncio.Protocol):
         """Go on with a stream, then with the requests behind it."""
         self._writable = True
         if self._stream_left:
-            self._stream()
-            self._answer_all()
+            # Not from within this call: asyncio 3.11 ends a connection twice if it is closed here.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._stream()
+        self._answer_all()
 
     def _answer_all(self) -> None:
         """Answer every whole request in the buffer, in order, unless a stream is under way."""

@@ -18,7 +18,10 @@ from topologies.emulation.endpoints.http import MAX_HEAD, HttpError, RequestHead
 
 __all__ = ["PROXY_PORT", "Tunnel", "parse_connect", "serve_client"]
 
-PROXY_PORT = 3128
+PROXY_PORT = 808
+"""Below 1024, not the usual 3128: connect() skips a port that any listener of the host has, on
+whatever address, so a listener within a port set that the host borrows costs it that port."""
+
 CONNECT_TIMEOUT_S = 10.0
 _IP_BIND_ADDRESS_NO_PORT = 24
 
