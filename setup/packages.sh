@@ -11,7 +11,12 @@ packages=(
 )
 
 if ! command -v apt-get >/dev/null; then
-    echo "setup: this is no Debian or Ubuntu, so nothing is installed: bring ${packages[*]} yourself." >&2
+    for program in mnexec ovs-vswitchd ip tc ethtool ping unshare gcc curl iperf3 tcpdump; do
+        if ! command -v "$program" >/dev/null; then
+            echo "setup: $program is missing and this is no Debian or Ubuntu: install what Debian calls ${packages[*]}." >&2
+            exit 1
+        fi
+    done
     exit 0
 fi
 
@@ -36,7 +41,7 @@ fi
 
 apt() {
     "$root" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
+        apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
 }
 if ! { apt update && apt install --yes --no-install-recommends --no-upgrade "${missing[@]}"; } >"$log" 2>&1; then
     cat "$log" >&2

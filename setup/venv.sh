@@ -26,6 +26,7 @@ if ! fits .venv/bin/python || [[ -n "${PYTHON:-}" ]]; then
     "$python" -m venv --clear .venv
 fi
 
+echo "setup: Python packages into .venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install --quiet --require-hashes -r setup/uv.lock
 .venv/bin/uv pip install --quiet --python .venv --require-hashes -r requirements.lock
