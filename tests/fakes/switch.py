@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from controller.core.reconcile import (
     AddGroup,
@@ -37,6 +38,7 @@ from controller.core.rules import (
 )
 
 Packet = Mapping[str, int]
+Shape = tuple[tuple[str, int], ...]
 
 IPV4, ARP = 0x0800, 0x0806
 PREREQUISITES: Mapping[str, Mapping[str, int]] = {
@@ -83,7 +85,6 @@ class FakeSwitch:
     ports: frozenset[int]
     rules: dict[tuple[Table, int, Match], Rule] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
-    _sorted: dict[Table, list[Rule]] = field(default_factory=dict)
 
     @property
     def program(self) -> Program:
@@ -100,7 +101,7 @@ class FakeSwitch:
         """Carry out changes one by one; RefusedError at the first that is illegal."""
         for change in changes:
             self._apply(change)
-        self._sorted.clear()
+        self.__dict__.pop("_index", None)
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -172,23 +173,29 @@ class FakeSwitch:
     def lookup(self, table: Table, packet: Packet, in_port: int) -> Rule | None:
         """The rule that a packet hits in a table."""
         seen = {**packet, "in_port": in_port}
-        best: Rule | None = None
-        for rule in self._in_order(table):
-            if best is not None and rule.priority < best.priority:
-                break
-            if not matches(rule.match, seen):
-                continue
-            if best is None:
-                best = rule
-            elif (rule.actions, rule.goto) != (best.actions, best.goto):
+        hits: list[Rule] = []
+        for shape, rules in self._index.get(table, {}).items():
+            if all(name in seen for name, _ in shape):
+                hits += rules.get(tuple(seen[name] & mask for name, mask in shape), [])
+        if not hits:
+            return None
+        best = max(hits, key=lambda rule: rule.priority)
+        for rule in hits:
+            same = (rule.actions, rule.goto) == (best.actions, best.goto)
+            if rule.priority == best.priority and not same:
                 raise AmbiguousError(f"{self.name}: {best} and {rule} for {packet}")
         return best
 
-    def _in_order(self, table: Table) -> list[Rule]:
-        if not self._sorted:
-            for rule in sorted(self.rules.values(), key=lambda rule: -rule.priority):
-                self._sorted.setdefault(rule.table, []).append(rule)
-        return self._sorted.get(table, [])
+    @cached_property
+    def _index(self) -> dict[Table, dict[Shape, dict[tuple[int, ...], list[Rule]]]]:
+        """Rules by table, by the fields and masks that they match, by the values."""
+        index: dict[Table, dict[Shape, dict[tuple[int, ...], list[Rule]]]] = {}
+        for rule in self.rules.values():
+            shape = tuple((m.field, m.mask) for m in rule.match)
+            values = tuple(m.value for m in rule.match)
+            shapes = index.setdefault(rule.table, {})
+            shapes.setdefault(shape, {}).setdefault(values, []).append(rule)
+        return index
 
     def _actions(
         self, outcome: Outcome, in_port: int, actions: tuple[Action, ...]
@@ -221,8 +228,3 @@ def _act(outcome: Outcome, in_port: int, action: Action) -> Outcome:
         case Output(port):
             return replace(outcome, outputs=(*outcome.outputs, (port, outcome.packet)))
     raise AssertionError(action)
-
-
-def matches(match: Match, seen: Packet) -> bool:
-    """Whether a packet, its ``in_port`` included, fits a match."""
-    return all(m.field in seen and seen[m.field] & m.mask == m.value for m in match)

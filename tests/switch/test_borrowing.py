@@ -1,0 +1,186 @@
+"""Borrowed sources in the fake switches: every reply finds the borrower, and nobody else."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.core import labels
+from controller.core.lending import Lease
+from controller.core.pipeline import programs
+from controller.core.rules import Duty, duty_of
+from tests.core.topologies.network_strategies import networks
+from tests.fakes.network import ICMP, TCP, UDP, FakeNetwork, Fate, Journey, frame, reply
+from tests.fakes.world import World, world
+from topologies import paths
+from topologies.model import Network
+from topologies.plan import HostPlan
+from topologies.sources import load
+
+TRANSPORTS = st.sampled_from([TCP, UDP])
+
+
+def _fetch(
+    w: World, server: HostPlan, origin: HostPlan, port: int, protocol: int
+) -> tuple[Journey, Journey]:
+    """A server asks an origin from its lease: the way there and the way back."""
+    lease = w.lent[server.name]
+    packet = frame(
+        server, origin.address, source=lease.address, protocol=protocol, sport=port, dport=443
+    )
+    there = w.network.only(server, packet)
+    assert (there.fate, there.where) == (Fate.DELIVERED, origin.name)
+    assert there.packet["ipv4_src"] == int(lease.address)
+    return there, w.network.only(origin, reply(origin, there.packet))
+
+
+def _check_return(w: World, server: HostPlan, origin: HostPlan, back: Journey) -> None:
+    """It is back at the borrower, by the way that the model says, landing PoP and all."""
+    assert (back.fate, back.where) == (Fate.DELIVERED, server.name)
+    landing = w.state.ranking[origin.city][0]
+    delay = paths.service_delays(w.plan, origin.city)[landing]
+    if landing != server.city:
+        way = paths.label_route(w.plan, f"e{landing}", server.city)
+        delay += paths.delay_ns(w.plan, way)
+    assert sum(link.line.delay_ns for link in back.links[1:-1]) == delay
+    homeward = [r for r in back.trail if duty_of(r.cookie) is Duty.HOME]
+    assert len(homeward) == (landing != server.city)
+    for rule in homeward:
+        label = labels.decode(rule.actions[0].value)
+        assert label == (w.plan.edge(server.city).number, w.plan.edge(landing).number)
+
+
+@given(networks(), TRANSPORTS, st.data())
+@settings(max_examples=40)
+def test_every_reply_finds_its_borrower_wherever_it_lands(
+    network: Network, protocol: int, data: st.DataObject
+) -> None:
+    w = world(network)
+    for server in w.servers:
+        lease = w.lent[server.name]
+        port = data.draw(st.integers(lease.first_port, lease.last_port))
+        for origin in w.origins:
+            _, back = _fetch(w, server, origin, port, protocol)
+            _check_return(w, server, origin, back)
+
+
+@pytest.mark.parametrize("name", ["triangle", "europe"])
+def test_networks_of_the_catalog(name: str) -> None:
+    w = world(load(name))
+    for server in w.servers:
+        lease = w.lent[server.name]
+        for origin in w.origins:
+            for port in (lease.first_port, lease.last_port):
+                _, back = _fetch(w, server, origin, port, TCP)
+                _check_return(w, server, origin, back)
+
+
+@given(networks(max_cities=6), TRANSPORTS, st.data())
+@settings(max_examples=30)
+def test_whatever_comes_for_the_pool_is_its_holders_or_nobodys(
+    network: Network, protocol: int, data: st.DataObject
+) -> None:
+    """From any host, to any address and port of the pools, judged by the book alone."""
+    w = world(network)
+    outsiders = [*w.clients, *w.origins, *w.servers]
+    for _ in range(12):
+        sender = data.draw(st.sampled_from(outsiders))
+        pool = data.draw(st.sampled_from(network.pools)).prefix
+        lent = [lease.address for lease in w.lent.values()]
+        anywhere = st.integers(0, pool.num_addresses - 1).map(lambda n, pool=pool: pool[n])
+        address = data.draw(st.sampled_from(lent) | anywhere)
+        port = data.draw(st.integers(0, 0xFFFF))
+        journey = w.network.only(sender, frame(sender, address, protocol=protocol, dport=port))
+        lease = w.book.holder(address, port)
+        if lease is None:
+            assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.UNLENT)
+        elif lease.server != sender.name:
+            assert (journey.fate, journey.where) == (Fate.DELIVERED, lease.server)
+
+
+def _triangle() -> tuple[World, HostPlan, Lease, HostPlan]:
+    """A server, its lease, and a client whose packets land in another PoP."""
+    w = world(load("triangle"))
+    server = w.servers[0]
+    client = next(c for c in w.clients if w.state.ranking[c.city][0] != server.city)
+    return w, server, w.lent[server.name], client
+
+
+def test_icmp_and_fragments_to_a_borrowed_address_are_counted_as_unlent() -> None:
+    w, server, lease, client = _triangle()
+    ping = w.network.only(client, frame(client, lease.address, protocol=ICMP))
+    # A switch shows port 0 for the fragments after the first.
+    fragment = w.network.only(client, frame(client, lease.address, sport=0, dport=0))
+    for journey in (ping, fragment):
+        assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.UNLENT)
+        assert journey.where == server.switch  # the address is at home there
+
+
+def test_a_packet_sent_home_in_vain_does_not_travel_again() -> None:
+    """Two PoPs that each take the other for the home, as in the middle of a move."""
+    w, server, lease, client = _triangle()
+    landing = w.plan.edge(w.state.ranking[client.city][0])
+    moved = replace(w.state, leases=(), homes={**w.state.homes, lease.address: landing.city})
+    mixed = programs(w.state) | {server.switch: programs(moved)[server.switch]}
+    journey = FakeNetwork(w.plan, mixed).only(
+        client, frame(client, lease.address, dport=lease.first_port)
+    )
+    assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.UNLENT)
+    assert journey.where == server.switch
+
+
+def test_servers_reach_borrowers_in_their_own_pop_and_in_others() -> None:
+    w = world(load("triangle"))
+    for sender in w.servers:
+        for other in w.servers:
+            if other is sender:
+                continue
+            lease = w.lent[other.name]
+            packet = frame(sender, lease.address, dport=lease.last_port)
+            journey = w.network.only(sender, packet)
+            assert (journey.fate, journey.where) == (Fate.DELIVERED, other.name)
+            borrowed = _from_lease(packet, w.lent[sender.name])
+            assert w.network.only(sender, borrowed).where == other.name
+
+
+def _from_lease(packet: dict[str, int], lease: Lease) -> dict[str, int]:
+    return {**packet, "ipv4_src": int(lease.address), "tcp_src": lease.first_port}
+
+
+def test_a_client_in_the_pops_own_city_and_an_origin_there_work() -> None:
+    network = load("triangle")
+    w = world(
+        replace(
+            network, origins=tuple(replace(network.origins[0], city=p.city) for p in network.pops)
+        )
+    )
+    for server in w.servers:
+        for origin in w.origins:
+            _, back = _fetch(w, server, origin, w.lent[server.name].first_port, TCP)
+            _check_return(w, server, origin, back)
+
+
+def test_a_lease_that_ended_delivers_nothing_and_admits_nothing() -> None:
+    w, server, lease, client = _triangle()
+    origin = w.origins[0]
+    w.book.apply(w.book.release(server.name, lease.address, lease.psid, 0))
+    w.update(leases=w.book.live(), homes=w.book.homes())
+    out = frame(server, origin.address, source=lease.address, sport=lease.first_port)
+    spoof = w.network.only(server, out)
+    assert (spoof.fate, spoof.duty, spoof.where) == (Fate.DROPPED, Duty.SPOOF, server.switch)
+    back = w.network.only(client, frame(client, lease.address, dport=lease.first_port))
+    assert (back.fate, back.duty) == (Fate.DROPPED, Duty.UNLENT)
+
+
+def test_plain_anycast_egress_loses_what_lands_elsewhere() -> None:
+    """The control: without return dispatch a reply goes to the origin's PoP, whoever asked."""
+    w = world(load("triangle"))
+    service = w.plan.network.services[0]
+    origin = w.origins[0]
+    landing = w.state.ranking[origin.city][0]
+    for server in w.servers:
+        there = w.network.only(server, frame(server, origin.address, source=service))
+        assert there.where == origin.name
+        back = w.network.send(origin, reply(origin, there.packet))
+        assert {w.plan.host(j.where).city for j in back} == {landing}

@@ -1,0 +1,148 @@
+"""Service traffic in the fake switches: every site reaches its PoP, and replies come back."""
+
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.core.rules import Duty
+from tests.core.topologies.network_strategies import networks
+from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
+from tests.fakes.world import World, world
+from topologies import paths
+from topologies.model import Network
+from topologies.plan import HostPlan
+from topologies.sources import load
+
+PROTOCOLS = st.sampled_from([TCP, UDP, ICMP])
+
+
+def _check_ingress(w: World, client: HostPlan, service: IPv4Address, protocol: int) -> None:
+    """One client, one service address: the nearest PoP's servers, each of them, and back."""
+    delays = paths.service_delays(w.plan, client.city)
+    journeys = w.network.send(client, frame(client, service, protocol=protocol))
+    assert {j.fate for j in journeys} == {Fate.DELIVERED}
+    reached = {w.plan.host(j.where).city for j in journeys}
+    assert reached == {w.state.ranking[client.city][0]}
+    (pop,) = reached
+    assert delays[pop] == min(delays.values())
+    assert {j.where for j in journeys} == {s.name for s in w.plan.servers_of(pop)}
+    for journey in journeys:
+        assert _transit_delay(journey) == min(delays.values())
+        _check_reply(w, client, journey)
+
+
+def _check_reply(w: World, client: HostPlan, journey: Journey) -> None:
+    answer = reply(w.plan.host(journey.where), journey.packet)
+    assert answer["ipv4_src"] == journey.packet["ipv4_dst"]
+    back = w.network.only(journey.where, answer)
+    assert (back.fate, back.where) == (Fate.DELIVERED, client.name)
+    assert _transit_delay(back) == paths.delays(w.plan, f"t{client.city}")[back.hops[0]]
+
+
+def _transit_delay(journey: Journey) -> int:
+    """Without the first and the last link, which are the hosts' own."""
+    return sum(link.line.delay_ns for link in journey.links[1:-1])
+
+
+@given(networks(), PROTOCOLS)
+@settings(max_examples=40)
+def test_every_client_reaches_the_nearest_pop_and_hears_back(
+    network: Network, protocol: int
+) -> None:
+    w = world(network)
+    for client in w.clients:
+        _check_ingress(w, client, network.services[0], protocol)
+    for origin in w.origins:
+        _check_ingress(w, origin, network.services[-1], protocol)
+
+
+@pytest.mark.parametrize("name", ["triangle", "europe"])
+def test_networks_of_the_catalog(name: str) -> None:
+    w = world(load(name))
+    for client in w.clients:
+        _check_ingress(w, client, w.plan.network.services[0], TCP)
+
+
+@given(networks(max_cities=6))
+@settings(max_examples=15)
+def test_hosts_reach_each_other_by_their_own_addresses(network: Network) -> None:
+    w = world(network)
+    for source in w.plan.hosts:
+        for target in w.plan.hosts:
+            if source is not target:
+                journey = w.network.only(source, frame(source, target.address))
+                assert (journey.fate, journey.where) == (Fate.DELIVERED, target.name)
+
+
+@given(networks(max_cities=6), st.data())
+@settings(max_examples=25)
+def test_any_assignment_of_cities_to_pops_is_free_of_loops(
+    network: Network, data: st.DataObject
+) -> None:
+    w = world(network)
+    pops = [pop.city for pop in network.pops]
+    chosen = {city.code: data.draw(st.sampled_from(pops)) for city in network.cities}
+    w.update(ranking={city: (pop,) for city, pop in chosen.items()})
+    for client in w.clients:
+        for journey in w.network.send(client, frame(client, network.services[0])):
+            assert journey.fate is Fate.DELIVERED
+            assert w.plan.host(journey.where).city == chosen[client.city]
+
+
+def test_weights_decide_who_serves() -> None:
+    w = world(load("triangle"))
+    client = w.clients[0]
+    pop = w.state.ranking[client.city][0]
+    service = w.plan.network.services[0]
+    one, two = w.plan.servers_of(pop)
+    w.update(weights={one.name: 3})
+    (group,) = w.network.switches[w.plan.edge(pop).name].groups.values()
+    assert [bucket.weight for bucket in group.buckets] == [3, 1]
+    w.update(weights={one.name: 0})
+    assert w.network.only(client, frame(client, service)).where == two.name
+    assert w.update(weights={one.name: 0, two.name: 0}) == 2  # the rule drops, the group goes
+    journey = w.network.only(client, frame(client, service))
+    assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SERVICE)
+    w.update(weights={})
+    assert len(w.network.send(client, frame(client, service))) == 2
+
+
+def test_a_city_without_a_pop_is_told_by_its_counter() -> None:
+    w = world(load("triangle"))
+    client = w.clients[0]
+    w.update(ranking={**w.state.ranking, client.city: ()})
+    journey = w.network.only(client, frame(client, w.plan.network.services[0]))
+    assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
+
+
+def test_a_server_that_asks_for_the_service_stays_in_its_pop() -> None:
+    """AnyIP answers inside the host, so this is a packet that no ordinary program sends.
+
+    A choice that falls on the sender itself is swallowed: a switch sends nothing back.
+    """
+    w = world(load("triangle"))
+    server, other = w.plan.servers_of(w.plan.network.pops[0].city)
+    journeys = w.network.send(server, frame(server, w.plan.network.services[0]))
+    assert {(j.fate, j.where) for j in journeys} == {
+        (Fate.DELIVERED, other.name),
+        (Fate.DROPPED, server.switch),
+    }
+
+
+def test_nobody_at_a_known_prefix_is_dropped_and_does_not_turn_back() -> None:
+    w = world(load("triangle"))
+    for switch in w.plan.switches:
+        nobody = switch.prefix[-2]
+        for sender in (w.clients[0], w.servers[0]):
+            journey = w.network.only(sender, frame(sender, nobody))
+            assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
+            assert journey.where == switch.name
+
+
+def test_an_address_outside_every_prefix_is_dropped() -> None:
+    w = world(load("triangle"))
+    for host in w.plan.hosts:
+        journey = w.network.only(host, frame(host, "8.8.8.8"))
+        assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
