@@ -96,4 +96,5 @@ class Testbed(Lab):
         """The lease that each server's agent holds and has configured."""
         if not self.lease_file.exists():
             return {}
-        return dict(json.loads(self.lease_file.read_text()))
+        status = json.loads(self.lease_file.read_text())
+        return {server: lease for server, lease in status.items() if lease is not None}

@@ -18,7 +18,14 @@ from typing import Self
 from mininet.net import Mininet
 
 from topologies.emulation import netns, wiring
-from topologies.emulation.links import Impairment, LinkBackend, open_backend
+from topologies.emulation.links import (
+    End,
+    Impairment,
+    LinkAttachment,
+    LinkBackend,
+    LinkEnds,
+    open_backend,
+)
 from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
 from topologies.emulation.processes import LabError, Program, start, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
@@ -37,8 +44,9 @@ def _unwatched(_phase: str, _seconds: float) -> None:
 class Lab(Mininet):
     """One network, alive. Use as a context manager inside a sandbox.
 
-    ``folder`` receives ``network.json`` and ``logs/``. ``on_phase`` is told the name and the
-    seconds of each phase of the start; ``phases`` keeps them.
+    ``folder`` receives ``network.json`` and ``logs/``. ``links`` names the link backend, ``seed``
+    picks the packets that lossy links lose. ``on_phase`` is told the name and the seconds of each
+    phase of the start; ``phases`` keeps them.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Lab(Mininet):
         *,
         folder: Path,
         links: str = "auto",
+        seed: int = 0,
         on_phase: Callable[[str, float], None] = _unwatched,
     ) -> None:
         """Describe the lab; nothing is touched before ``start``."""
@@ -56,7 +65,8 @@ class Lab(Mininet):
         self.folder = folder
         self.phases: dict[str, float] = {}
         self.emulator: LinkBackend | None = None
-        self._links_wanted = links
+        self._links = links
+        self._seed = seed
         self._on_phase = on_phase
         self._programs: dict[str, Program] = {}
         self._vswitch = VSwitch(self.logs)
@@ -126,12 +136,14 @@ class Lab(Mininet):
         with self.phase("switch daemons"):
             self._vswitch.start()
         with self.phase("wiring"):
-            wiring.wire(self.plan)
+            wiring.make_namespaces(self.plan)
+            self.emulator = open_backend(self._links, str(netns.path(wiring.LINKS)), self.logs)
+            wiring.wire(self.plan, self.emulator.needs_inner)
         with self.phase("switches"):
             bridges = [_bridge(self.plan, switch) for switch in self.plan.switches]
             self._vswitch.build(bridges)
         with self.phase("links"):
-            self._start_links()
+            self.emulator.attach_many(map(self._attachment, self.emulated_links))
         with self.phase("endpoints"):
             self._start_endpoints()
         with self.phase("verification"):
@@ -187,9 +199,13 @@ class Lab(Mininet):
         )
         self.wait(ready.exists, "the services on servers and origins to listen")
 
-    def _start_links(self) -> None:
-        self.emulator = open_backend(self._links_wanted, str(netns.path(wiring.LINKS)), self.logs)
-        self.emulator.attach_many(map(_attachment, self.emulated_links))
+    def _attachment(self, link: LinkPlan) -> LinkAttachment:
+        ends = []
+        for end, inner in zip((link.a, link.b), link.inner, strict=True):
+            namespace = None if end.port is not None else str(netns.path(end.node))
+            ends.append(End(namespace, end.interface, inner))
+        both = impairment(link.line)
+        return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)
 
     @property
     def emulated_links(self) -> tuple[LinkPlan, ...]:

@@ -44,24 +44,33 @@ def raise_loopback() -> None:
         here.send([rtnetlink.up("lo")])
 
 
-def wire(plan: Plan) -> None:
-    """Make every namespace and cable of the plan and configure the hosts.
-
-    Raises LabError naming what the kernel refused.
-    """
-    names = (LINKS, *(host.name for host in plan.hosts))
-    for name in names:
+def make_namespaces(plan: Plan) -> None:
+    """Make a namespace for each host, and LINKS."""
+    for name in _namespaces(plan):
         netns.create(name)
         with netns.inside(name):
             _disable_ipv6()
     _disable_ipv6()
-    with _open_namespaces(names) as namespaces, Netlink() as switches:
-        _carry_out(switches, _cables(plan, namespaces), "among the switches")
+
+
+def _namespaces(plan: Plan) -> tuple[str, ...]:
+    return (LINKS, *(host.name for host in plan.hosts))
+
+
+def wire(plan: Plan, inner: bool) -> None:
+    """Make every cable of the plan and configure the hosts; the namespaces exist.
+
+    ``inner`` says that the link emulator meets cables in LINKS; otherwise it works on the outer
+    ends of a single cable. Raises LabError naming what the kernel refused.
+    """
+    with _open_namespaces(_namespaces(plan)) as namespaces, Netlink() as switches:
+        _carry_out(switches, _cables(plan, namespaces, inner), "among the switches")
         ports = (end.interface for link in plan.links for end in (link.a, link.b) if end.port)
         _carry_out(switches, map(rtnetlink.up, ports), "among the switches")
-    with netns.inside(LINKS), Netlink() as links:
-        inner = (name for link in plan.links if is_emulated(link) for name in link.inner)
-        _carry_out(links, map(rtnetlink.up, inner), "among the links")
+    if inner:
+        with netns.inside(LINKS), Netlink() as links:
+            names = (name for link in plan.links if is_emulated(link) for name in link.inner)
+            _carry_out(links, map(rtnetlink.up, names), "among the links")
     for host in plan.hosts:
         with netns.inside(host.name), Netlink() as own:
             _carry_out(own, _settings(plan, host), f"in {host.name}")
@@ -94,8 +103,8 @@ def _disable_ipv6() -> None:
             setting.write_text("1")
 
 
-def _cables(plan: Plan, namespaces: Mapping[str, int]) -> Iterator[Request]:
-    """One cable for a plain link, two for an emulated one."""
+def _cables(plan: Plan, namespaces: Mapping[str, int], inner: bool) -> Iterator[Request]:
+    """One cable for a plain link, two for one whose emulator stands in the middle."""
 
     def cable_end(end: End) -> CableEnd:
         if end.port is not None:
@@ -103,9 +112,9 @@ def _cables(plan: Plan, namespaces: Mapping[str, int]) -> Iterator[Request]:
         return CableEnd(end.interface, namespaces[end.node], plan.host(end.node).mac, ETH0)
 
     for link in plan.links:
-        if is_emulated(link):
-            for end, inner in zip((link.a, link.b), link.inner, strict=True):
-                yield rtnetlink.cable(cable_end(end), CableEnd(inner, namespaces[LINKS]))
+        if inner and is_emulated(link):
+            for end, name in zip((link.a, link.b), link.inner, strict=True):
+                yield rtnetlink.cable(cable_end(end), CableEnd(name, namespaces[LINKS]))
         else:
             yield rtnetlink.cable(cable_end(link.a), cable_end(link.b))
 
