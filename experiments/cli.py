@@ -12,6 +12,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from experiments.result import Result
+    from experiments.spec import Spec
+
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: no (valid) answer; the question cannot be asked so; Ctrl-C."""
 
@@ -136,16 +139,26 @@ def run(
     from experiments import runner
 
     spec = runner.make_spec(study, network, pops=pops, seed=seed, quick=quick, links=links)
+    try:
+        result = _run(spec, results, quiet=as_json)
+    except KeyboardInterrupt:
+        _stop("stopped; nothing is left running and no run folder was written.", INTERRUPTED)
     if as_json:
-        result = runner.run_spec(spec, results)
         _put(result.contract())
     else:
-        from experiments.progress import Ticker
-
-        with Ticker(f"{study} on {spec.network.name}", _console(stderr=True)) as ticker:
-            result = runner.run_spec(spec, results, ticker)
         _report(result.run)
     raise typer.Exit(0 if result.valid else FAILED)
+
+
+def _run(spec: Spec, results: Path | None, *, quiet: bool) -> Result:
+    from experiments import runner
+
+    if quiet:
+        return runner.run_spec(spec, results)
+    from experiments.progress import Ticker
+
+    with Ticker(f"{spec.study} on {spec.network.name}", _console(stderr=True)) as ticker:
+        return runner.run_spec(spec, results, ticker)
 
 
 @app.command()
@@ -196,8 +209,6 @@ def main() -> None:
     """The console script: runs a command, and says in a sentence what went wrong."""
     try:
         app()
-    except KeyboardInterrupt:
-        _stop("stopped; nothing is left running and no run folder was written.", INTERRUPTED)
     except Exception as error:
         code = _exit_code(error)
         if code is None:

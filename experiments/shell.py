@@ -13,6 +13,7 @@ from pathlib import Path
 
 from experiments.testbed import Testbed
 from topologies import sources
+from topologies.emulation.links import LinkError
 from topologies.emulation.processes import LabError
 
 FOLDER = Path("/run/poplab")
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
                 return execute(lab, command)
             _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
             return interact(lab)
-    except LabError as error:
+    except (LabError, LinkError) as error:
         _say(f"poplab: {error}")
         return 1
 

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from experiments.oracle import Oracle
 from experiments.spec import Spec
 from experiments.study import Lease, Trial, study
 from experiments.testbed import Testbed
+from topologies.emulation.links import Histogram, LinkError
 from topologies.emulation.processes import LabError
 from topologies.plan import HostRole
 
@@ -86,11 +88,7 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "study": t.observed,
             "calibration": [asdict(path) for path in paths],
             "leases": [asdict(lease) for lease in t.leases.values()],
-            "links": {
-                "backend": lab.backend,
-                "emulated": len(lab.emulated_links),
-                "stats": lab.link_stats(),
-            },
+            "links": _links(lab),
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
             "controller": lab.controller_api.status(),
         }
@@ -116,6 +114,43 @@ def _leases(lab: Testbed) -> dict[str, Lease]:
     return leases
 
 
+def _links(lab: Testbed) -> dict[str, Any]:
+    """What carried the links, and how late it was: its own error bar, link by link."""
+    assert lab.emulator is not None
+    ends = {link.number: f"{link.a.node} - {link.b.node}" for link in lab.emulated_links}
+    rows = []
+    total = Histogram()
+    for number, directions in lab.emulator.stats().items():
+        late = directions[0].lateness + directions[1].lateness
+        total += late
+        drops: Counter[str] = Counter()
+        for direction in directions:
+            drops.update(direction.drops)
+        rows.append(
+            {
+                "link": ends[number],
+                "packets": sum(direction.packets for direction in directions),
+                "drops": {cause: n for cause, n in drops.items() if n},
+                **_lateness_us(late),
+            }
+        )
+    emulated = len(lab.emulated_links)
+    return {
+        "backend": lab.emulator.name,
+        "emulated": emulated,
+        **_lateness_us(total),
+        "links": rows,
+    }
+
+
+def _lateness_us(late: Histogram) -> dict[str, float | None]:
+    """Median and 99th percentile of lateness in us; None where the backend cannot say."""
+    return {
+        f"lateness_p{q}_us": round(late.percentile(q) / 1000, 1) if late.count else None
+        for q in (50, 99)
+    }
+
+
 def _write_line(file: IO[str], row: Mapping[str, Any]) -> None:
     file.write(json.dumps(row) + "\n")
 
@@ -131,7 +166,7 @@ def main(argv: list[str]) -> int:
 
     try:
         run(Spec.read(spec_file), out, tell)
-    except (LabError, TrialError) as error:
+    except (LabError, LinkError, TrialError) as error:
         traceback.print_exc()
         tell({"error": str(error)})
         return 1

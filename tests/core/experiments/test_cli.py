@@ -1,0 +1,151 @@
+"""The command line: what it prints, how it refuses, and its exit codes. No lab is built."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import cli, runfolder, runner
+from experiments.errors import TrialError
+from experiments.result import Check, Fidelity, Metric, Result
+from topologies.emulation.sandbox import SandboxError
+
+Poplab = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def poplab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Poplab:
+    """Runs the command line in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["poplab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+def _result(folder: Path, *, passed: bool) -> Result:
+    fidelity = Fidelity("delayline", 100.0, 900.0, 9, 150.0, 1000.0, 100)
+    checks = (Check("control: fails", passed, "as it must"),)
+    return Result(folder, "latency", "triangle", 1, checks, {"x": Metric(1.0, "ms")}, fidelity)
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_json_is_one_object_and_validity_the_exit_code(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passed: bool, code: int
+) -> None:
+    result = _result(tmp_path, passed=passed)
+    monkeypatch.setattr(runner, "run_spec", lambda *_: result)
+    ended, out, err = poplab("run", "latency", "--json")
+    assert ended == code
+    assert json.loads(out) == result.contract()
+    assert json.loads(out)["valid"] is passed
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    "error", [SandboxError("needs root"), TrialError("broke off"), PermissionError("read-only")]
+)
+def test_failure_is_one_sentence_and_exit_code_1(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> Result:
+        raise error
+
+    monkeypatch.setattr(runner, "run_spec", fail)
+    assert poplab("run", "latency", "--json") == (1, "", f"poplab: {error}\n")
+
+
+def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> Result:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_spec", interrupt)
+    code, out, err = poplab("run", "latency", "--json")
+    assert (code, out) == (130, "")
+    assert "stopped" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "nope"),
+        ("run", "latency", "--network", "atlantis"),
+        ("run", "latency", "--links", "magic"),
+        ("run", "latency", "--pops", "NOWHERE"),
+        ("run",),
+        ("report", "/nonexistent"),
+        ("show", "atlantis"),
+        ("frobnicate",),
+    ],
+)
+def test_misuse_is_exit_code_2_and_says_why(poplab: Poplab, arguments: tuple[str, ...]) -> None:
+    code, out, err = poplab(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err
+
+
+def test_networks_are_listed(poplab: Poplab) -> None:
+    code, out, _ = poplab("networks", "--json")
+    names = {network["name"] for network in json.loads(out)["networks"]}
+    assert code == 0
+    assert {"triangle", "europe", "world"} <= names
+
+
+def test_show_has_the_network_its_tables_and_a_map(poplab: Poplab, tmp_path: Path) -> None:
+    picture = tmp_path / "deep" / "map.png"
+    code, out, _ = poplab("show", "triangle", "--map", picture, "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert [row["PoP"] for row in shown["tables"]["PoPs"]] == ["LHR", "ARN", "FCO"]
+    assert shown["network"]["name"] == "triangle"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_for_people_names_links_and_addresses(poplab: Poplab, tmp_path: Path) -> None:
+    code, out, _ = poplab("show", "triangle", "--map", tmp_path / "map.png")
+    assert code == 0
+    for word in ("London", "10.98 ms", "203.0.113.0/24", "map.png"):
+        assert word in out
+
+
+def test_report_prints_the_run_again(poplab: Poplab, tmp_path: Path) -> None:
+    result = _result(tmp_path, passed=False)
+    runfolder.write_json(tmp_path / "manifest.json", {"schema": 1, "figures": ["cdf.png"]})
+    runfolder.write_json(tmp_path / "result.json", result.contract() | {"answer": "It is far."})
+    code, out, _ = poplab("report", tmp_path)
+    assert code == 0
+    for word in ("It is far.", "INVALID", "control: fails", str(tmp_path / "cdf.png")):
+        assert word in out.replace("\n", " ")
+    assert json.loads(poplab("report", tmp_path, "--json")[1]) == result.contract()
+
+
+HEAVY = ("pandas", "matplotlib", "numpy", "networkx", "pydantic", "mininet", "pyroute2")
+
+
+def test_start_is_light() -> None:
+    program = f"import sys; import experiments.cli; print({set(HEAVY)} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_trial_starts_without_what_only_the_evaluation_needs() -> None:
+    program = "import sys; import experiments.trial, experiments.studies.latency, "
+    program += "experiments.studies.borrowing, experiments.studies.reachability; "
+    program += "print({'pandas', 'matplotlib', 'pydantic', 'rich'} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

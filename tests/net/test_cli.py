@@ -1,0 +1,111 @@
+"""``poplab`` as people and scripts use it: one object, clean ends, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.net
+
+POPLAB = str(Path(sys.executable).parent / "poplab")
+MARK = "POPLAB_TEST_MARK"
+
+
+def _marked(mark: str) -> list[int]:
+    """Every process that inherited ``mark`` in its environment, in whatever namespace."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                environment = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if f"{MARK}={mark}".encode() in environment:
+                found.append(int(folder.name))
+    return found
+
+
+def _until(condition: Callable[[], bool], awaited: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {awaited}"
+        time.sleep(0.02)
+
+
+def _interfaces() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def test_json_is_exactly_one_object(tmp_path: Path) -> None:
+    command = [POPLAB, "run", "reachability", "--network", "triangle", "--quick", "--json"]
+    done = subprocess.run(
+        [*command, "--results", str(tmp_path), "--seed", "5"],
+        capture_output=True, text=True, timeout=90, cwd="/", check=False,
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert result["valid"] is True
+    assert (result["study"], result["network"], result["seed"]) == ("reachability", "triangle", 5)
+    assert Path(result["run"]).parent == tmp_path / "reachability"
+    assert Path(result["run"], "manifest.json").exists()
+    again = subprocess.run(
+        [POPLAB, "report", result["run"], "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(again.stdout) == result
+
+
+def test_up_runs_a_command_in_a_host() -> None:
+    command = [POPLAB, "up", "triangle", "--", "FCO-c1", "curl", "-s", "http://198.51.100.1/trace"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pop=FCO" in done.stdout.splitlines()
+
+
+def test_up_returns_the_commands_exit_code() -> None:
+    command = [POPLAB, "up", "triangle", "--", "FCO-c1", "sh", "-c", "exit 7"]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 7
+
+
+def test_up_speaks_mininet() -> None:
+    script = "nodes\nLHR-c1 ping -c1 198.51.100.1\nexit\n"
+    done = subprocess.run(
+        [POPLAB, "up", "triangle"],
+        input=script, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "1 received" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "within_s"), [(signal.SIGINT, 3.0), (signal.SIGKILL, 3.0)])
+def test_interruption_leaves_nothing(
+    number: signal.Signals, within_s: float, tmp_path: Path
+) -> None:
+    before, mark = _interfaces(), f"{os.getpid()}-{number.name}"
+    command = [POPLAB, "run", "latency", "--network", "triangle", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        command, env=os.environ | {MARK: mark}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "lab up" in line:
+            break
+    else:
+        pytest.fail("the lab did not come up")
+    start = time.monotonic()
+    os.kill(process.pid, number)
+    rest = process.stderr.read()
+    assert process.wait(within_s) != 0
+    _until(lambda: not _marked(mark), "every process to be gone", within_s)
+    assert time.monotonic() - start < within_s
+    if number is signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped" in rest
+    _until(lambda: not any((tmp_path / "latency").iterdir()), "the folder to be gone", within_s)
+    assert _interfaces() == before

@@ -1,0 +1,107 @@
+"""Each study on a real lab: its numbers against the model, its controls, its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments import RunData, load, run
+from experiments.oracle import Oracle
+from experiments.study import STUDIES
+from topologies import sources
+from topologies.plan import HostRole, plan
+
+pytestmark = pytest.mark.net
+
+PLAN = plan(sources.load("triangle"))
+ORACLE = Oracle(PLAN)
+BOUND_MS = 1.0
+"""How far a median RTT may be above the model on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunData]:
+    """A quick run of every study on the triangle, read back from its folder."""
+    results = tmp_path_factory.mktemp("results")
+    return {name: load(run(name, "triangle", quick=True, results=results).run) for name in STUDIES}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_run_is_valid_and_its_folder_whole(runs: dict[str, RunData], name: str) -> None:
+    data = runs[name]
+    assert [check for check in data.result.checks if not check.passed] == []
+    assert any(check.name.startswith("control: ") for check in data.result.checks)
+    files = {path.name for path in data.path.iterdir()}
+    whole = {"spec.json", "manifest.json", "samples.parquet", "summary.csv", "events.csv", "logs"}
+    assert whole <= files
+    assert {figure.name for figure in data.figures} <= files
+    assert data.spec.network == PLAN.network
+    assert data.manifest["links"]["backend"] == data.result.fidelity.backend
+    assert data.result.fidelity.links == data.manifest["links"]["emulated"]
+    assert data.manifest["versions"]["ryu"] == "4.34"
+    assert [p.name for p in data.path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_everything_reaches(runs: dict[str, RunData]) -> None:
+    metrics = runs["reachability"].result.metrics
+    assert metrics["pairs_total"].value == 3 + 6
+    assert metrics["pairs_ok"].value == 9
+    pairs = runs["reachability"].tables["pairs"].set_index("source")
+    for client in PLAN.hosts_of(HostRole.CLIENT):
+        assert pairs.loc[client.name, "pop"] in ORACLE.nearest_pops(client.name)
+
+
+def test_rtts_are_the_shortest_paths(runs: dict[str, RunData]) -> None:
+    clients = runs["latency"].tables["clients"].set_index("client")
+    site = PLAN.servers_of(ORACLE.one_site())[0].name
+    for client in PLAN.hosts_of(HostRole.CLIENT):
+        row = clients.loc[client.name]
+        nearest = PLAN.servers_of(ORACLE.nearest_pops(client.name)[0])[0].name
+        for arm, server in (("anycast", nearest), ("best", nearest), ("unicast", site)):
+            model_ms = ORACLE.rtt_ms(client.name, server)
+            assert model_ms - 0.1 <= row[f"{arm}_rtt_ms"] <= model_ms + BOUND_MS
+
+
+def test_anycast_beats_one_site(runs: dict[str, RunData]) -> None:
+    metrics = runs["latency"].result.metrics
+    anycast, unicast = metrics["anycast_rtt_p50"].value, metrics["unicast_rtt_p50"].value
+    assert anycast is not None
+    assert unicast is not None
+    assert anycast < unicast / 4  # 2.2 ms against about 24 ms by the model
+
+
+def test_servers_share_addresses(runs: dict[str, RunData]) -> None:
+    metrics = {name: m.value for name, m in runs["borrowing"].result.metrics.items()}
+    assert metrics["servers"] == 6
+    assert metrics["addresses_used"] == 3
+    assert metrics["addresses_per_pop_max"] == 1
+    assert metrics["connections_ok"] == metrics["connections_total"] == 6 * (2 + 3)
+    assert metrics["misdelivered"] == 0
+    # The only origin is in ARN: replies to the servers of the two other PoPs land there.
+    assert metrics["cross_pop_share"] == pytest.approx(2 / 3, abs=0.05)
+    assert metrics["plain_anycast_lost_share"] >= 2 / 3
+
+
+def test_borrowed_rtts_hold_the_way_home(runs: dict[str, RunData]) -> None:
+    samples = runs["borrowing"].samples
+    paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
+    error_ms = (paced["rtt_ms"] - paced["model_rtt_ms"]).groupby(paced["design"]).median()
+    # These hold the wake-ups of the programs at both ends (and of the proxy), too.
+    assert error_ms.between(0, 3).all(), error_ms
+
+
+def test_ports_are_those_of_the_lease(runs: dict[str, RunData]) -> None:
+    data = runs["borrowing"]
+    leases = {lease["server"]: lease for lease in data.manifest["leases"]}
+    borrowed = data.samples[data.samples["design"] == "port sets"]
+    for row in borrowed.itertuples():
+        lease = leases[row.server]
+        assert row.seen_address == lease["address"]
+        assert lease["first_port"] <= row.source_port <= lease["last_port"]
+
+
+def test_equal_seeds_give_equal_schedules(runs: dict[str, RunData], tmp_path: Path) -> None:
+    again = load(run("borrowing", "triangle", quick=True, results=tmp_path).run)
+    order = ["phase", "design", "server", "origin"]
+    assert again.samples[order].equals(runs["borrowing"].samples[order])
