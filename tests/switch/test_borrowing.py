@@ -52,7 +52,7 @@ def _check_return(w: World, server: HostPlan, origin: HostPlan, back: Journey) -
 
 
 @given(networks(), TRANSPORTS, st.data())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_every_reply_finds_its_borrower_wherever_it_lands(
     network: Network, protocol: int, data: st.DataObject
 ) -> None:

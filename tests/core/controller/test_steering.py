@@ -10,7 +10,7 @@ from topologies.plan import plan
 
 
 @given(networks())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_every_city_ranks_every_pop_by_the_models_delay(network: Network) -> None:
     p = plan(network)
     ranking = nearest(p)

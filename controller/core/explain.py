@@ -1,0 +1,198 @@
+"""The pipeline in words: a page of flow tables, made from the rules themselves.
+
+Rules that differ only in numbers (which port, which host, which PoP) are one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import assert_never
+
+from controller.core import labels
+from controller.core.lending import Book
+from controller.core.matching import ARP, GATEWAY, IPV4, TCP, UDP
+from controller.core.pipeline import programs
+from controller.core.rules import (
+    FIELD_BITS,
+    Action,
+    Copy,
+    Duty,
+    FieldMatch,
+    Output,
+    OutputInPort,
+    Program,
+    Rule,
+    SetField,
+    Table,
+    ToController,
+    ToGroup,
+    duty_of,
+)
+from controller.core.state import State
+from controller.core.steering import nearest
+from topologies.model import Network
+from topologies.plan import HostRole, Plan, SwitchRole, plan
+
+TABLES: Mapping[Table, str] = {
+    Table.ADMISSION: "Who sent it? What is not a host's own is dropped at its port.",
+    Table.SERVICE: "To a service address: pick a server of this PoP.",
+    Table.BORROWED: "To a lendable address: to the borrower, to the address's home, or nowhere.",
+    Table.ROUTE: "On towards its destination.",
+}
+"""What each table is for."""
+
+DUTIES: Mapping[Duty, str] = {
+    Duty.DEFAULT: "nothing else matched",
+    Duty.ADMIT: "a host's legitimate source",
+    Duty.ADMIT_LEASE: "a server's borrowed (address, port set)",
+    Duty.SPOOF: "a source that nobody lent to this port: dropped and counted",
+    Duty.PUNT: "DHCP: the controller lends in band, the port is the identity",
+    Duty.ARP: "answer for the gateway",
+    Duty.SERVICE: "pick a server; with none, drop",
+    Duty.STEER: "first switch: label with this city's PoP",
+    Duty.LABEL: "forward on the label",
+    Duty.RETURN: "(address, port set) to its borrower",
+    Duty.HOME: "address at home in another PoP: label it home, with where it landed",
+    Duty.UNLENT: "nobody holds this port set: dropped and counted",
+    Duty.ROUTE: "forward on the prefix",
+    Duty.FABRIC: "from another switch, where it was admitted",
+}
+"""What each duty is for; counters are reported under these names in lower case."""
+
+NOTES = (
+    "A label is a destination MAC address, `02:70:TT:TT:LL:LL`: TT is the number of the PoP to "
+    "reach, LL the number of the PoP where the packet landed, 0 before it has. Hosts cannot send "
+    "one: ADMISSION asks for the gateway's MAC address.",
+    "A label never loops: routes are shortest paths towards the target, and transit switches go "
+    "down to no PoP but the target. A landed packet that finds no borrower is dropped, not sent "
+    "on. A packet that lands by the uplink and goes home by the uplink has to be told to turn "
+    "around, because a switch sends nothing out of the port it came in by.",
+    "Fragments after the first have no ports; the switch shows them as port 0, which is in the "
+    "port set that is never lent. They are dropped and counted, at the borrower's port as spoof, "
+    "towards it as unlent.",
+    "ICMP has no ports either: to a borrowed address it is dropped and counted as unlent, from "
+    "one as spoof. To and from service addresses it passes like TCP and UDP.",
+    "A server answers the service addresses and its own borrowed addresses inside itself (AnyIP), "
+    "so such packets never reach the switch. That also means that it cannot reach a neighbour "
+    "which holds another port set of the same address.",
+)
+"""What the tables alone do not say."""
+
+_NAMES: Mapping[str, Mapping[int, str]] = {
+    "eth_type": {IPV4: "IPv4", ARP: "ARP"},
+    "ip_proto": {TCP: "TCP", UDP: "UDP"},
+}
+_OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
+"""Exact values of these fields are shown as they are."""
+
+
+def pipeline_table(network: Network) -> str:
+    """The flow tables of a network in which every server holds a lease, as Markdown."""
+    p = plan(network)
+    found = programs(_state(p))
+    lines = [
+        "# Flow tables",
+        "",
+        "Made from the rules themselves (`controller/core/explain.py`); a test keeps it current.",
+        "Rules that differ only in numbers are one line. Higher priorities are looked at first.",
+    ]
+    for role in SwitchRole:
+        programs_of = [found[s.name] for s in p.switches if s.role is role]
+        for table in Table:
+            rows = list(_rows(programs_of, table))
+            if rows:
+                lines += ["", f"## {role.value.capitalize()} switch, table {table.value}:"]
+                lines[-1] += f" {table.name.lower()}"
+                lines += ["", TABLES[table], "", *_header(), *rows]
+    lines += ["", "## Duties", "", "| duty | what for |", "|---|---|"]
+    lines += [f"| {duty.name.lower()} | {text} |" for duty, text in DUTIES.items()]
+    lines += ["", "## Notes", "", *(f"- {note}" for note in NOTES)]
+    return "\n".join(lines) + "\n"
+
+
+def _state(p: Plan) -> State:
+    book = Book(p.network.pools, p.network.port_set_bits)
+    for server in p.hosts_of(HostRole.SERVER):
+        book.apply(book.acquire(server.name, server.city, 0, p.network.pools[0].tag))
+    return State.of(p, nearest(p), book)
+
+
+def _header() -> list[str]:
+    return ["| priority | duty | match | actions | then |", "|---|---|---|---|---|"]
+
+
+def _rows(programs_of: Iterable[Program], table: Table) -> Iterator[str]:
+    """One line for each kind of rule in a table."""
+    rules = {r for program in programs_of for r in program.rules if r.table is table}
+    rows = {(-rule.priority, *_describe(rule)) for rule in rules}
+    for priority, duty, match, actions, then in sorted(rows):
+        yield f"| {-priority} | {duty} | {match} | {actions} | {then} |"
+
+
+def _describe(rule: Rule) -> tuple[str, str, str, str]:
+    duty = duty_of(rule.cookie)
+    assert duty is not None
+    fields = sorted(rule.match, key=_reading_order)
+    match = ", ".join(_field(m, rule.table) for m in fields) or "anything"
+    actions = ", ".join(_action(action) for action in rule.actions)
+    dead_end = "" if rule.actions else "drop"
+    then = dead_end if rule.goto is None else rule.goto.name.lower()
+    return duty.name.lower(), match, actions, then
+
+
+def _reading_order(m: FieldMatch) -> int:
+    """As the fields stand in the packet."""
+    return list(FIELD_BITS).index(m.field)
+
+
+def _field(m: FieldMatch, table: Table) -> str:
+    """A field's name, and its value where that is the same in every network."""
+    exact = m.mask == (1 << FIELD_BITS[m.field]) - 1
+    if m.field in _NAMES:
+        return _NAMES[m.field][m.value]
+    if m.field == "eth_dst":
+        pop = "this PoP" if table is Table.ADMISSION else "PoP"
+        return f"`eth_dst` = {_mac(m.value, m.mask, pop)}"
+    if m.field in _OBVIOUS and exact:
+        return f"`{m.field}` = {m.value}"
+    if m.field == "arp_tpa":
+        return f"`arp_tpa` = {IPv4Address(m.value)}"
+    return f"`{m.field}`" if exact else f"`{m.field}`/mask"
+
+
+def _mac(value: int, mask: int = (1 << 48) - 1, pop: str = "PoP") -> str:
+    if value == GATEWAY:
+        return "gateway"
+    label = labels.decode(value)
+    if label is None:
+        return "host"
+    if mask == labels.PREFIX_MASK:
+        return "any label"
+    if mask == labels.TARGET_MASK:
+        return f"label({pop}, any landing)"
+    if mask != (1 << 48) - 1:
+        return "label(this PoP, landed)"
+    return "label(home, landing here)" if label.landing else "label(PoP, not landed)"
+
+
+def _action(action: Action) -> str:
+    match action:
+        case SetField("eth_dst" | "eth_src" | "arp_sha" as field, value):
+            return f"`{field}` := {_mac(value)}"
+        case SetField("arp_spa" as field, value):
+            return f"`{field}` := {IPv4Address(value)}"
+        case SetField(field, value):
+            return f"`{field}` := {value}"
+        case Copy(source, target):
+            return f"`{target}` := `{source}`"
+        case Output():
+            return "output"
+        case OutputInPort():
+            return "output to the port it came in by"
+        case ToController():
+            return "to the controller"
+        case ToGroup():
+            return "select group: a server by weight"
+        case _:
+            assert_never(action)
