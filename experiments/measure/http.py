@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from typing import Literal
 
 from experiments.measure.dial import Outcome, dial, failure, paced
-from experiments.measure.kernel import Ports
+from experiments.measure.kernel import Ports, handshake_rtt_ns
 from topologies.emulation.endpoints.proxy import PROXY_PORT
 
 __all__ = ["HttpRow", "Proxy", "Request", "get", "parse_fields", "parse_head"]
@@ -34,7 +34,10 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which host gets what from where; ``ports`` is the source port set, first and last."""
+    """Which host gets what from where; ``ports`` is the source port set, first and last.
+
+    ``warm`` asks a second time on the same connection, for the RTT of an exchange alone.
+    """
 
     host: str
     destination: IPv4Address
@@ -43,6 +46,7 @@ class Request:
     source: IPv4Address | None = None
     ports: Ports | None = None
     proxy: Proxy | None = None
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ class HttpRow:
 
     Times are from connect(): ``connect_ns`` until connected (to the proxy if there is one),
     ``ttfb_ns`` until the first byte of the answer, ``total_ns`` until its end; None for a step
-    that was not reached. ``outcome`` is ``ok`` for a whole answer, whatever its status.
+    that was not reached. They hold this process' and the server's wake-ups;
+    ``handshake_rtt_ns`` is the kernel's own RTT of the connection. ``outcome`` is ``ok`` for a
+    whole answer, whatever its status.
+    ``warm_rtt_ns`` is from sending the second request to the first byte of its answer: the RTT
+    to whoever answers, proxy or not, without the cost of opening connections.
     ``fields`` are the key=value lines of a text body of up to 64 KiB.
     """
 
@@ -65,8 +73,10 @@ class HttpRow:
     local_port: int | None = None
     status: int | None = None
     connect_ns: int | None = None
+    handshake_rtt_ns: int | None = None
     ttfb_ns: int | None = None
     total_ns: int | None = None
+    warm_rtt_ns: int | None = None
     body_bytes: int = 0
     fields: Mapping[str, str] = field(default_factory=dict)
 
@@ -134,80 +144,109 @@ async def _get(index: int, request: Request, timeout_s: float) -> HttpRow:
     row = replace(row, outcome=dialled.outcome, local_address=address, local_port=port)
     if dialled.sock is None:
         return row
-    row = replace(row, connect_ns=dialled.connect_ns)
-    reader, writer = await asyncio.open_connection(sock=dialled.sock, limit=_MAX_HEAD)
-    exchange = _Exchange(start, reader, writer)
-    try:
-        left_s = timeout_s - (time.monotonic_ns() - start) / 1e9
-        async with asyncio.timeout(left_s):
-            await exchange.run(request)
-        outcome: HttpOutcome = "ok"
-    except _ProxyRefusedError:
-        outcome = "proxy refused"
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-        outcome = "bad answer"
-    except OSError as error:
-        outcome = failure(error)
-    finally:
-        # Nothing is left to send, and a whole answer ended in the server's FIN.
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    row = replace(
+        row, connect_ns=dialled.connect_ns, handshake_rtt_ns=handshake_rtt_ns(dialled.sock)
+    )
+    with dialled.sock as sock:
+        exchange = _Exchange(start, sock)
+        outcome = await exchange.run(request, timeout_s)
     return replace(
         row,
         outcome=outcome,
         status=exchange.status,
         ttfb_ns=exchange.ttfb_ns,
         total_ns=exchange.total_ns,
+        warm_rtt_ns=exchange.warm_rtt_ns,
         body_bytes=exchange.body_bytes,
         fields=parse_fields(bytes(exchange.body)),
     )
 
 
 class _Exchange:
-    """One request and its answer on an open connection; times are from ``start_ns``."""
+    """One request and its answer on an open connection; times are from ``start_ns``.
 
-    def __init__(
-        self, start_ns: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    It works on the bare socket: asyncio's streams cost more than the exchange itself.
+    """
+
+    def __init__(self, start_ns: int, sock: socket.socket) -> None:
         self._start_ns = start_ns
-        self._reader = reader
-        self._writer = writer
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._unread = b""
         self.status: int | None = None
         self.ttfb_ns: int | None = None
         self.total_ns: int | None = None
+        self.warm_rtt_ns: int | None = None
         self.body_bytes = 0
         self.body = bytearray()
 
-    async def run(self, request: Request) -> None:
+    async def run(self, request: Request, timeout_s: float) -> HttpOutcome:
+        left_s = timeout_s - self._since_start_ns() / 1e9
+        try:
+            async with asyncio.timeout(left_s):
+                await self._get(request)
+        except _ProxyRefusedError:
+            return "proxy refused"
+        except ValueError:
+            return "bad answer"
+        except OSError as error:
+            return failure(error)
+        return "ok"
+
+    async def _get(self, request: Request) -> None:
         target = f"{request.destination}:{request.port}"
         if request.proxy is not None:
             await self._open_tunnel(target, request.proxy)
-        self._send(f"GET {request.path} HTTP/1.1", f"Host: {target}", "Connection: close")
-        first = await self._reader.readexactly(1)
-        self.ttfb_ns = time.monotonic_ns() - self._start_ns
-        self.status, length = parse_head(first + await self._reader.readuntil(b"\r\n\r\n"))
+        ask = [f"GET {request.path} HTTP/1.1", f"Host: {target}"]
+        last = [*ask, "Connection: close"]
+        await self._send(*(ask if request.warm else last))
+        await self._receive()
+        self.ttfb_ns = self._since_start_ns()
+        self.status, length = parse_head(await self._read_head())
         await self._read_body(length)
-        self.total_ns = time.monotonic_ns() - self._start_ns
+        self.total_ns = self._since_start_ns()
+        if request.warm:
+            before_ns = self._since_start_ns()
+            await self._send(*last)
+            if await self._receive():
+                self.warm_rtt_ns = self._since_start_ns() - before_ns
+        while await self._receive():  # to the server's FIN, so that it is the first to close
+            self._unread = b""
 
     async def _open_tunnel(self, target: str, proxy: Proxy) -> None:
         egress = [f"Egress-Address: {proxy.egress}"] if proxy.egress else []
-        self._send(f"CONNECT {target} HTTP/1.1", f"Host: {target}", *egress)
-        status, _ = parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+        await self._send(f"CONNECT {target} HTTP/1.1", f"Host: {target}", *egress)
+        status, _ = parse_head(await self._read_head())
         if status != 200:
             raise _ProxyRefusedError(str(status))
 
-    def _send(self, *lines: str) -> None:
-        self._writer.write("\r\n".join((*lines, "", "")).encode("latin-1"))
+    def _since_start_ns(self) -> int:
+        return time.monotonic_ns() - self._start_ns
+
+    async def _send(self, *lines: str) -> None:
+        await self._loop.sock_sendall(self._sock, "\r\n".join((*lines, "", "")).encode("latin-1"))
+
+    async def _receive(self) -> bool:
+        """Take in what comes next; False at the end."""
+        piece = await self._loop.sock_recv(self._sock, 1 << 16)
+        self._unread += piece
+        return bool(piece)
+
+    async def _read_head(self) -> bytes:
+        while (end := self._unread.find(b"\r\n\r\n")) < 0:
+            if len(self._unread) > _MAX_HEAD or not await self._receive():
+                raise ValueError("the answer's head has no end")
+        head, self._unread = self._unread[:end], self._unread[end + 4 :]
+        return head
 
     async def _read_body(self, length: int | None) -> None:
-        """Read to the stated length, and on to the server's close.
-
-        Raises IncompleteReadError if the body ends early.
-        """
-        while chunk := await self._reader.read(1 << 16):
-            self.body_bytes += len(chunk)
-            if len(self.body) + len(chunk) <= _KEEP_BODY:
-                self.body += chunk
+        """Read as much as was announced, or to the end. Raises ValueError if that comes early."""
+        while length is None or self.body_bytes < length:
+            if not self._unread and not await self._receive():
+                break
+            self.body_bytes += len(self._unread)
+            if self.body_bytes <= _KEEP_BODY:
+                self.body += self._unread
+            self._unread = b""
         if length is not None and self.body_bytes != length:
-            raise asyncio.IncompleteReadError(b"", length)
+            raise ValueError(f"a body of {self.body_bytes} bytes, {length} were announced")

@@ -188,7 +188,7 @@ def test_http_names_who_answered_and_whom_it_saw(tmp_path):
             Request(SERVER.name, ORIGIN.address, "/whoami", source=BORROWED, ports=(2048, 4095)),
             Request(CLIENT.name, ORIGIN.address, "/bytes/3000000"),
             Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, egress=BORROWED)),
-            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address)),
+            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address), warm=True),
             Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, egress=NOBODY)),
             Request(CLIENT.name, ORIGIN.address, "/nothing"),
             Request(CLIENT.name, ORIGIN.address, port=81),
@@ -206,6 +206,9 @@ def test_http_names_who_answered_and_whom_it_saw(tmp_path):
         assert (stream.outcome, stream.body_bytes) == ("ok", 3_000_000)
         assert lent.fields["client"] == str(BORROWED)
         assert own.fields["client"] == str(SERVER.address)
+        assert 0 < own.warm_rtt_ns < own.total_ns
+        assert 0 < own.handshake_rtt_ns < own.connect_ns
+        assert lent.warm_rtt_ns is None
         assert (foreign.outcome, foreign.status) == ("proxy refused", None)
         assert (missing.outcome, missing.status) == ("ok", 404)
         assert (closed.outcome, closed.total_ns) == ("refused", None)
