@@ -1,14 +1,18 @@
 r"""The same networks for plain Mininet: names, addresses, ports and datapath ids of the plan.
 
 Use the ``mn`` of poplab's own environment, as root (the distribution's ``mn`` runs under another
-Python, which does not have this package)::
+Python, which does not have this package). With plain bridges::
 
-    sudo .venv/bin/mn --custom topologies/mn.py --topo pops,triangle \
+    sudo .venv/bin/mn --custom topologies/mn.py --topo pops,triangle,bridged=1 \
         --switch ovsbr,stp=1 --controller none --test pingall
 
-Networks have loops: plain learning switches need the spanning tree (``stp=1``), which takes half
-a minute and leaves one tree of the links. A controller that knows better is welcome::
+Networks have loops: learning switches need the spanning tree (``stp=1``), which takes half a
+minute and leaves one tree of the links. With ``bridged=1`` hosts resolve every address by ARP;
+without it they send everything to the plan's gateway 169.254.1.1, for which the controller
+answers. So with poplab's controller, whose first argument is what ``topologies.sources.dump_json``
+writes::
 
+    .venv/bin/python -m controller triangle.json --db leases.sqlite &
     sudo .venv/bin/mn --custom topologies/mn.py --topo pops,triangle \
         --switch ovs,protocols=OpenFlow13 --controller remote
 
@@ -26,13 +30,14 @@ import subprocess
 from typing import Any
 
 try:
+    from mininet.cli import CLI
     from mininet.link import Link, TCLink
     from mininet.log import warn
     from mininet.node import Host
     from mininet.topo import Topo
 
     from topologies.model import Line
-    from topologies.plan import HostPlan, HostRole, Plan, plan
+    from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole, Plan, plan
     from topologies.sources import load
 except ModuleNotFoundError as error:
     raise SystemExit(f"{error.name} is missing: run .venv/bin/mn, not the system's mn") from error
@@ -42,7 +47,7 @@ _NO_OFFLOAD = "ethtool -K eth0 tx off tso off gso off sg off"
 
 
 class PopsHost(Host):
-    """A host whose whole world is behind one interface; it resolves every address by ARP."""
+    """A host whose whole world is behind one interface."""
 
     def config(self, services: tuple[str, ...] = (), **params: Any) -> dict[str, Any]:
         """Mininet's configuration, then the service addresses of a server (AnyIP)."""
@@ -56,9 +61,12 @@ class PopsHost(Host):
 class PopsTopo(Topo):
     """A poplab network as a Mininet topology."""
 
-    def build(self, network: str = "triangle", pops: str | int | None = None) -> None:
+    def build(
+        self, network: str = "triangle", pops: str | int | None = None, bridged: int = 0
+    ) -> None:
         """Add every switch, host and link of the plan. Raises NetworkError."""
         wanted = None if pops is None else str(pops).replace("+", ",")
+        self.route = "dev eth0 scope link" if bridged else f"via {GATEWAY_ADDRESS} dev eth0 onlink"
         self.plan: Plan = plan(load(network, wanted))
         for switch in self.plan.switches:
             self.addSwitch(switch.name, dpid=f"{switch.dpid:016x}")
@@ -84,7 +92,7 @@ class PopsTopo(Topo):
         return {
             "ip": f"{host.address}/32",
             "mac": host.mac,
-            "defaultRoute": "dev eth0 scope link",
+            "defaultRoute": self.route,
             "services": tuple(map(str, services)),
         }
 
@@ -120,6 +128,8 @@ def tc_options(line: Line) -> dict[str, Any]:
         options["max_queue_size"] = line.limit_packets
     return options
 
+
+CLI.identchars += "-"  # else the prompt takes "LHR-c1 ping ..." for a command named LHR
 
 topos = {"pops": PopsTopo}
 """What ``mn --custom`` looks for."""
