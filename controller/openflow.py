@@ -127,6 +127,20 @@ _BY_HEADER = {field.plain: field for field in _FIELDS.values()} | {
 }
 
 
+def _registers() -> dict[int, _Field]:
+    """The headers that a register move may name: Open vSwitch answers in the old NXM numbers."""
+    known = {f"{name}_nxm": field for name, field in _FIELDS.items()}
+    found = {field.plain: field for field in _FIELDS.values()}
+    for kind in ofp.oxm_types:
+        if kind.name in known:
+            field = known[kind.name]
+            found[kind.num << 9 | field.size] = field
+    return found
+
+
+_REGISTERS = _registers()
+
+
 def _pad(length: int) -> bytes:
     """Zeros up to the next multiple of eight."""
     return _PADDING[-length % 8]
@@ -234,7 +248,7 @@ def _decode_action(kind: int, data: memoryview) -> Action:
             return SetField(field.name, int.from_bytes(data[8 : 8 + field.size], "big"))
     if kind == ofp.OFPAT_EXPERIMENTER and len(data) == _REG_MOVE.size:
         _, _, vendor, subtype, bits, start, end, source, target = _REG_MOVE.unpack(data)
-        one, other = _BY_HEADER.get(source), _BY_HEADER.get(target)
+        one, other = _REGISTERS.get(source), _REGISTERS.get(target)
         whole = one is not None and bits == one.size * 8 and start == end == 0
         ours = vendor == common.NX_EXPERIMENTER_ID and subtype == NICIRA_REG_MOVE
         if ours and whole and one is not None and other is not None:
@@ -330,11 +344,19 @@ def delete_our_flows(xid: int) -> bytes:
     )
 
 
-def _encode_bucket(bucket: Bucket) -> bytes:
+def _encode_buckets(group: Group) -> bytes:
+    """Only select groups have weights; Open vSwitch refuses others that are not 0."""
+    weighted = group.kind is GroupKind.SELECT
+    return b"".join(
+        [_encode_bucket(bucket, bucket.weight if weighted else 0) for bucket in group.buckets]
+    )
+
+
+def _encode_bucket(bucket: Bucket, weight: int) -> bytes:
     actions = b"".join([_encode_action(action) for action in bucket.actions])
     watch = ofp.OFPP_ANY if bucket.watch_port is None else bucket.watch_port
     length = _BUCKET.size + len(actions)
-    return _BUCKET.pack(length, bucket.weight, watch, ofp.OFPG_ANY) + actions
+    return _BUCKET.pack(length, weight, watch, ofp.OFPG_ANY) + actions
 
 
 def _group_mod(xid: int, command: int, kind: int, group_id: int, body: bytes = b"") -> bytes:
@@ -354,14 +376,12 @@ def _group_mod(xid: int, command: int, kind: int, group_id: int, body: bytes = b
 
 def add_group(group: Group, xid: int) -> bytes:
     """OFPGC_ADD; the switch refuses a group that is there already."""
-    body = b"".join([_encode_bucket(bucket) for bucket in group.buckets])
-    return _group_mod(xid, ofp.OFPGC_ADD, group.kind, group.group_id, body)
+    return _group_mod(xid, ofp.OFPGC_ADD, group.kind, group.group_id, _encode_buckets(group))
 
 
 def modify_group(group: Group, xid: int) -> bytes:
     """OFPGC_MODIFY; the switch refuses a group that is not there."""
-    body = b"".join([_encode_bucket(bucket) for bucket in group.buckets])
-    return _group_mod(xid, ofp.OFPGC_MODIFY, group.kind, group.group_id, body)
+    return _group_mod(xid, ofp.OFPGC_MODIFY, group.kind, group.group_id, _encode_buckets(group))
 
 
 def delete_all_groups(xid: int) -> bytes:
@@ -534,11 +554,12 @@ def read_groups(body: bytes) -> Iterator[Group]:
             raise UnknownEncodingError(
                 f"group {group_id} of type {kind} is not one of ours"
             ) from error
-        buckets = tuple(_read_bucket(part) for part in _entries(bytes(entry[_GROUP_DESC.size :])))
+        parts = _entries(bytes(entry[_GROUP_DESC.size :]))
+        buckets = tuple(_read_bucket(part, known is GroupKind.SELECT) for part in parts)
         yield Group(group_id, known, buckets)
 
 
-def _read_bucket(data: memoryview) -> Bucket:
+def _read_bucket(data: memoryview, weighted: bool) -> Bucket:
     _, weight, watch, _ = _BUCKET.unpack_from(data)
     port = None if watch == ofp.OFPP_ANY else watch
-    return Bucket(_decode_actions(data[_BUCKET.size :]), weight, port)
+    return Bucket(_decode_actions(data[_BUCKET.size :]), weight if weighted else 1, port)

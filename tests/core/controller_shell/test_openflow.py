@@ -80,14 +80,18 @@ rules = st.builds(
     st.one_of(st.none(), st.sampled_from(Table)),
     st.builds(cookie, st.sampled_from(Duty), st.integers(0, 0xFFFFFFFF)),
 )
-buckets = st.builds(
-    Bucket, action_lists, st.integers(0, 0xFFFF), st.one_of(st.none(), st.integers(1, 0xFF00))
-)
-groups = st.builds(
-    Group,
-    st.integers(0, 0xFFFFFF00),
-    st.sampled_from(GroupKind),
-    st.lists(buckets, max_size=4).map(tuple),
+watched = st.one_of(st.none(), ports)
+group_ids = st.integers(0, 0xFFFFFF00)
+
+
+def groups_of(kind: GroupKind, weights: st.SearchStrategy[int]) -> st.SearchStrategy[Group]:
+    buckets = st.lists(st.builds(Bucket, action_lists, weights, watched), max_size=4).map(tuple)
+    return st.builds(Group, group_ids, st.just(kind), buckets)
+
+
+groups = st.one_of(
+    groups_of(GroupKind.SELECT, st.integers(0, 0xFFFF)),
+    groups_of(GroupKind.FAST_FAILOVER, st.just(1)),  # has no weights
 )
 
 
@@ -143,7 +147,7 @@ def as_ryu_rule(rule: Rule) -> Any:
 def as_ryu_group(group: Group, command: int) -> Any:
     made = [
         parser.OFPBucket(
-            bucket.weight,
+            bucket.weight if group.kind is GroupKind.SELECT else 0,
             ofp.OFPP_ANY if bucket.watch_port is None else bucket.watch_port,
             ofp.OFPG_ANY,
             [as_ryu_action(action) for action in bucket.actions],
