@@ -25,7 +25,7 @@ packages:
 	@touch $@
 
 links: | packages
-	@$(if $(wildcard $(LINKS)/Makefile),$(MAKE) --silent -C $(LINKS),true)
+	@$(MAKE) --silent -C $(LINKS)
 
 check: setup ## lint, types, layers and the tests that need no root (under a minute)
 	@$(VENV)/uv pip check --quiet
@@ -53,8 +53,8 @@ lock: setup ## renew the locked versions of every Python package
 	setup/lock.sh
 
 clean: ## remove what set-up and tests made (results stay)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	$(if $(wildcard $(LINKS)/Makefile),$(MAKE) --silent -C $(LINKS) clean)
+	$(MAKE) --silent -C $(LINKS) clean
+	$(ROOT) rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	$(ROOT) find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
