@@ -7,9 +7,10 @@ wait runs in a green thread of its own.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 GATEWAY = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
+EVERYONE = IPv4Address("255.255.255.255")
+Identity = tuple[int, int]
+"""Who sent a packet: the switch's dpid and the port, which no server can forge."""
+
 PER_PORT = 4
 """DHCP messages of one port that may be in work at once; more are dropped."""
 
@@ -73,7 +78,7 @@ class Controller(app_manager.RyuApp):
             (plan.switch(host.switch).dpid, host.port): host
             for host in plan.hosts_of(HostRole.SERVER)
         }
-        self._in_work: Counter[tuple[int, int]] = Counter()
+        self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
     def start(self) -> None:
@@ -149,13 +154,15 @@ class Controller(app_manager.RyuApp):
         if server is None:
             self.counts["dhcp_ignored"] += 1
             return
-        if self._in_work[identity] >= PER_PORT:
+        frame, in_work = bytes(message.data), self._in_work[identity]
+        # A repeat of what is being answered adds nothing.
+        if frame in in_work or len(in_work) >= PER_PORT:
             self.counts["dhcp_dropped"] += 1
             return
-        self._in_work[identity] += 1
-        eventlet.spawn(self._serve, identity, server, bytes(message.data))
+        in_work.add(frame)
+        eventlet.spawn(self._serve, identity, server, frame)
 
-    def _serve(self, identity: tuple[int, int], server: HostPlan, frame: bytes) -> None:
+    def _serve(self, identity: Identity, server: HostPlan, frame: bytes) -> None:
         try:
             datagram = frames.parse(frame)
             request = dhcp.parse(datagram.payload)
@@ -170,7 +177,7 @@ class Controller(app_manager.RyuApp):
             # No answer: the server asks again, and by then the switch may be well.
             LOG.warning("DHCP from %s not answered: %s", server.name, error)
         finally:
-            self._in_work[identity] -= 1
+            self._in_work[identity].discard(frame)
 
     def _answer(self, server: HostPlan, wish: Wish, request: dhcp.Message) -> dhcp.Message | None:
         lender = self.lender
@@ -201,8 +208,7 @@ class Controller(app_manager.RyuApp):
 
     def _send(self, server: HostPlan, asked: frames.Datagram, reply: dhcp.Message) -> None:
         """To the address that the server asked from; to all if it has none yet."""
-        everyone = GATEWAY_ADDRESS.__class__("255.255.255.255")
-        target = everyone if asked.source.is_unspecified else asked.source
+        target = EVERYONE if asked.source.is_unspecified else asked.source
         datagram = frames.Datagram(
             eth_src=GATEWAY,
             eth_dst=asked.eth_src,
