@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from mininet.cli import CLI
+
 from experiments.testbed import Testbed
 from topologies import sources
 from topologies.emulation.links import LinkError
@@ -18,6 +20,12 @@ from topologies.emulation.processes import LabError
 
 FOLDER = Path("/run/poplab")
 """Private to the sandbox, and gone with it."""
+
+
+class Prompt(CLI):
+    """The Mininet command line, for host names with a dash in them."""
+
+    identchars = f"{CLI.identchars}-"
 
 
 def main(argv: list[str]) -> int:
@@ -31,7 +39,8 @@ def main(argv: list[str]) -> int:
             if command:
                 return execute(lab, command)
             _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
-            return interact(lab)
+            Prompt(lab)
+            return 0
     except (LabError, LinkError) as error:
         _say(f"poplab: {error}")
         return 1
@@ -41,17 +50,7 @@ def execute(lab: Testbed, command: list[str]) -> int:
     """Run a host's command (``LHR-c1 ping ...``) or a line of the Mininet command line."""
     if command[0] in {host.name for host in lab.plan.hosts}:
         return subprocess.call(["ip", "netns", "exec", *command])
-    from mininet.cli import CLI
-
-    CLI(lab, script="/dev/null").onecmd(" ".join(command))
-    return 0
-
-
-def interact(lab: Testbed) -> int:
-    """Read commands until the person leaves."""
-    from mininet.cli import CLI
-
-    CLI(lab)
+    Prompt(lab, script="/dev/null").onecmd(" ".join(command))
     return 0
 
 
