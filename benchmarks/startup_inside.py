@@ -63,6 +63,7 @@ def stock(net: Network) -> dict[str, float]:
     FOLDER.mkdir(parents=True)
     wiring.raise_loopback()
     vswitch = VSwitch(FOLDER)
+    vswitch.start_database()
     vswitch.start()
     layout = plan(net)
     begin = time.perf_counter()

@@ -46,6 +46,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--db", type=Path, required=True, help="the lease store, made if missing")
     parser.add_argument("--openflow", type=Endpoint.parse, default=Endpoint("127.0.0.1", 6653))
     parser.add_argument("--rest", type=Endpoint.parse, default=Endpoint("127.0.0.1", 8080))
+    parser.add_argument(
+        "--namespaces",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="network namespaces in which switches reach the OpenFlow address too",
+    )
     parser.add_argument("--lease-time", type=_seconds, default=120.0, metavar="S")
     parser.add_argument("--quarantine", type=_seconds, default=60.0, metavar="S")
     return parser.parse_args()
@@ -76,6 +83,7 @@ def main() -> int:
             terms,
             (arguments.openflow.host, arguments.openflow.port),
             (arguments.rest.host, arguments.rest.port),
+            arguments.namespaces,
         )
     except (OSError, StoreError, BadEntryError) as error:
         LOG.error("%s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import eventlet
@@ -12,11 +13,13 @@ import eventlet.wsgi
 from eventlet.hubs import trampoline
 from ryu import cfg
 from ryu.base.app_manager import AppManager
+from ryu.controller.controller import datapath_connection_factory
 from ryu.controller.ofp_handler import OFPHandler
 
 from controller import rest, ryu_compat
 from controller.app import Controller, Settings
 from controller.core.lending import Terms
+from topologies.emulation import netns
 from topologies.plan import Plan
 
 __all__ = ["run"]
@@ -26,8 +29,17 @@ LOG = logging.getLogger("controller")
 Endpoint = tuple[str, int]
 
 
-def run(plan: Plan, store: Path, terms: Terms, openflow: Endpoint, http: Endpoint) -> None:
+def run(
+    plan: Plan,
+    store: Path,
+    terms: Terms,
+    openflow: Endpoint,
+    http: Endpoint,
+    namespaces: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    Switches in these ``namespaces`` reach ``openflow`` there as well.
 
     Raises StoreError or BadEntryError when the leases cannot be read, OSError when an endpoint
     cannot be listened on.
@@ -39,6 +51,7 @@ def run(plan: Plan, store: Path, terms: Terms, openflow: Endpoint, http: Endpoin
     try:
         web = eventlet.listen(http)
         _listen(manager, openflow, wake)
+        _listen_inside(namespaces, openflow)
         controller.start()
         application = rest.application(controller)
         eventlet.spawn(eventlet.wsgi.server, web, application, log_output=False)
@@ -56,6 +69,14 @@ def _listen(manager: AppManager, openflow: Endpoint, wake: _Wake) -> None:
     config.set_override("ofp_listen_host", openflow[0])
     config.set_override("ofp_tcp_listen_port", openflow[1])
     manager.instantiate(OFPHandler).start().link(wake.call)
+
+
+def _listen_inside(namespaces: Sequence[str], openflow: Endpoint) -> None:
+    """Accept switches in namespaces that have no way to this one but a socket made there."""
+    for name in namespaces:
+        with netns.inside(name):
+            server = eventlet.listen(openflow)
+        eventlet.spawn(eventlet.serve, server, datapath_connection_factory)
 
 
 class _Wake:

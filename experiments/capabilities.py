@@ -76,11 +76,13 @@ def _netem() -> str:
 def _datapath(kind: str) -> None:
     """Make a bridge of this datapath type with one port, and read it back."""
     shutil.rmtree(RUN, ignore_errors=True)  # what the other datapath's probe left behind
+    RUN.mkdir()
     with tempfile.TemporaryDirectory() as logs:
-        switch = VSwitch(Path(logs), kind)
+        switch = VSwitch(Path(logs), datapath=kind)
         try:
-            switch.start()
-            switch.build([Bridge("probe-br", 1, (Port(_CABLE[1], 1),))])
+            switch.start_database()
+            switch.start([Bridge("probe-br", 1, (Port(_CABLE[1], 1),))])
+            switch.verify()
         except LabError as error:
             raise LabError("Open vSwitch could not make such a bridge") from error
         finally:

@@ -60,11 +60,13 @@ class Testbed(Lab):
         """What the agents say they hold."""
         return self.folder / "agents.json"
 
+    def begin(self) -> None:
+        """Start the controller first: it takes longer than the wiring."""
+        wiring.raise_loopback()
+        self.start_controller()
+
     def start(self) -> None:
         """Start controller, network and agents; returns when all leases are in use."""
-        wiring.raise_loopback()  # the controller listens there before any switch exists
-        self.write_network()
-        self.start_controller()
         super().start()
         with self.phase("controller"):
             self.wait(self.controller_api.is_listening, "the controller to answer")
@@ -85,7 +87,8 @@ class Testbed(Lab):
     def start_controller(self) -> None:
         """Start the Ryu controller on the lab's durable lease book."""
         arguments = ["--db", str(self.folder / "leases.sqlite")]
-        arguments += ["--openflow", OPENFLOW, "--rest", REST]
+        arguments += ["--openflow", OPENFLOW, "--rest", REST, "--namespaces"]
+        arguments += dict.fromkeys(wiring.switch_namespaces(self.plan).values())
         self.launch("controller", "controller", str(self.network_file), *arguments)
 
     def kill_controller(self) -> None:

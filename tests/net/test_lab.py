@@ -88,10 +88,11 @@ def test_dead_program_is_noticed(lab_folder: Path) -> None:
 def test_missing_port_is_an_error(tmp_path: Path) -> None:
     wiring.raise_loopback()
     vswitch = VSwitch(tmp_path)
-    vswitch.start()
+    vswitch.start_database()
     ports = (Port("lo", 1), Port("nowhere-eth1", 2))
-    with pytest.raises(LabError, match=r"tX port 2 \(nowhere-eth1\)"):
-        vswitch.build([Bridge("tX", 0x1001, ports)])
+    vswitch.start([Bridge("tX", 0x1001, ports)])
+    with pytest.raises(LabError, match=r"tX port 2: .*nowhere-eth1"):
+        vswitch.verify()
     vswitch.stop()
 
 

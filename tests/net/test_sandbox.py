@@ -32,6 +32,7 @@ from topologies.emulation.vswitch import VSwitch
 netns.create("orphan")
 Path("/run/orphan").write_text("")
 vswitch = VSwitch(Path("/run"))
+vswitch.start_database()
 vswitch.start()
 print("up", os.readlink("/proc/self/ns/net"), flush=True)
 time.sleep(600)

@@ -7,8 +7,10 @@ and the Mininet CLI work; but it is wired by netlink and one OVSDB transaction f
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +71,7 @@ class Lab(Mininet):
         self._seed = seed
         self._on_phase = on_phase
         self._programs: dict[str, Program] = {}
-        self._vswitch = VSwitch(self.logs)
+        self._vswitches: list[VSwitch] = []
 
     @property
     def logs(self) -> Path:
@@ -117,8 +119,10 @@ class Lab(Mininet):
         for host in self.plan.hosts:
             address = f"{host.address}/32"
             self.addHost(host.name, cls=LabHost, plan=host, ip=address, mac=host.mac)
+        namespaces = wiring.switch_namespaces(self.plan)
         for switch in self.plan.switches:
-            self.addSwitch(switch.name, cls=LabSwitch, plan=switch)
+            namespace = namespaces[switch.name]
+            self.addSwitch(switch.name, cls=LabSwitch, plan=switch, namespace=namespace)
         for link in self.plan.links:
             ends = (link.a, link.b)
             self.addLink(self[link.a.node], self[link.b.node], cls=LabLink, ends=ends)
@@ -133,21 +137,23 @@ class Lab(Mininet):
         _raise_file_limit()
         if not self.built:
             self.build()
-        with self.phase("switch daemons"):
-            self._vswitch.start()
-        with self.phase("wiring"):
+        with self.phase("namespaces"):
             wiring.make_namespaces(self.plan)
+        self.begin()
+        with self.phase("wiring"):
             self.emulator = open_backend(self._links, str(netns.path(wiring.LINKS)), self.logs)
             wiring.wire(self.plan, self.emulator.needs_inner)
         with self.phase("switches"):
-            bridges = [_bridge(self.plan, switch) for switch in self.plan.switches]
-            self._vswitch.build(bridges)
+            self._start_switches()
         with self.phase("links"):
             self.emulator.attach_many(map(self._attachment, self.emulated_links))
         with self.phase("endpoints"):
             self._start_endpoints()
         with self.phase("verification"):
             self._verify()
+
+    def begin(self) -> None:
+        """Called when the namespaces exist: start here what may start beside the wiring."""
 
     def stop(self) -> None:
         """End every program and shell. Interfaces and namespaces end with the sandbox."""
@@ -157,21 +163,27 @@ class Lab(Mininet):
         if self.emulator is not None:
             self.emulator.close()
             self.emulator = None
-        self._vswitch.stop()
+        for vswitch in self._vswitches:
+            vswitch.stop()
         for node in (*self.hosts, *self.switches):
             node.terminate()
 
     def check(self) -> None:
         """Raise LabError if any program of the lab has died, with the end of its log."""
-        self._vswitch.check()
+        for vswitch in self._vswitches:
+            vswitch.check()
         for program in self._programs.values():
             program.check()
         if self.emulator is not None:
             self.emulator.check()
 
     def connect(self) -> None:
-        """Make the switches connect to the controller, which must listen on OPENFLOW."""
-        self._vswitch.connect(f"tcp:{OPENFLOW}")
+        """Make the switches connect to the controller.
+
+        It must listen on OPENFLOW in every switch's namespace.
+        """
+        for vswitch in self._vswitches:
+            vswitch.connect(f"tcp:{OPENFLOW}")
 
     def launch(self, name: str, module: str, *arguments: str) -> Program:
         """Start one of our own modules as a program of the lab, with a log of its name."""
@@ -199,11 +211,34 @@ class Lab(Mininet):
         )
         self.wait(ready.exists, "the services on servers and origins to listen")
 
+    def _start_switches(self) -> None:
+        """One daemon for each namespace of switches, started side by side."""
+        logs = self.logs / "openvswitch"
+        logs.mkdir(exist_ok=True)
+        bridges: defaultdict[str, list[Bridge]] = defaultdict(list)
+        for switch, namespace in wiring.switch_namespaces(self.plan).items():
+            bridges[namespace].append(_bridge(self.plan, self.plan.switch(switch)))
+        self._vswitches = [VSwitch(logs, namespace) for namespace in bridges]
+        for vswitch in self._vswitches:
+            vswitch.start_database()
+        for vswitch, own in zip(self._vswitches, bridges.values(), strict=True):
+            vswitch.start(own)
+        for vswitch in self._vswitches:
+            vswitch.verify()
+
+    def appctl(self, switch: str, *command: str) -> str:
+        """Run ``ovs-appctl`` on the daemon of a switch, e.g. ``ofproto/trace``."""
+        namespace = wiring.switch_namespaces(self.plan)[switch]
+        control = next(v.control for v in self._vswitches if v.namespace == namespace)
+        words = ["ovs-appctl", f"--target={control}", *command]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
     def _attachment(self, link: LinkPlan) -> LinkAttachment:
+        of_switch = wiring.switch_namespaces(self.plan)
         ends = []
         for end, inner in zip((link.a, link.b), link.inner, strict=True):
-            namespace = None if end.port is not None else str(netns.path(end.node))
-            ends.append(End(namespace, end.interface, inner))
+            namespace = end.node if end.port is None else of_switch[end.node]
+            ends.append(End(str(netns.path(namespace)), end.interface, inner))
         both = impairment(link.line)
         return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)
 

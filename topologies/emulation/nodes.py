@@ -58,13 +58,18 @@ class _LazyShell:
         return process
 
 
+def _enter(namespace: str) -> tuple[str, ...]:
+    """The words that run what follows in a named namespace."""
+    return ("nsenter", f"--net={netns.path(namespace)}")
+
+
 class LabHost(_LazyShell, Host):
     """A client, server or origin in the named namespace that the wiring made."""
 
     def __init__(self, name: str, plan: HostPlan, **params: Any) -> None:
         """``params`` are Mininet's own: the address and MAC of the plan among them."""
         self.plan = plan
-        self._namespace = ("nsenter", f"--net={netns.path(name)}")
+        self._namespace = _enter(name)
         # Mininet would unshare another namespace for the shell; nsenter enters ours instead.
         super().__init__(name, inNamespace=False, **params)
 
@@ -72,9 +77,10 @@ class LabHost(_LazyShell, Host):
 class LabSwitch(_LazyShell, OVSSwitch):
     """An Open vSwitch bridge that was made, with all the others, in one transaction."""
 
-    def __init__(self, name: str, plan: SwitchPlan, **params: Any) -> None:
-        """``plan`` gives the datapath id."""
+    def __init__(self, name: str, plan: SwitchPlan, namespace: str, **params: Any) -> None:
+        """``plan`` gives the datapath id, ``namespace`` holds its interfaces."""
         self.plan = plan
+        self._namespace = _enter(namespace)
         # Mininet configures lo, through a shell, on switches outside a namespace; it is up here.
         params.update(inNamespace=True, protocols="OpenFlow13")
         super().__init__(name, dpid=f"{plan.dpid:016x}", **params)

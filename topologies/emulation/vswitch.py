@@ -1,24 +1,31 @@
 """A private Open vSwitch, built in one OVSDB transaction and read back.
 
-The protocol is RFC 7047. Mininet starts several processes per switch and loses ports when a
-command line grows too long; here every bridge, port and controller goes into one transaction,
-and afterwards every port is asked for.
+Mininet starts several processes per switch and loses ports when a command line grows too long.
+Here a daemon finds all its bridges and ports in its database when it starts, and afterwards every
+port is asked for.
 """
 
 from __future__ import annotations
 
-import json
-import socket
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from topologies.emulation import netns
+from topologies.emulation.ovsdb import DATABASE, Connection, Operation
 from topologies.emulation.processes import LabError, Program, start, until
 
 RUN = Path("/run/openvswitch")
+"""Where every bridge has its management socket, so that `ovs-ofctl` finds it by name."""
+
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-DATABASE = "Open_vSwitch"
+
+# The daemon's main thread alone moves packets in user space; more threads only cost memory.
+_THREADS = [["n-handler-threads", "1"], ["n-revalidator-threads", "1"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +45,86 @@ class Bridge:
     ports: tuple[Port, ...]
 
 
-class VSwitch:
-    """One ovsdb-server and one ovs-vswitchd, alone in their sandbox.
+@cache
+def _empty_database() -> bytes:
+    """A fresh database file. Made once: the tool takes longer than all that follows."""
+    made = RUN / "empty.db"
+    subprocess.run(["ovsdb-tool", "create", str(made), str(SCHEMA)], check=True)
+    return made.read_bytes()
 
-    ``datapath`` is ``netdev`` (user space, works everywhere) or ``system`` (the kernel module).
+
+class VSwitch:
+    """One ovsdb-server and one ovs-vswitchd with the bridges of one network namespace.
+
+    ``namespace`` is a name in /run/netns, None for the present one. ``datapath`` is ``netdev``
+    (user space, works everywhere) or ``system`` (the kernel module).
     """
 
-    def __init__(self, logs: Path, datapath: str = "netdev") -> None:
+    def __init__(self, logs: Path, namespace: str | None = None, datapath: str = "netdev") -> None:
+        self.namespace = namespace
+        self.folder = RUN / namespace if namespace else RUN
         self.datapath = datapath
+        self._name = namespace or "ovs"
         self._logs = logs
+        self._bridges: tuple[Bridge, ...] = ()
         self._programs: list[Program] = []
-        self._socket: socket.socket | None = None
-        self._ids = iter(range(1 << 62))
+        self._database: Connection | None = None
 
-    def start(self) -> None:
-        """Start both daemons; returns when the database answers."""
-        RUN.mkdir(parents=True, exist_ok=True)
-        database, control = RUN / "conf.db", RUN / "db.sock"
-        made = start("ovsdb-tool", ["ovsdb-tool", "create", str(database), str(SCHEMA)], self._logs)
-        made.process.wait()
-        self._launch("ovsdb-server", [str(database), f"--remote=punix:{control}", "--no-chdir"])
-        self._await(control.exists, "the OVS database's socket")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(str(control))
-        self.transact([{"op": "insert", "table": DATABASE, "row": {}}])
-        self._launch("ovs-vswitchd", [f"unix:{control}", "--no-chdir", "-vconsole:warn"])
+    @property
+    def control(self) -> Path:
+        """The socket for ``ovs-appctl --target``."""
+        return self.folder / "vswitchd.ctl"
 
-    def _launch(self, name: str, arguments: list[str]) -> None:
-        self._programs.append(start(name, [name, *arguments], self._logs))
+    def start_database(self) -> None:
+        """Start the database server; it may not answer yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        database = self.folder / "conf.db"
+        database.write_bytes(_empty_database())
+        self._launch("ovsdb-server", str(database), f"--remote=punix:{self._socket}")
 
-    def _await(self, condition: Any, awaited: str) -> None:
-        def holds() -> bool:
-            self.check()
-            return bool(condition())
+    @property
+    def _socket(self) -> Path:
+        return self.folder / "db.sock"
 
-        until(holds, awaited)
+    def start(self, bridges: Sequence[Bridge] = ()) -> None:
+        """Start the switch daemon on a database that has all bridges; their interfaces exist."""
+        self._bridges = tuple(bridges)
+        self._await(self._socket.exists, "the database's socket")
+        self._database = Connection(self._socket)
+        root = {"other_config": ["map", _THREADS], "next_cfg": 1}
+        insert = {"op": "insert", "table": DATABASE, "row": root}
+        self._database.transact([insert, *_insertions(self._bridges, self.datapath)])
+        self._launch("ovs-vswitchd", f"unix:{self._socket}", f"--unixctl={self.control}")
+
+    def verify(self) -> None:
+        """Wait until the daemon has built its bridges; LabError naming ports that are not there."""
+        self._await(self._is_current, "ovs-vswitchd to build its bridges")
+        rows = {row["name"]: row for row in self._db.select("Interface", "name", "ofport", "error")}
+        wrong = []
+        for bridge in self._bridges:
+            for port in bridge.ports:
+                row = rows[port.interface]
+                if row["ofport"] != port.number:
+                    wrong.append(f"{bridge.name} port {port.number}: {row}")
+        if wrong:
+            raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
+
+    def connect(self, controller: str) -> None:
+        """Make every switch connect to ``controller``, like ``tcp:127.0.0.1:6653``.
+
+        It must listen already: a switch that is refused once waits a second. And no rule may
+        stand yet: Open vSwitch flushes them when its first controller is set.
+        """
+        operations: list[Operation] = []
+        for number, bridge in enumerate(self._db.select("Bridge", "_uuid")):
+            name, row = f"row{number}", {"target": controller, "max_backoff": 1000}
+            operations.append(
+                {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
+            )
+            change = {"controller": ["named-uuid", name]}
+            where = [["_uuid", "==", bridge["_uuid"]]]
+            operations.append({"op": "update", "table": "Bridge", "where": where, "row": change})
+        self._db.transact(operations)
 
     def check(self) -> None:
         """Raise LabError if one of the daemons has died."""
@@ -85,115 +137,39 @@ class VSwitch:
         The kernel needs milliseconds per port to close them. Nobody depends on that end, so it
         is not awaited.
         """
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._database is not None:
+            self._database.close()
         for program in reversed(self._programs):
             program.process.kill()
         self._programs.clear()
 
-    def transact(self, operations: list[dict[str, Any]]) -> list[Any]:
-        """One atomic OVSDB transaction (RFC 7047 §4.1.3); its results, or LabError."""
-        results = self._call("transact", [DATABASE, *operations])
-        for result in results:
-            if isinstance(result, dict) and "error" in result:
-                raise LabError(f"Open vSwitch refused: {result['error']}: {result.get('details')}")
-        return list(results)
+    @property
+    def _db(self) -> Connection:
+        assert self._database is not None, "start() comes first"
+        return self._database
 
-    def _call(self, method: str, params: list[Any]) -> Any:
-        assert self._socket is not None, "start() comes first"
-        number = next(self._ids)
-        request = {"method": method, "params": params, "id": number}
-        self._socket.sendall(json.dumps(request).encode())
-        while True:
-            answer = self._receive()
-            if answer.get("method") == "echo":  # the server probes idle clients
-                reply = {"id": answer["id"], "result": answer["params"], "error": None}
-                self._socket.sendall(json.dumps(reply).encode())
-            elif answer.get("id") == number:
-                return answer["result"]
+    def _is_current(self) -> bool:
+        row = self._db.select(DATABASE, "cur_cfg", "next_cfg")[0]
+        return bool(row["cur_cfg"] >= row["next_cfg"])
 
-    def _receive(self) -> dict[str, Any]:
-        """The next JSON object: the stream has no framing, so read until one parses."""
-        assert self._socket is not None
-        data = b""
-        while True:
-            part = self._socket.recv(1 << 20)
-            if not part:
-                raise LabError("The OVS database closed its connection: see ovsdb-server.log.")
-            data += part
-            if data.endswith(b"}"):
-                try:
-                    return dict(json.loads(data))
-                except ValueError:
-                    continue
+    def _launch(self, program: str, *arguments: str) -> None:
+        words = [program, *arguments, "--no-chdir", "-vconsole:warn", "-vsyslog:off"]
+        with ExitStack() as stack:
+            if self.namespace:
+                stack.enter_context(netns.inside(self.namespace))
+            self._programs.append(start(f"{self._name}-{program}", words, self._logs))
 
-    def build(self, bridges: Iterable[Bridge]) -> None:
-        """Make every bridge and port and verify them.
+    def _await(self, condition: Callable[[], bool], awaited: str) -> None:
+        def holds() -> bool:
+            self.check()
+            return condition()
 
-        Raises LabError naming the first ports that are not there.
-        """
-        bridges = tuple(bridges)
-        self._configure(_insertions(bridges, self.datapath))
-        self._verify(bridges)
-
-    def connect(self, controller: str) -> None:
-        """Make every switch connect to ``controller``, like ``tcp:127.0.0.1:6653``.
-
-        It must listen already: a switch that is refused once waits a second. And no rule may
-        stand yet: Open vSwitch flushes them when its first controller is set.
-        """
-        columns = ["_uuid"]
-        query = {"op": "select", "table": "Bridge", "where": [], "columns": columns}
-        operations: list[dict[str, Any]] = []
-        for number, bridge in enumerate(self.transact([query])[0]["rows"]):
-            name, row = f"row{number}", {"target": controller, "max_backoff": 1000}
-            operations.append(
-                {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
-            )
-            operations.append(
-                {
-                    "op": "update",
-                    "table": "Bridge",
-                    "where": [["_uuid", "==", bridge["_uuid"]]],
-                    "row": {"controller": ["named-uuid", name]},
-                }
-            )
-        self._configure(operations)
-
-    def _configure(self, operations: list[dict[str, Any]]) -> None:
-        """Carry out a transaction and wait until ovs-vswitchd has followed it."""
-        increase = {
-            "op": "mutate",
-            "table": DATABASE,
-            "where": [],
-            "mutations": [["next_cfg", "+=", 1]],
-        }
-        self.transact([*operations, increase])
-        wanted = self._configuration("next_cfg")
-        self._await(lambda: self._configuration("cur_cfg") >= wanted, "ovs-vswitchd to configure")
-
-    def _configuration(self, column: str) -> int:
-        query = {"op": "select", "table": DATABASE, "where": [], "columns": [column]}
-        return int(self.transact([query])[0]["rows"][0][column])
-
-    def _verify(self, bridges: tuple[Bridge, ...]) -> None:
-        columns = ["name", "ofport", "error"]
-        query = {"op": "select", "table": "Interface", "where": [], "columns": columns}
-        rows = {row["name"]: row for row in self.transact([query])[0]["rows"]}
-        wrong = []
-        for bridge in bridges:
-            for port in bridge.ports:
-                row = rows.get(port.interface, {"ofport": None, "error": "is not there"})
-                if row["ofport"] != port.number:
-                    wrong.append(f"{bridge.name} port {port.number} ({port.interface}): {row}")
-        if wrong:
-            raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
+        until(holds, awaited)
 
 
-def _insertions(bridges: tuple[Bridge, ...], datapath: str) -> list[dict[str, Any]]:
+def _insertions(bridges: tuple[Bridge, ...], datapath: str) -> list[Operation]:
     """The operations that insert every row and hang the bridges on the root row."""
-    operations: list[dict[str, Any]] = []
+    operations: list[Operation] = []
     names: list[list[str]] = []
 
     def insert(table: str, row: dict[str, Any]) -> list[str]:
@@ -202,10 +178,9 @@ def _insertions(bridges: tuple[Bridge, ...], datapath: str) -> list[dict[str, An
         return ["named-uuid", name]
 
     for bridge in bridges:
-        ports = []
         # The bridge's own interface exists in every OVS bridge and has no number of ours.
         local = insert("Interface", {"name": bridge.name, "type": "internal"})
-        ports.append(insert("Port", {"name": bridge.name, "interfaces": local}))
+        ports = [insert("Port", {"name": bridge.name, "interfaces": local})]
         for port in bridge.ports:
             row = {"name": port.interface, "ofport_request": port.number}
             interface = insert("Interface", row)

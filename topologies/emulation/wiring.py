@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, End, HostPlan, HostRol
 LINKS = "links"
 """The namespace of the link emulator."""
 
+MAX_SWITCH_NAMESPACES = 64
+"""More switches than this share namespaces, and so a switch daemon, in equal groups."""
+
 ETH0 = 2
 """The index of every host's only interface: the first after lo."""
 
@@ -38,6 +42,17 @@ def is_emulated(link: LinkPlan) -> bool:
     return link.line != Line()
 
 
+def switch_namespaces(plan: Plan) -> dict[str, str]:
+    """The namespace of each switch: its own, or that of the first switch of its group.
+
+    All ports of a namespace are polled by one daemon in turn, so a packet waits longer the more
+    switches share it: about 30 us for each of them.
+    """
+    names = [switch.name for switch in plan.switches]
+    size = -(-len(names) // MAX_SWITCH_NAMESPACES)
+    return {name: names[index - index % size] for index, name in enumerate(names)}
+
+
 def raise_loopback() -> None:
     """Bring 127.0.0.1 to life in the present namespace."""
     with Netlink() as here:
@@ -45,16 +60,17 @@ def raise_loopback() -> None:
 
 
 def make_namespaces(plan: Plan) -> None:
-    """Make a namespace for each host, and LINKS."""
+    """Make a namespace for each host, each switch or group of switches, and LINKS."""
     for name in _namespaces(plan):
         netns.create(name)
         with netns.inside(name):
             _disable_ipv6()
-    _disable_ipv6()
+            raise_loopback()
 
 
 def _namespaces(plan: Plan) -> tuple[str, ...]:
-    return (LINKS, *(host.name for host in plan.hosts))
+    switches = dict.fromkeys(switch_namespaces(plan).values())
+    return (LINKS, *switches, *(host.name for host in plan.hosts))
 
 
 def wire(plan: Plan, inner: bool) -> None:
@@ -63,14 +79,11 @@ def wire(plan: Plan, inner: bool) -> None:
     ``inner`` says that the link emulator meets cables in LINKS; otherwise it works on the outer
     ends of a single cable. Raises LabError naming what the kernel refused.
     """
-    with _open_namespaces(_namespaces(plan)) as namespaces, Netlink() as switches:
-        _carry_out(switches, _cables(plan, namespaces, inner), "among the switches")
-        ports = (end.interface for link in plan.links for end in (link.a, link.b) if end.port)
-        _carry_out(switches, map(rtnetlink.up, ports), "among the switches")
-    if inner:
-        with netns.inside(LINKS), Netlink() as links:
-            names = (name for link in plan.links if is_emulated(link) for name in link.inner)
-            _carry_out(links, map(rtnetlink.up, names), "among the links")
+    with _open_namespaces(_namespaces(plan)) as namespaces, Netlink() as here:
+        _carry_out(here, _cables(plan, namespaces, inner), "between namespaces")
+    for namespace, interfaces in _interfaces(plan, inner).items():
+        with netns.inside(namespace), Netlink() as own:
+            _carry_out(own, map(rtnetlink.up, interfaces), f"in {namespace}")
     for host in plan.hosts:
         with netns.inside(host.name), Netlink() as own:
             _carry_out(own, _settings(plan, host), f"in {host.name}")
@@ -82,6 +95,19 @@ def _carry_out(handle: Netlink, requests: Iterable[Request], where: str) -> None
         handle.send(requests)
     except OSError as error:
         raise LabError(f"The kernel refused a step of the wiring {where}: {error}") from error
+
+
+def _interfaces(plan: Plan, inner: bool) -> Mapping[str, list[str]]:
+    """The interfaces of each namespace that is not a host's."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    of_switch = switch_namespaces(plan)
+    for link in plan.links:
+        for end in (link.a, link.b):
+            if end.port is not None:
+                found[of_switch[end.node]].append(end.interface)
+        if inner and is_emulated(link):
+            found[LINKS].extend(link.inner)
+    return found
 
 
 @contextmanager
@@ -105,10 +131,11 @@ def _disable_ipv6() -> None:
 
 def _cables(plan: Plan, namespaces: Mapping[str, int], inner: bool) -> Iterator[Request]:
     """One cable for a plain link, two for one whose emulator stands in the middle."""
+    of_switch = switch_namespaces(plan)
 
     def cable_end(end: End) -> CableEnd:
         if end.port is not None:
-            return CableEnd(end.interface)
+            return CableEnd(end.interface, namespaces[of_switch[end.node]])
         return CableEnd(end.interface, namespaces[end.node], plan.host(end.node).mac, ETH0)
 
     for link in plan.links:
@@ -121,7 +148,6 @@ def _cables(plan: Plan, namespaces: Mapping[str, int], inner: bool) -> Iterator[
 
 def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
     """Address, gateway and default route of a host; a server also owns the service addresses."""
-    yield rtnetlink.up("lo")
     yield rtnetlink.up("eth0")
     yield rtnetlink.address(ETH0, host.address)
     yield rtnetlink.neighbour(ETH0, GATEWAY_ADDRESS, GATEWAY_MAC)
