@@ -74,8 +74,8 @@ def building(study: str, network: str, results: Path) -> Iterator[tuple[Path, Pa
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write an object the same way every time: equal data gives equal bytes."""
-    path.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write an object, its keys in the order that they have."""
+    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

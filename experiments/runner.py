@@ -187,7 +187,7 @@ def _write_frames(tmp: Path, samples: pd.DataFrame, findings: Findings) -> None:
     )
     events.to_csv(tmp / "events.csv", index=False)
     summary = [{"metric": name, **asdict(metric)} for name, metric in findings.metrics.items()]
-    pd.DataFrame(summary).to_csv(tmp / "summary.csv", index=False)
+    pd.DataFrame(summary, dtype=object).to_csv(tmp / "summary.csv", index=False)
     for name, table in findings.tables.items():
         table.to_csv(tmp / f"{name}.csv", index=False)
 
