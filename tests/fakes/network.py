@@ -16,6 +16,10 @@ ICMP, TCP, UDP = 1, 6, 17
 BROADCAST = 0xFFFF_FFFF_FFFF
 
 
+Arrival = tuple[str, int, tuple[tuple[str, int], ...]]
+"""A switch, a port of it, and the fields of the packet that comes in there."""
+
+
 class Fate(StrEnum):
     DELIVERED = "delivered"  # to the host whose MAC address it carries
     IGNORED = "ignored"  # by a host whose MAC address it does not carry
@@ -31,22 +35,22 @@ class LoopError(AssertionError):
 class Journey:
     """How one packet ended: ``where`` is a host (delivered) or a switch (dropped, punted).
 
-    ``hops`` are the switches on the way, ``trail`` all rules that matched, ``duty`` that of the
-    last one, ``packet`` the headers at the end.
+    ``arrivals`` are the switches on the way and what came there, ``trail`` all rules that
+    matched, ``duty`` that of the last one, ``packet`` the headers at the end.
     """
 
     fate: Fate
     where: str
     packet: Packet
-    hops: tuple[str, ...]
+    arrivals: tuple[Arrival, ...]
     trail: tuple[Rule, ...]
     duty: Duty | None
     links: tuple[LinkPlan, ...]
 
     @property
-    def delay_ns(self) -> int:
-        """One way, over the links between where it was sent and where it ended."""
-        return sum(link.line.delay_ns for link in self.links)
+    def hops(self) -> tuple[str, ...]:
+        """The switches on the way."""
+        return tuple(name for name, _, _ in self.arrivals)
 
 
 class FakeNetwork:
@@ -91,31 +95,32 @@ class FakeNetwork:
         name: str,
         port: int,
         packet: Packet,
-        hops: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...],
+        arrivals: tuple[Arrival, ...],
         trail: tuple[Rule, ...],
         links: tuple[LinkPlan, ...],
     ) -> Iterator[Journey]:
         here = (name, port, tuple(sorted(packet.items())))
-        if here in hops:
-            raise LoopError(f"{[hop[:2] for hop in hops]} and back to {name}")
-        hops = (*hops, here)
-        names = tuple(hop[0] for hop in hops)
+        if here in arrivals:
+            raise LoopError(f"{[at[:2] for at in arrivals]} and back to {name}")
+        arrivals = (*arrivals, here)
         for outcome in self.switches[name].receive(packet, port):
             rules = trail + outcome.trail
             for punted in outcome.punted:
-                yield Journey(Fate.PUNTED, name, punted, names, rules, outcome.duty, links)
+                yield Journey(Fate.PUNTED, name, punted, arrivals, rules, outcome.duty, links)
             if not outcome.outputs and not outcome.punted:
-                yield Journey(Fate.DROPPED, name, outcome.packet, names, rules, outcome.duty, links)
+                yield Journey(
+                    Fate.DROPPED, name, outcome.packet, arrivals, rules, outcome.duty, links
+                )
             for out, sent in outcome.outputs:
                 link = self._links[name, out]
                 end = link.far(name)
                 further = (*links, link)
                 if end.port is not None:
-                    yield from self._walk(end.node, end.port, sent, hops, rules, further)
+                    yield from self._walk(end.node, end.port, sent, arrivals, rules, further)
                     continue
                 host = self.plan.host(end.node)
                 fate = Fate.DELIVERED if sent["eth_dst"] == mac(host.mac) else Fate.IGNORED
-                yield Journey(fate, host.name, sent, names, rules, outcome.duty, further)
+                yield Journey(fate, host.name, sent, arrivals, rules, outcome.duty, further)
 
 
 def frame(

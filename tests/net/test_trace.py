@@ -32,7 +32,7 @@ from tests.fakes.switch import Outcome, Packet
 from topologies import sources
 from topologies.plan import HostRole, Plan
 
-pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
+pytestmark = pytest.mark.net
 
 EXAMPLE = """Flow: tcp,in_port=4,dl_dst=02:00:00:00:00:01,tp_dst=80
 
@@ -200,6 +200,7 @@ class Judge:
         return outcomes[0]
 
 
+@pytest.mark.sandboxed
 def test_open_vswitch_and_the_fake_switch_agree(lab_folder: Path) -> None:
     with Testbed(sources.load("triangle"), folder=lab_folder) as lab:
         state = _state(lab)
