@@ -34,7 +34,7 @@ check: setup ## lint, types, layers and the tests that need no root (under a min
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	@setup/lint.sh
-	$(VENV)/pytest -q -m "not net"
+	$(VENV)/pytest -q -m "not net" -n auto
 
 test: check ## check, then every test on real labs (root or sudo)
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider

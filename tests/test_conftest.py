@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
-# Root or not must not matter to this test, so its suite says that it is root.
 SUITE = """
-import os
 import pytest
-
-os.geteuid = lambda: 0
 
 def test_core(): pass
 
@@ -23,26 +18,34 @@ def test_lab(): assert {outcome}
 """
 
 
-def session(folder: Path, *arguments: str, skip: str = "", outcome: bool = True) -> int:
-    """Run a suite of one core test and one lab test; return pytest's exit code."""
-    (folder / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = net: a real lab\n")
-    (folder / "test_it.py").write_text(SUITE.format(skip=skip, outcome=outcome))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
+@pytest.fixture
+def code(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """Run a suite of one core test and one lab test as root; return pytest's exit code."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    pytester.makeini("[pytest]\nmarkers = net: a real lab")
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+
+    def run(*arguments: str, skip: str = "", outcome: bool = True) -> int:
+        pytester.makepyfile(SUITE.format(skip=skip, outcome=outcome))
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments).ret
+
+    return run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "skip", "outcome", "code"),
-    [
-        (["--require-net"], "", True, 0),
-        (["--require-net"], "", False, 1),
-        (["--require-net"], "@pytest.mark.skip", True, 1),
-        (["--require-net", "-m", "not net"], "", True, 1),
-        ([], "@pytest.mark.skip", True, 0),
-    ],
-)
-def test_required_lab_tests(
-    tmp_path: Path, arguments: list[str], skip: str, outcome: bool, code: int
-) -> None:
-    assert session(tmp_path, *arguments, skip=skip, outcome=outcome) == code
+def test_a_lab_test_that_ran_decides(code):
+    assert code("--require-net") == 0
+    assert code("--require-net", outcome=False) == 1
+
+
+def test_skipped_lab_tests_fail_the_session(code):
+    assert code("--require-net", skip="@pytest.mark.skip") == 1
+    assert code(skip="@pytest.mark.skip") == 0
+
+
+def test_no_lab_tests_fail_the_session(code):
+    assert code("--require-net", "-m", "not net") == 1
+
+
+def test_without_root_a_lab_test_is_skipped(code, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert code(outcome=False) == 0
