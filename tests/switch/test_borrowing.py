@@ -85,7 +85,7 @@ def test_networks_of_the_catalog(name: str) -> None:
 
 
 @given(networks(max_cities=6), TRANSPORTS, st.data())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_whatever_comes_for_the_pool_is_its_holders_or_nobodys(
     network: Network, protocol: int, data: st.DataObject
 ) -> None:

@@ -33,7 +33,7 @@ def _some_leases(p: Plan, data: st.DataObject) -> Book:
 
 
 @given(networks(max_cities=6), st.data())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_a_program_is_its_static_part_and_every_leases_part(
     network: Network, data: st.DataObject
 ) -> None:

@@ -47,7 +47,7 @@ def _transit_delay(journey: Journey) -> int:
 
 
 @given(networks(), PROTOCOLS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_every_client_reaches_the_nearest_pop_and_hears_back(
     network: Network, protocol: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_hosts_reach_each_other_by_their_own_addresses(network: Network) -> None
 
 
 @given(networks(max_cities=6), st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_any_assignment_of_cities_to_pops_is_free_of_loops(
     network: Network, data: st.DataObject
 ) -> None:

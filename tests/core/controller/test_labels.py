@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core import labels
@@ -15,6 +15,7 @@ def test_layout() -> None:
     assert labels.encode(0x0102, 0x0304) == mac("02:70:01:02:03:04")
 
 
+@settings(max_examples=30)
 @given(NUMBERS, LANDINGS)
 def test_a_label_says_what_was_put_in(target: int, landing: int) -> None:
     address = labels.encode(target, landing)
@@ -22,6 +23,7 @@ def test_a_label_says_what_was_put_in(target: int, landing: int) -> None:
     assert address & labels.ANY[1] == labels.ANY[0]
 
 
+@settings(max_examples=30)
 @given(NUMBERS, LANDINGS, NUMBERS)
 def test_towards_matches_its_target_and_no_other(target: int, landing: int, other: int) -> None:
     value, mask = labels.towards(other)

@@ -204,5 +204,5 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 assert self.free_sets(pop, "any") > 0
 
 
-LeaseBookMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50)
+LeaseBookMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
 TestLeaseBook = LeaseBookMachine.TestCase
