@@ -307,5 +307,5 @@ def open_backend(
     from topologies.emulation.links import delayline, netem
 
     if choose(wanted) == "netem":
-        return netem.start()
+        return netem.Netem()
     return delayline.DelayLine(netns, log=logs / "delayline.log" if logs else None)

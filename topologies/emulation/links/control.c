@@ -333,7 +333,7 @@ static bool do_carrier(struct request *request)
     if (!up && strcmp(request->words[2], "down") != 0)
         return fail(request, "carrier is up or down");
     if (!lab_carrier(request->control->lab, link, up))
-        return fail(request, "link %" PRIu32 ": %s", link->id, strerror(errno));
+        return fail(request, "%s", strerror(errno));
     return true;
 }
 

@@ -8,8 +8,8 @@
 
 #define NOWHERE SIZE_MAX
 
-/* Batches sent before the sockets are read again. */
-enum { RELEASE_ROUNDS = 16 };
+/* Batches sent before the sockets are read again, and read from one socket before the others have their turn. */
+enum { RELEASE_ROUNDS = 16, RECEIVE_ROUNDS = 2, CONFIGURE_ROUNDS = 256 };
 
 /* --- the schedule: a binary heap of the ways that hold something --- */
 
@@ -197,12 +197,6 @@ bool lab_carrier(struct lab *lab, struct link *link, bool up)
     return done;
 }
 
-void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment)
-{
-    direction_configure(&way->direction, impairment, monotonic_ns());
-    reschedule(lab, way);
-}
-
 void lab_close(struct lab *lab)
 {
     for (uint32_t id = 0; id < lab->links_room; id++)
@@ -230,19 +224,31 @@ static void accept(struct way *way, const struct frame *frame)
         way->direction.counters.dropped[DROP_DOWN] += frame->segments;
 }
 
-void lab_readable(struct lab *lab, struct link *link, unsigned port)
+static void receive(struct way *way, int rounds)
 {
-    struct way *way = &link->ways[port];
     const struct frame *frames;
     uint64_t malformed;
     bool more = true;
-    /* A second batch at most: other ports and what has become due must not wait for a flood. */
-    for (int round = 0; round < 2 && more; round++) {
+    while (more && rounds-- > 0) {
         size_t count = port_receive(way->from, &frames, &malformed, &more);
         way->direction.counters.dropped[DROP_MALFORMED] += malformed;
         for (size_t i = 0; i < count; i++)
             accept(way, &frames[i]);
     }
+}
+
+void lab_readable(struct lab *lab, struct link *link, unsigned port)
+{
+    struct way *way = &link->ways[port];
+    receive(way, RECEIVE_ROUNDS);
+    reschedule(lab, way);
+}
+
+/* What arrived before the change is read before it, within reason, so that it gets its fate by what was in force. */
+void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment)
+{
+    receive(way, CONFIGURE_ROUNDS);
+    direction_configure(&way->direction, impairment, monotonic_ns());
     reschedule(lab, way);
 }
 

@@ -24,6 +24,8 @@ enum {
     MAC_ADDRESSES = 12,
     FRAME_ROOM = 66 * 1024,
     CONTROL_ROOM = 256,
+    OFFSET_TRIES = 8,
+    OFFSET_WINDOW_NS = 500,
     STAMP_SLACK_NS = 10000000, /* how long the kernel may take from the stamp to the socket */
 };
 
@@ -158,11 +160,20 @@ static void prepare_batch(void)
     batch.ready = true;
 }
 
-/* CLOCK_REALTIME less CLOCK_MONOTONIC, sampled for every batch because it may be stepped or slewed. */
+/* CLOCK_REALTIME less CLOCK_MONOTONIC, sampled for every batch because it may be stepped or slewed. A preemption
+ * between the readings would falsify it: of a few tries the narrowest counts. */
 static int64_t realtime_offset(void)
 {
-    uint64_t before = clock_ns(CLOCK_MONOTONIC), real = clock_ns(CLOCK_REALTIME), after = clock_ns(CLOCK_MONOTONIC);
-    return (int64_t)(real - before - (after - before) / 2);
+    uint64_t narrowest = UINT64_MAX;
+    int64_t offset = 0;
+    for (int tries = 0; tries < OFFSET_TRIES && narrowest > OFFSET_WINDOW_NS; tries++) {
+        uint64_t before = clock_ns(CLOCK_MONOTONIC), real = clock_ns(CLOCK_REALTIME), after = clock_ns(CLOCK_MONOTONIC);
+        if (after - before < narrowest) {
+            narrowest = after - before;
+            offset = (int64_t)(real - before - narrowest / 2);
+        }
+    }
+    return offset;
 }
 
 /* AF_PACKET strips the VLAN tag into auxiliary data: put it back behind the addresses. */
