@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from experiments.calibrate import calibrate
+from experiments.calibrate import calibrate, pooled
 from experiments.errors import TrialError
 from experiments.oracle import Oracle
 from experiments.spec import Spec
@@ -81,8 +81,10 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             reporter=recorder,
         )
         with t.step("the emulator's own error"):
-            paths = calibrate(t)
+            before = calibrate(t)
         study(spec.study).trial(t)
+        with t.step("the emulator's own error again"):
+            paths = pooled(before, calibrate(t))
         lab.check()
         observed = {
             "study": t.observed,

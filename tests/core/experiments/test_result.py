@@ -76,6 +76,12 @@ def test_untrue_emulator_fails_its_check(errors_us: tuple[float, ...], why: str)
     assert not calibrate.check(found).passed, why
 
 
+def test_two_calibrations_are_pooled_path_by_path() -> None:
+    found = calibrate.pooled(_paths(100, 300), _paths(200, 400))
+    assert [len(path.errors_us) for path in found] == [20, 20]
+    assert calibrate.fidelity("delayline", 9, found).rtt_error_p50_us == 250
+
+
 def test_long_paths_may_err_more() -> None:
     far = [PathError("c", "s", 200_000.0, (4000.0,) * 10)]
     assert calibrate.check(calibrate.fidelity("delayline", 9, far)).passed
