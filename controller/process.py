@@ -15,6 +15,7 @@ from ryu import cfg
 from ryu.base.app_manager import AppManager
 from ryu.controller.controller import datapath_connection_factory
 from ryu.controller.ofp_handler import OFPHandler
+from ryu.lib import hub
 
 from controller import rest, ryu_compat
 from controller.app import Controller, Settings
@@ -75,8 +76,8 @@ def _listen_inside(namespaces: Sequence[str], openflow: Endpoint) -> None:
     """Accept switches in namespaces that have no way to this one but a socket made there."""
     for name in namespaces:
         with netns.inside(name):
-            server = eventlet.listen(openflow)
-        eventlet.spawn(eventlet.serve, server, datapath_connection_factory)
+            server = hub.StreamServer(openflow, datapath_connection_factory)
+        hub.spawn(server.serve_forever)  # one broken connection does not end it
 
 
 class _Wake:

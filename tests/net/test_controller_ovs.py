@@ -17,7 +17,7 @@ from controller import dhcp, frames
 from controller.dhcp import Kind, Message, Option, PortParameters
 from experiments.testbed import REST, Testbed
 from topologies.emulation import netns
-from topologies.emulation.lab import OPENFLOW
+from topologies.emulation.processes import Program
 from topologies.plan import HostRole
 from topologies.sources import load
 
@@ -29,11 +29,9 @@ LEASE_S, QUARANTINE_S = 4, 1
 class ShortLeases(Testbed):
     """Leases of a few seconds, so that a test sees them end."""
 
-    def start_controller(self) -> None:
-        times = ["--lease-time", str(LEASE_S), "--quarantine", str(QUARANTINE_S)]
-        arguments = ["--db", str(self.folder / "leases.sqlite"), "--openflow", OPENFLOW]
-        arguments += ["--rest", REST, *times]
-        self.launch("controller", "controller", str(self.network_file), *arguments)
+    def launch(self, name: str, module: str, *arguments: str) -> Program:
+        times = ("--lease-time", str(LEASE_S), "--quarantine", str(QUARANTINE_S))
+        return super().launch(name, module, *arguments, *(times if name == "controller" else ()))
 
 
 def restart(lab: Testbed) -> dict[str, Any]:
@@ -62,9 +60,14 @@ def facts(lab: Testbed) -> set[tuple[Any, ...]]:
     return {tuple(lease[name] for name in names) for lease in lab.controller_api.leases()}
 
 
+def management(switch: str) -> str:
+    """Where `ovs-ofctl` finds a switch."""
+    return f"unix:/run/openvswitch/{switch}.mgmt"
+
+
 def rules(lab: Testbed, switch: str) -> set[str]:
     """A switch's rules without counters and ages, asked of Open vSwitch itself."""
-    command = ["ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "dump-flows", switch]
+    command = ["ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "dump-flows", management(switch)]
     lines = subprocess.check_output(command, text=True).splitlines()
     return {line.strip() for line in lines if "actions=" in line}
 
@@ -85,11 +88,11 @@ def test_a_restart_changes_nothing(lab_folder: Path) -> None:
         lab.kill_controller()
         ofctl = ["ovs-ofctl", "-O", "OpenFlow13"]
         stranger = "cookie=0x77,table=40,priority=1,ip,nw_src=9.9.9.9,actions=drop"
-        subprocess.run([*ofctl, "del-flows", "eLHR"], check=True)
-        subprocess.run([*ofctl, "add-flow", "eLHR", stranger], check=True)
+        subprocess.run([*ofctl, "del-flows", management("eLHR")], check=True)
+        subprocess.run([*ofctl, "add-flow", management("eLHR"), stranger], check=True)
         altered = next(rule for rule in held["tLHR"] if "actions=output" in rule)
         altered = altered.replace("actions=output", "actions=output:1,output")
-        subprocess.run([*ofctl, "add-flow", "tLHR", altered], check=True)
+        subprocess.run([*ofctl, "add-flow", management("tLHR"), altered], check=True)
         status = restart(lab)
         assert {name: rules(lab, name) for name in held if name != "eLHR"} == {
             name: found for name, found in held.items() if name != "eLHR"

@@ -172,8 +172,9 @@ def connected(tmp_path: Path) -> Iterator[Peer]:
         server.settimeout(10)
         switch = VSwitch(tmp_path)
         try:
-            switch.start()
-            switch.build([Bridge("eLHR", 7, ())])
+            switch.start_database()
+            switch.start([Bridge("eLHR", 7, ())])
+            switch.verify()
             switch.connect("tcp:127.0.0.1:6653")
             connection, _ = server.accept()
             connection.settimeout(10)
