@@ -106,7 +106,6 @@ def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
     cost.set_xlim(0, max(designs["addresses"].max() * 1.12, 2))
     cost.xaxis.set_major_locator(MaxNLocator(integer=True))
     cost.grid(color=GRID, linewidth=0.8)
-    cost.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.95)
     _title(cost, "What a design costs, and how fast it is")
     _plain(cost)
     _through_bars(through, designs)
@@ -128,7 +127,6 @@ def _cost_point(axes: Axes, row: Mapping[Any, Any], x: float) -> None:
         elinewidth=1.2,
         capsize=3,
         linestyle="none",
-        label=label,
     )
     letter = label.split()[0]
     axes.annotate(

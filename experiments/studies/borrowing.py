@@ -312,8 +312,8 @@ STUDY = Study(
     ),
     controls=("plain anycast egress must lose the replies that land in another PoP",),
     parameters={
-        "fetches": Parameter(10, 2, "paced fetches per server, origin and design"),
-        "rate_per_s": Parameter(60, 80, "paced fetches per second in the whole network"),
+        "fetches": Parameter(10, 1, "paced fetches per server, origin and design"),
+        "rate_per_s": Parameter(30, 30, "paced fetches per second in the whole network"),
         "burst": Parameter(10, 3, "fetches at once per server, origin and design"),
         "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds (longer on long paths)"),
     },

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 METHODS = ("icmp", "tcp", "http")
 """How a client tries the service; ``egress`` is a server's GET from its lease."""
 
+SPACING_S = 0.02
+"""Between two tries in the whole network, so that they do not queue behind each other."""
+
 CONTROLS = ("foreign port", "foreign address", "unlent reply")
 
 
@@ -49,7 +52,7 @@ def _ingress(t: Trial, clients: tuple[HostPlan, ...]) -> None:
     pings = ping(
         [EchoProbe(client.name, service) for client in clients],
         count=t.count("tries"),
-        interval_s=max(0.05, 0.005 * len(clients)),
+        interval_s=max(0.05, SPACING_S * len(clients)),
         timeout_s=timeout_s,
         seed=t.spec.seed,
     )
@@ -57,10 +60,10 @@ def _ingress(t: Trial, clients: tuple[HostPlan, ...]) -> None:
         _emit(t, "icmp", echo.host, "service", echo.outcome, echo.rtt_ns)
     tries = [client for client in clients for _ in range(t.count("tries"))]
     attempts = [TcpAttempt(client.name, service) for client in tries]
-    for conn in connect(attempts, timeout_s=timeout_s, spacing_s=0.005):
+    for conn in connect(attempts, timeout_s=timeout_s, spacing_s=SPACING_S):
         _emit(t, "tcp", conn.host, "service", conn.outcome, conn.handshake_rtt_ns)
     requests = [Request(client.name, service) for client in tries]
-    for row in get(requests, timeout_s=timeout_s, spacing_s=0.005):
+    for row in get(requests, timeout_s=timeout_s, spacing_s=SPACING_S):
         _emit(t, "http", row.host, "service", row.outcome, row.connect_ns, dict(row.fields))
 
 
@@ -70,7 +73,7 @@ def _egress(t: Trial, servers: tuple[HostPlan, ...]) -> None:
     origins = t.plan.hosts_of(HostRole.ORIGIN)
     pairs = [(server, origin) for server in servers for origin in origins]
     requests = [_from_lease(t.leases[server.name], origin) for server, origin in pairs]
-    rows = get(requests, timeout_s=t.param("timeout_s"), spacing_s=0.005)
+    rows = get(requests, timeout_s=t.param("timeout_s"), spacing_s=SPACING_S)
     for (server, origin), row in zip(pairs, rows, strict=True):
         fields = dict(row.fields)
         lease = t.leases[server.name]
@@ -110,7 +113,11 @@ def _controls(t: Trial, servers: tuple[HostPlan, ...], clients: tuple[HostPlan, 
             # Port set 0 of every address holds the well-known ports and is never lent.
             knock = TcpAttempt(client.name, IPv4Address(lease.address), port=80)
             attempts.append(("unlent reply", lease.address, knock))
-        rows = connect([attempt for _, _, attempt in attempts], timeout_s=t.param("timeout_s"))
+        rows = connect(
+            [attempt for _, _, attempt in attempts],
+            timeout_s=t.param("timeout_s"),
+            spacing_s=0.005,
+        )
     for (control, target, _), row in zip(attempts, rows, strict=True):
         _emit(t, control, row.host, target, row.outcome, row.handshake_rtt_ns)
 
