@@ -17,8 +17,11 @@ PINGS = 11
 RATE_PER_S = 100
 
 BOUND_US = 2000.0
-BOUND_SHARE = 0.1
-"""The median error may be 2 ms, or this share of the median RTT if that is more."""
+BOUND_SHARE = 0.15
+"""The median error may be 2 ms, or this share of the median RTT if that is more.
+
+Each switch and link on the way adds about 0.2 ms of its own, so long paths err more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
