@@ -43,7 +43,7 @@ class Switch:
     def __init__(self, plan: Plan, switch: SwitchPlan, program: Program) -> None:
         self.plan = switch
         self.changes = 0
-        self._ports = {
+        self.ports = {
             end.port: end.interface
             for end in (link.near(switch.name) for link in plan.links_of(switch.name))
         }
@@ -124,7 +124,7 @@ class Switch:
         found = {number: port.name.decode() for number, port in datapath.ports.items()}
         wrong = [
             f"port {number} is {found.get(number, 'missing')}, not {name}"
-            for number, name in self._ports.items()
+            for number, name in self.ports.items()
             if number is not None and found.get(number) != name
         ]
         if wrong:

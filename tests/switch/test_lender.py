@@ -1,0 +1,247 @@
+"""Lending in force: book, store and switches agree after every verb, whatever fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import eventlet
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from controller.clock import BookClock
+from controller.core import pipeline, steering
+from controller.core.lending import (
+    SECOND,
+    Book,
+    Lease,
+    LeaseState,
+    LendingError,
+    PoolExhaustedError,
+    Terms,
+)
+from controller.core.rules import Program
+from controller.core.state import State
+from controller.lender import Lender
+from controller.switches import Switch
+from tests.fakes.wire import Tables, Wire
+from topologies.plan import HostRole, plan
+from topologies.sources import load
+
+PLAN = plan(load("triangle"))
+RANKING = steering.nearest(PLAN)
+SERVERS = PLAN.hosts_of(HostRole.SERVER)
+TERMS = Terms(lifetime_ns=60 * SECOND, quarantine_ns=30 * SECOND)
+
+
+class Memory:
+    """A lease store that can be out of order."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[int, int], Lease] = {}
+        self.broken = False
+
+    def load(self) -> tuple[Lease, ...]:
+        return tuple(lease for _, lease in sorted(self.entries.items()))
+
+    def commit(self, entries: Iterable[Lease]) -> None:
+        if self.broken:
+            raise OSError("no space left")
+        self.entries.update(((int(x.address), x.psid), x) for x in entries)
+
+    def close(self) -> None:
+        pass
+
+
+class HandClock(BookClock):
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 1000 * SECOND
+
+    def now_ns(self) -> int:
+        return self.at
+
+
+class World:
+    """A controller's inside on a plan, with switches that keep their tables over restarts."""
+
+    def __init__(self, store: Memory, clock: HandClock, tables: dict[str, Tables]) -> None:
+        entries = store.load()
+        network = PLAN.network
+        self.book = Book.restore(entries, network.pools, network.port_set_bits, TERMS)
+        self.programs = pipeline.programs(State.of(PLAN, RANKING, self.book))
+        self.switches = {s.name: Switch(PLAN, s, self.programs[s.name]) for s in PLAN.switches}
+        self.lender = Lender(PLAN, self.book, store, self.switches, clock)
+        self.tables = tables
+        for name in PLAN.switches:
+            self.connect(name.name)
+        self.settle()
+
+    def connect(self, name: str) -> None:
+        Wire(self.switches[name], self.tables[name]).connect()
+
+    def settle(self) -> None:
+        """Let everything that is under way come to its end."""
+        for _ in range(50):
+            eventlet.sleep(0)
+
+    def desired(self) -> dict[str, Program]:
+        return pipeline.programs(State.of(PLAN, RANKING, self.book))
+
+
+def fresh() -> tuple[Memory, HandClock, dict[str, Tables]]:
+    return Memory(), HandClock(), {switch.name: Tables() for switch in PLAN.switches}
+
+
+def test_a_lease_is_in_force_when_it_is_kept() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    server = PLAN.host("LHR-s1")
+    lease = world.lender.lend(server)
+    kept = world.lender.keep(server, lease.address, lease.psid)
+    assert kept.until_ns == clock.at + TERMS.lifetime_ns
+    assert store.load() == (kept,)
+    assert {name: found.program() for name, found in tables.items()} == world.desired()
+
+
+def test_a_renewal_touches_no_switch() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    server = PLAN.host("LHR-s1")
+    lease = world.lender.lend(server)
+    world.settle()
+    for switch in world.switches.values():
+        switch.disconnect()
+    clock.at += SECOND
+    kept = world.lender.keep(server, lease.address, lease.psid)
+    assert kept.until_ns == clock.at + TERMS.lifetime_ns
+
+
+def test_an_offer_lapses_by_itself() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    clock.at += 11 * SECOND
+    world.lender.sweep()
+    entry = world.book.lease(lease.address, lease.psid)
+    assert entry is not None
+    assert entry.state is LeaseState.QUARANTINED
+    world.settle()
+    assert {name: found.program() for name, found in tables.items()} == world.desired()
+
+
+def test_nothing_happens_that_was_not_stored() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    before = world.desired()
+    store.broken = True
+    with pytest.raises(OSError, match="no space"):
+        world.lender.lend(PLAN.host("LHR-s1"))
+    world.settle()
+    assert world.book.entries() == ()
+    assert {name: found.program() for name, found in tables.items()} == before
+
+
+def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    world.settle()
+    world.switches["eLHR"].disconnect()
+    for _ in range(3):
+        clock.at += 100 * SECOND
+        world.lender.sweep()
+    entry = world.book.lease(lease.address, lease.psid)
+    assert entry is not None
+    assert entry.state is LeaseState.QUARANTINED
+    world.connect("eLHR")
+    world.settle()
+    world.lender.sweep()
+    entry = world.book.lease(lease.address, lease.psid)
+    assert entry is not None
+    assert entry.state is LeaseState.FREE
+
+
+def test_time_never_runs_backwards_over_a_restart(tmp_path: Path) -> None:
+    ahead = BookClock().now_ns() + 3600 * SECOND
+    lease = Lease(
+        address=PLAN.network.pools[0].prefix[0],
+        psid=1,
+        psid_bits=5,
+        state=LeaseState.LENT,
+        server="LHR-s1",
+        pop="LHR",
+        tag="any",
+        epoch=1,
+        since_ns=ahead,
+        until_ns=ahead + SECOND,
+    )
+    assert BookClock([lease]).now_ns() >= ahead
+
+
+class Lending(RuleBasedStateMachine):
+    """Any order of verbs, waits, lost connections and crashes of the controller."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.store, self.clock, self.tables = fresh()
+        self.world = World(self.store, self.clock, self.tables)
+
+    @rule(server=st.sampled_from(SERVERS), take=st.booleans())
+    def lend(self, server: object, take: bool) -> None:
+        with contextlib.suppress(PoolExhaustedError):
+            lease = self.world.lender.lend(server)  # type: ignore[arg-type]
+            if take:
+                self.world.settle()
+                self.world.lender.keep(server, lease.address, lease.psid)  # type: ignore[arg-type]
+
+    @rule(server=st.sampled_from(SERVERS), pick=st.integers(0, 5))
+    def give_back(self, server: object, pick: int) -> None:
+        live = self.world.book.live()
+        if live:
+            lease = live[pick % len(live)]
+            with contextlib.suppress(LendingError):  # not its own
+                self.world.lender.give_back(server, lease.address, lease.psid)  # type: ignore[arg-type]
+
+    @rule(pick=st.integers(0, 5))
+    def revoke(self, pick: int) -> None:
+        live = self.world.book.live()
+        if live:
+            lease = live[pick % len(live)]
+            self.world.lender.revoke(lease.address, lease.psid)
+
+    @rule(seconds=st.sampled_from([1, 12, 31, 70]))
+    def wait(self, seconds: int) -> None:
+        self.clock.at += seconds * SECOND
+        self.world.lender.sweep()
+
+    @rule(name=st.sampled_from([switch.name for switch in PLAN.edges]), lost=st.booleans())
+    def reconnect(self, name: str, lost: bool) -> None:
+        self.world.switches[name].disconnect()
+        if lost:
+            self.tables[name].flows.clear()
+            self.tables[name].groups.clear()
+        self.lend(SERVERS[0], take=False)
+        self.world.connect(name)
+
+    @rule()
+    def crash(self) -> None:
+        self.world = World(self.store, self.clock, self.tables)
+
+    @invariant()
+    def all_agree(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.world.settle()
+        assert self.store.load() == self.world.book.entries()
+        found = {name: tables.program() for name, tables in self.tables.items()}
+        assert found == self.world.desired()
+
+
+Lending.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+TestLending = Lending.TestCase
