@@ -18,7 +18,8 @@ RATE_PER_S = 100
 
 BOUND_US = 2000.0
 BOUND_SHARE = 0.15
-"""The median error may be 2 ms, or this share of the median RTT if that is more.
+BOUND_MOST_US = 5000.0
+"""The median error may be 2 ms, or this share of the median RTT if that is more, but never 5 ms.
 
 Each switch and link on the way adds about 0.2 ms of its own, so long paths err more.
 """
@@ -86,7 +87,7 @@ def fidelity(backend: str, links: int, paths: Sequence[PathError]) -> Fidelity:
         rtt_error_p99_us=round(float(p99), 1),
         links=links,
         worst_path_us=round(worst, 1),
-        bound_us=round(max(BOUND_US, BOUND_SHARE * typical_us), 1),
+        bound_us=round(min(max(BOUND_US, BOUND_SHARE * typical_us), BOUND_MOST_US), 1),
         samples=len(errors),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
@@ -107,6 +108,8 @@ def _trial(folder: Path, watch: Watch) -> None:
         message = json.loads(text)
         if "error" in message:
             told.append(str(message["error"]))
+        elif "done" in message:
+            _preload()
         else:
             watch(message)
 
@@ -117,6 +120,12 @@ def _trial(folder: Path, watch: Watch) -> None:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
         cause = told[-1] if told else f"The trial ended with code {code}; its log ends:\n{tail}"
         raise TrialError(cause)
+
+
+def _preload() -> None:
+    """Import what the evaluation needs while the lab comes down; measuring is over."""
+    for library in ("pandas", "pyarrow.parquet", "experiments.figures"):
+        importlib.import_module(library)
 
 
 def _conclude(

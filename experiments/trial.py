@@ -2,8 +2,8 @@
 
 ``python -m experiments.trial SPEC.json OUT`` leaves ``samples.jsonl``, ``events.jsonl``,
 ``observed.json`` and the lab's logs in OUT. Standard output carries progress, one JSON object a
-line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}`` or ``{"error"}``; whatever else is
-printed goes to standard error.
+line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}``, ``{"done"}`` when all is written and
+only the lab's end is left, or ``{"error"}``; what others print goes to standard error.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
             "controller": lab.controller_api.status(),
         }
-    recorder.close()
-    (out / "observed.json").write_text(json.dumps(observed))
+        recorder.close()
+        (out / "observed.json").write_text(json.dumps(observed))
+        tell({"done": True})
 
 
 def _leases(lab: Testbed) -> dict[str, Lease]:

@@ -209,7 +209,7 @@ STUDY = Study(
     parameters={
         "pings": Parameter(40, 11, "requests per client and arm; the first is not counted"),
         "rate_per_s": Parameter(150, 150, "requests per second in the whole network"),
-        "timeout_s": Parameter(2, 2, "how long to wait for a reply, seconds"),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
     },
     trial=trial,
     evaluate=evaluate,
