@@ -1,13 +1,20 @@
-"""The emulator's own error in this very run: pings on plain paths against the model."""
+"""The emulator's own error in this very run, and its compensation.
+
+Every switch and every emulated link on a path takes time of its own. Pings on plain paths, before
+the study, tell how much; the link emulator then sends that much earlier. Pings on the same paths,
+after the study, tell what is left, and that is the run's error bar.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.result import Check, Fidelity
+from topologies.emulation.links.delayline import DelayLine
 
 if TYPE_CHECKING:
     from experiments.study import Trial
@@ -16,13 +23,12 @@ PATHS = 12
 PINGS = 11
 RATE_PER_S = 100
 
-BOUND_US = 2000.0
-BOUND_SHARE = 0.15
-BOUND_MOST_US = 5000.0
-"""The median error may be 2 ms, or this share of the median RTT if that is more, but never 5 ms.
+BOUND_US = 1000.0
+BOUND_SHARE = 0.05
+"""The median error may be 1 ms, or this share of the median RTT if that is more."""
 
-Each switch and link on the way adds about 0.2 ms of its own, so long paths err more.
-"""
+ADVANCE_MOST_US = 400.0
+"""More than this on every link is no cost of the emulator but a host that cannot keep up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,20 @@ class PathError:
     source: str
     target: str
     model_rtt_us: float
+    emulated_links: int
     errors_us: tuple[float, ...]
 
 
-def calibrate(t: Trial) -> list[PathError]:
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The same paths with and without compensation; ``advance_us`` is taken off each link."""
+
+    advance_us: float
+    raw: tuple[PathError, ...]
+    compensated: tuple[PathError, ...] = ()
+
+
+def measure(t: Trial) -> tuple[PathError, ...]:
     """Ping from some clients to a server of some PoP each, chosen by the seed alone."""
     from experiments.measure.ping import EchoProbe, ping
     from topologies.plan import HostRole
@@ -60,42 +76,71 @@ def calibrate(t: Trial) -> list[PathError]:
             # The first packet of a flow pays for its set-up in the switches.
             if row.probe == index and row.sequence > 0 and row.rtt_ns is not None
         )
-        paths.append(PathError(client.name, server.name, model_us, errors))
-    return paths
+        links = t.oracle.emulated_links(client.name, server.name)
+        paths.append(PathError(client.name, server.name, model_us, links, errors))
+    return tuple(paths)
 
 
-def pooled(before: Sequence[PathError], after: Sequence[PathError]) -> list[PathError]:
-    """Two calibrations of the same paths as one."""
-    return [
-        replace(first, errors_us=first.errors_us + second.errors_us)
-        for first, second in zip(before, after, strict=True)
+def compensate(t: Trial) -> Calibration:
+    """Measure without compensation, then have the emulator send earlier, if it can.
+
+    A path has as many switches as emulated links, so one figure for each link, the same
+    everywhere, makes up for both.
+    """
+    raw = measure(t)
+    emulator = t.lab.emulator
+    if not isinstance(emulator, DelayLine):
+        return Calibration(0.0, raw)
+    advance_us = excess_us(raw)
+    emulator.advance_ns = round(advance_us * 1000)
+    return Calibration(advance_us, raw)
+
+
+def excess_us(paths: Sequence[PathError]) -> float:
+    """What a link with its switch adds to a one-way trip: a low estimate, and bounded.
+
+    The lower quartile of each path and the median over paths: a busy moment during calibration
+    must not make the study's links too fast.
+    """
+    shares = [
+        statistics.quantiles(path.errors_us, n=4)[0] / (2 * path.emulated_links)
+        for path in paths
+        if len(path.errors_us) > 1 and path.emulated_links
     ]
+    if not shares:
+        return 0.0
+    return min(max(statistics.median(shares), 0.0), ADVANCE_MOST_US)
 
 
-def fidelity(backend: str, links: int, paths: Sequence[PathError]) -> Fidelity:
+def fidelity(backend: str, links: int, found: Calibration) -> Fidelity:
     """Sum up a calibration. Errors are NaN if no ping was answered."""
     import numpy as np
 
+    paths = found.compensated
     errors = [error for path in paths for error in path.errors_us]
+    raw = [error for path in found.raw for error in path.errors_us]
     medians = [float(np.median(path.errors_us)) for path in paths if path.errors_us]
     p50, p99 = np.quantile(errors, [0.5, 0.99]) if errors else (float("nan"), float("nan"))
     worst = max(medians, key=abs) if medians else float("nan")
-    typical_us = float(np.median([path.model_rtt_us for path in paths]))
+    typical_us = float(np.median([path.model_rtt_us for path in paths])) if paths else 0.0
     return Fidelity(
         backend=backend,
         rtt_error_p50_us=round(float(p50), 1),
         rtt_error_p99_us=round(float(p99), 1),
         links=links,
         worst_path_us=round(worst, 1),
-        bound_us=round(min(max(BOUND_US, BOUND_SHARE * typical_us), BOUND_MOST_US), 1),
+        bound_us=round(max(BOUND_US, BOUND_SHARE * typical_us), 1),
         samples=len(errors),
+        advance_us=round(found.advance_us, 1),
+        uncompensated_p50_us=round(float(np.median(raw)) if raw else float("nan"), 1),
     )
 
 
 def check(found: Fidelity) -> Check:
     """Whether the emulator was true enough: no delay missing, none much too long.
 
-    Load lengthens RTTs but nothing shortens them, so a path that is too fast lacks a delay.
+    Load lengthens RTTs but nothing shortens them by more than the compensation, so a path that is
+    much too fast lacks a delay.
     """
     p50, worst, bound = found.rtt_error_p50_us, found.worst_path_us, found.bound_us
     return Check(
@@ -106,6 +151,10 @@ def check(found: Fidelity) -> Check:
     )
 
 
-def parse(data: Sequence[dict[str, Any]]) -> list[PathError]:
-    """The paths that ``dataclasses.asdict`` made plain."""
-    return [PathError(**item | {"errors_us": tuple(item["errors_us"])}) for item in data]
+def parse(data: Mapping[str, Any]) -> Calibration:
+    """The calibration that ``dataclasses.asdict`` made plain."""
+
+    def paths(items: Sequence[Mapping[str, Any]]) -> tuple[PathError, ...]:
+        return tuple(PathError(**{**x, "errors_us": tuple(x["errors_us"])}) for x in items)
+
+    return Calibration(data["advance_us"], paths(data["raw"]), paths(data["compensated"]))

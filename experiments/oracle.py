@@ -7,6 +7,7 @@ with every winner. Delays are one way; round trips are called RTT.
 from __future__ import annotations
 
 import functools
+import itertools
 
 from topologies import paths
 from topologies.plan import HostRole, Plan
@@ -31,6 +32,12 @@ class Oracle:
     def rtt_ms(self, a: str, b: str) -> float:
         """The round trip between two hosts over the Internet."""
         return 2 * self.delay_ns(a, b) / NS_PER_MS
+
+    def emulated_links(self, a: str, b: str) -> int:
+        """How many links with a delay lie between two hosts."""
+        way = paths.route(self.plan, a, b)
+        links = (self.plan.link_between(*step) for step in itertools.pairwise(way))
+        return sum(link.line.delay_ns > 0 for link in links)
 
     def nearest_pops(self, host: str) -> tuple[str, ...]:
         """The PoPs with the least delay from a host: its catchment, ties included."""

@@ -31,7 +31,9 @@ class Fidelity:
     """The emulator's own error: measured minus modelled RTT over the calibration's paths.
 
     ``links`` is the number of links that were emulated, ``worst_path_us`` the path whose median
-    error is farthest from 0, ``samples`` the number of RTTs behind the figures.
+    error is farthest from 0, ``samples`` the number of RTTs behind the figures. ``advance_us`` is
+    what each emulated link sends early to make up for its own cost and a switch's;
+    ``uncompensated_p50_us`` is the median error without it.
     """
 
     backend: str
@@ -41,6 +43,8 @@ class Fidelity:
     worst_path_us: float
     bound_us: float
     samples: int
+    advance_us: float = 0.0
+    uncompensated_p50_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

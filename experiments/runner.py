@@ -147,8 +147,8 @@ def _conclude(
         observed=observed["study"],
     )
     links = observed["links"]
-    paths = calibrate.parse(observed["calibration"])
-    fidelity = calibrate.fidelity(links["backend"], links["emulated"], paths)
+    calibration = calibrate.parse(observed["calibration"])
+    fidelity = calibrate.fidelity(links["backend"], links["emulated"], calibration)
     findings = asked.evaluate(evidence)
     result = Result(
         run=final,

@@ -15,11 +15,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
-from experiments.calibrate import calibrate, pooled
+from experiments import calibrate
 from experiments.errors import TrialError
 from experiments.oracle import Oracle
 from experiments.spec import Spec
@@ -70,7 +70,9 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
     """Run one trial in a fresh lab. Raises LabError or TrialError."""
     recorder = Recorder(out, tell)
     begin = time.monotonic()
-    with Testbed(spec.network, folder=out, links=spec.links, on_phase=recorder.phase) as lab:
+    with Testbed(
+        spec.network, folder=out, links=spec.links, seed=spec.seed, on_phase=recorder.phase
+    ) as lab:
         ready_s = time.monotonic() - begin
         t = Trial(
             spec=spec,
@@ -81,14 +83,14 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             reporter=recorder,
         )
         with t.step("the emulator's own error"):
-            before = calibrate(t)
+            calibration = calibrate.compensate(t)
         study(spec.study).trial(t)
         with t.step("the emulator's own error again"):
-            paths = pooled(before, calibrate(t))
+            calibration = replace(calibration, compensated=calibrate.measure(t))
         lab.check()
         observed = {
             "study": t.observed,
-            "calibration": [asdict(path) for path in paths],
+            "calibration": asdict(calibration),
             "leases": [asdict(lease) for lease in t.leases.values()],
             "links": _links(lab),
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},

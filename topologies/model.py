@@ -54,7 +54,7 @@ class Pop:
 
     city: str
     servers: int
-    uplink: Line = Line(delay_ns=100_000)
+    uplink: Line = Line(delay_ns=250_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class PopFile(_Part):
 
     city: str
     servers: int = 2
-    uplink: LineFile = Field(LineFile(), description="Default delay: 0.1 ms.")
+    uplink: LineFile = Field(LineFile(), description="Default delay: 0.25 ms.")
 
 
 class AttachmentFile(_Part):

@@ -62,7 +62,7 @@ class VSwitch:
 
     def __init__(self, logs: Path, namespace: str | None = None, datapath: str = "netdev") -> None:
         self.namespace = namespace
-        self.folder = RUN / namespace if namespace else RUN
+        self.folder = RUN / "daemons" / namespace if namespace else RUN
         self.datapath = datapath
         self._name = namespace or "ovs"
         self._logs = logs

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from experiments import calibrate
-from experiments.calibrate import PathError
+from experiments.calibrate import Calibration, PathError
 from experiments.result import Check, Fidelity, Metric, Result
 
 TRUE = Fidelity("delayline", 100.0, 900.0, 9, 150.0, 1000.0, 100)
@@ -52,36 +52,49 @@ def test_one_failed_check_makes_a_run_invalid() -> None:
     assert not replace(GOOD, checks=()).valid
 
 
-def _paths(*errors_us: float) -> list[PathError]:
-    return [PathError("c", "s", 10_000.0, (error,) * 10) for error in errors_us]
+def _path(error_us: float, model_rtt_us: float = 10_000.0) -> PathError:
+    return PathError("c", "s", model_rtt_us, emulated_links=3, errors_us=(error_us,) * 10)
+
+
+def _fidelity(*paths: PathError) -> Fidelity:
+    return calibrate.fidelity("delayline", 9, Calibration(50.0, (_path(900),), paths))
 
 
 def test_fidelity_sums_up_paths() -> None:
-    found = calibrate.fidelity("delayline", 9, _paths(100, 200, 300))
+    found = _fidelity(_path(100), _path(200), _path(300))
     assert (found.rtt_error_p50_us, found.worst_path_us, found.samples) == (200, 300, 30)
+    assert (found.advance_us, found.uncompensated_p50_us) == (50, 900)
     assert found.links == 9
     assert calibrate.check(found).passed
 
 
 @pytest.mark.parametrize(
-    ("errors_us", "why"),
+    ("paths", "why"),
     [
-        ((5000, 5000, 5000), "much too slow"),
-        ((100, 100, -9000), "one path lacks its delay"),
+        ((_path(5000), _path(5000), _path(5000)), "much too slow"),
+        ((_path(100), _path(100), _path(-9000)), "one path lacks its delay"),
         ((), "no path was measured"),
+        ((PathError("c", "s", 1.0, 3, ()),), "no ping was answered"),
     ],
 )
-def test_untrue_emulator_fails_its_check(errors_us: tuple[float, ...], why: str) -> None:
-    found = calibrate.fidelity("delayline", 9, _paths(*errors_us) or [PathError("c", "s", 1.0, ())])
-    assert not calibrate.check(found).passed, why
-
-
-def test_two_calibrations_are_pooled_path_by_path() -> None:
-    found = calibrate.pooled(_paths(100, 300), _paths(200, 400))
-    assert [len(path.errors_us) for path in found] == [20, 20]
-    assert calibrate.fidelity("delayline", 9, found).rtt_error_p50_us == 250
+def test_untrue_emulator_fails_its_check(paths: tuple[PathError, ...], why: str) -> None:
+    assert not calibrate.check(_fidelity(*paths)).passed, why
 
 
 def test_long_paths_may_err_more() -> None:
-    far = [PathError("c", "s", 200_000.0, (4000.0,) * 10)]
-    assert calibrate.check(calibrate.fidelity("delayline", 9, far)).passed
+    assert calibrate.check(_fidelity(_path(4000, model_rtt_us=200_000))).passed
+
+
+def test_a_links_excess_is_its_share_of_the_paths_error() -> None:
+    # 600 us in 2 x 3 traversals; one path in a busy moment does not move the median
+    assert calibrate.excess_us([_path(600), _path(600), _path(90_000)]) == 100
+    noisy = PathError("c", "s", 10_000.0, 3, (600.0,) * 6 + (50_000.0,) * 4)
+    assert calibrate.excess_us([noisy]) == 100
+    assert calibrate.excess_us([_path(-300)]) == 0
+    assert calibrate.excess_us([_path(90_000)]) == calibrate.ADVANCE_MOST_US
+    assert calibrate.excess_us([]) == 0
+
+
+def test_calibration_comes_back_equal() -> None:
+    calibration = Calibration(50.0, (_path(900),), (_path(20),))
+    assert calibrate.parse(json.loads(json.dumps(asdict(calibration)))) == calibration
