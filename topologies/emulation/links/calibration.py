@@ -1,8 +1,9 @@
-"""Measures how late the link daemon is on this host now, and has it send that much earlier.
+"""Measures how late the link daemon delivers on this host now, and compensates for it.
 
 What a packet suffers besides its configured delay is mostly the time that the kernel takes to wake
-the daemon. It is measured with frames over a throwaway link of two cables, less the time that the
-same frames take over a direct cable, by the kernel's own receive timestamps.
+the daemon, which the daemon learns and anticipates by itself; the rest is a constant. Both are
+measured with frames over a throwaway link of two cables, less the time that the same frames take
+over a direct cable, by the kernel's own receive timestamps.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ ETHERTYPE = 0x88B5  # IEEE: for local experiments
 SO_TIMESTAMPNS = 35
 CLONE_NEWNET = 0x40000000
 PATIENCE_S = 2.0
+WARM_UP_S = 0.02
 
 T = TypeVar("T")
 
@@ -42,37 +44,47 @@ HEADER = b"\xff" * 6 + b"\x02poplb" + struct.pack("!H", ETHERTYPE)
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was found, one way, in nanoseconds; medians."""
+    """What was found, one way, in nanoseconds; medians.
+
+    An error is the time over the link less the configured delay and less ``direct_ns``.
+    """
 
     direct_ns: int
     """Over a direct cable: the part of every measurement that is not the emulator's."""
     raw_error_ns: int
-    """Configured delay and direct cable taken off, before compensation."""
-    error_ns: int
-    """The same with the compensation that is now in force."""
+    """Error without any compensation."""
+    anticipated_error_ns: int
+    """Error with timers set earlier by the usual lateness of being woken."""
     advance_ns: int
-    """What the daemon now takes off every due time."""
+    """What the daemon now takes off every due time besides: that error, if it is late."""
+    error_ns: int
+    """Error with the compensation that is now in force."""
     samples: int
-    """How many frames each of the two error medians rests on."""
+    """How many frames each median rests on."""
 
 
 def calibrate(
-    line: DelayLine, *, samples: int = 50, delay_ns: int = 10_000_000, interval_s: float = 0.004
+    line: DelayLine, *, samples: int = 30, delay_ns: int = 10_000_000, interval_s: float = 0.004
 ) -> Calibration:
-    """Measure the daemon's median lateness and compensate for it; takes about half a second.
+    """Measure the daemon's median error and compensate for it; takes about half a second.
 
-    Sends ``samples`` frames, one every ``interval_s``, over a link of ``delay_ns``, before and
-    after. Other links keep working; their packets too are sent earlier from then on. Raises
-    LinkError if the throwaway interfaces cannot be made or frames do not arrive.
+    Sends three times ``samples`` frames, one every ``interval_s``, over a link of ``delay_ns``.
+    Other links keep working; their packets too are sent earlier from then on. Raises LinkError if
+    the throwaway interfaces cannot be made or frames do not arrive.
     """
-    line.advance_ns = 0
     with _throwaway_link(line, delay_ns):
         direct, emulated = _inside(line.netns, _open_paths)
         with direct, emulated:
-            own, total = _measure(direct, emulated, delay_ns, samples, interval_s)
-            line.advance_ns = max(0, total - own)
-            own_again, rest = _measure(direct, emulated, delay_ns, samples, interval_s)
-    return Calibration(own, total - own, rest - own_again, line.advance_ns, samples)
+            direct.wait_until_up()
+            emulated.wait_until_up()
+            errors: list[int] = []
+            for anticipates, advances in ((False, False), (True, False), (True, True)):
+                line.anticipates = anticipates
+                line.advance_ns = max(0, errors[-1]) if advances else 0
+                own, total = _measure(direct, emulated, delay_ns, samples, interval_s)
+                errors.append(total - own)
+    raw, anticipated, rest = errors
+    return Calibration(own, raw, anticipated, line.advance_ns, rest, samples)
 
 
 @contextmanager
@@ -128,6 +140,14 @@ class _Path:
         before = time.clock_gettime_ns(time.CLOCK_REALTIME)
         self._sender.send(frame)
         return before
+
+    def wait_until_up(self) -> None:
+        """Send until something arrives: the kernel plugs new cables in at its leisure."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.receive(WARM_UP_S):
+            if time.monotonic() > deadline:
+                raise LinkError("calibration: no frame arrives over the throwaway interfaces")
+            self.send(0)
 
     def receive(self, timeout_s: float) -> dict[int, int]:
         """Frames that arrive until the time is up or a few are there: number to time, in ns."""

@@ -264,8 +264,8 @@ static bool do_info(struct request *request)
     const struct lab *lab = request->control->lab;
     if (!takes(request, 0))
         return false;
-    put(request->answer, " links=%" PRIu32 " held_bytes=%" PRIu64 " limit_bytes=%" PRIu64 " advance=%" PRIu64,
-        lab->links_count, lab->common.budget.used_bytes, lab->common.budget.limit_bytes, lab->common.advance_ns);
+    put(request->answer, " links=%" PRIu32 " held_bytes=%" PRIu64 " limit_bytes=%" PRIu64 " advance=%" PRIu64 " anticipate=%s",
+        lab->links_count, lab->common.budget.used_bytes, lab->common.budget.limit_bytes, lab->common.advance_ns, lab->wake.off ? "off" : "on");
     return true;
 }
 
@@ -373,6 +373,17 @@ static bool do_advance(struct request *request)
     return true;
 }
 
+static bool do_anticipate(struct request *request)
+{
+    if (!takes(request, 1))
+        return false;
+    bool off = strcmp(request->words[1], "off") == 0;
+    if (!off && strcmp(request->words[1], "on") != 0)
+        return fail(request, "anticipate is on or off");
+    request->control->lab->wake.off = off;
+    return true;
+}
+
 static bool stage(struct control *control, uint32_t ms)
 {
     if (control->staged.count == control->staged.room) {
@@ -429,7 +440,7 @@ static const struct {
 } commands[] = {
     {"ping", do_ping},   {"info", do_info},   {"add", do_add},         {"del", do_del},     {"set", do_set},
     {"get", do_get},     {"stats", do_stats}, {"carrier", do_carrier}, {"reset", do_reset}, {"advance", do_advance},
-    {"trace", do_trace}, {"quit", do_quit},
+    {"trace", do_trace}, {"anticipate", do_anticipate}, {"quit", do_quit},
 };
 
 static bool split(struct request *request, char *line)

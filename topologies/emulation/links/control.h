@@ -1,7 +1,7 @@
 /* The control messages. A message is one or more lines; its answer has one line for each: `ok ...` or `err SENTENCE`.
  *
  *   ping                                  ok
- *   info                                  links, held bytes, their limit, advance
+ *   info                                  links, held bytes and their limit, advance, anticipate
  *   add ID IF_A IF_B SEED                 join two interfaces; both directions pass packets untouched
  *   del ID                                part them; packets in flight are dropped
  *   set ID ab|ba KEY=VALUE...             replace all impairments of a direction; what is not named is off.
@@ -11,6 +11,7 @@
  *   stats ID ab|ba                        counters and the histogram of lateness, LOW:HIGH:COUNT in ns
  *   reset                                 all counters to zero
  *   advance NS                            calibrated lateness, taken off every due time from now on
+ *   anticipate on|off                     set timers earlier by the usual lateness of being woken; on at first
  *   trace clear | trace add MS...         put together the trace that `set ... trace=staged` takes
  *   quit                                  end the process
  *

@@ -20,7 +20,7 @@
 
 #define NS_PER_S 1000000000u
 
-enum { EVENTS_MAX = 64, MEMORY_DEFAULT = 256 << 20, MEMORY_LEAST = 1 << 20 };
+enum { EVENTS_MAX = 64, LEAD_SLACK_NS = 4000, MEMORY_DEFAULT = 256 << 20, MEMORY_LEAST = 1 << 20 };
 
 struct options {
     int control;
@@ -33,7 +33,9 @@ struct daemon {
     struct lab lab;
     struct control control;
     int epoll, timer, signals, peer;
-    uint64_t armed_ns; /* what the timer is set to; NEVER if it is off */
+    uint64_t target_ns; /* the due time that the timer is for; NEVER if it is off */
+    uint64_t armed_ns;  /* what it is set to: earlier by the usual lateness of waking */
+    uint64_t slept_ns;  /* when the present sleep began */
     pid_t parent;
     struct text answer;
     bool answer_waits; /* the controller is slow to read: no new message until it has */
@@ -130,7 +132,7 @@ static void start(struct daemon *daemon, const struct options *options)
     daemon->peer = options->control;
     daemon->epoll = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
     daemon->timer = check(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd_create");
-    daemon->armed_ns = NEVER;
+    daemon->target_ns = NEVER;
     check(fcntl(daemon->peer, F_SETFL, fcntl(daemon->peer, F_GETFL) | O_NONBLOCK), "control socket");
     int room = 4 * CONTROL_ANSWER_BYTES;
     setsockopt(daemon->peer, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
@@ -206,14 +208,39 @@ static void serve_signals(struct daemon *daemon)
 
 /* --- the loop --- */
 
+static void set_timer(struct daemon *daemon, uint64_t at_ns)
+{
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)}};
+    check(timerfd_settime(daemon->timer, TFD_TIMER_ABSTIME, &when, NULL), "timerfd_settime");
+    daemon->armed_ns = at_ns;
+}
+
+/* Sets the timer for the next due time, or off. A sleep that goes on after an interruption is shorter than it was
+ * reckoned, but the lead is worth a system call only if it differs by much. */
 static void arm(struct daemon *daemon, uint64_t next_ns)
 {
-    if (next_ns == daemon->armed_ns)
+    bool moved = next_ns != daemon->target_ns;
+    daemon->target_ns = next_ns;
+    if (next_ns == NEVER) {
+        if (moved)
+            set_timer(daemon, 0);
         return;
-    uint64_t at = next_ns == NEVER ? 0 : next_ns;
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)}};
-    check(timerfd_settime(daemon->timer, TFD_TIMER_ABSTIME, &when, NULL), "timerfd_settime");
-    daemon->armed_ns = next_ns;
+    }
+    uint64_t at = next_ns - wake_lead(&daemon->lab.wake, next_ns - daemon->slept_ns);
+    uint64_t shift = at > daemon->armed_ns ? at - daemon->armed_ns : daemon->armed_ns - at;
+    if (moved || shift > LEAD_SLACK_NS)
+        set_timer(daemon, at);
+}
+
+/* What the timer was for goes out now, even if waking took less than usual. */
+static void serve_timer(struct daemon *daemon)
+{
+    uint64_t now = monotonic_ns(), target = daemon->target_ns;
+    /* Only a sleep that the timer ended tells how late we are woken. */
+    if (daemon->slept_ns < daemon->armed_ns && now > daemon->armed_ns)
+        wake_learn(&daemon->lab.wake, daemon->armed_ns - daemon->slept_ns, now - daemon->armed_ns);
+    daemon->target_ns = NEVER;
+    lab_release(&daemon->lab, target == NEVER ? 0 : target);
 }
 
 /* Links first: a control message may remove a link that another event of the same batch names. */
@@ -228,14 +255,14 @@ static void serve(struct daemon *daemon, const struct epoll_event *events, int c
         } else if (tag == (uintptr_t)&daemon->signals) {
             signalled = true;
         } else if (tag == (uintptr_t)&daemon->timer) {
-            daemon->armed_ns = NEVER;
+            serve_timer(daemon);
         } else {
             struct link *link = (struct link *)(tag & ~(uintptr_t)1);
             if (events[i].events & EPOLLOUT)
                 lab_writable(&daemon->lab, link, tag & 1);
             if (events[i].events & ~(uint32_t)EPOLLOUT)
                 lab_readable(&daemon->lab, link, tag & 1);
-            lab_release(&daemon->lab);
+            lab_release(&daemon->lab, 0);
         }
     }
     if (signalled)
@@ -248,8 +275,9 @@ static void run(struct daemon *daemon)
 {
     struct epoll_event events[EVENTS_MAX];
     while (!daemon->stop) {
-        uint64_t next = lab_release(&daemon->lab);
-        bool due = next != NEVER && next <= monotonic_ns();
+        uint64_t next = lab_release(&daemon->lab, 0);
+        daemon->slept_ns = monotonic_ns();
+        bool due = next <= daemon->slept_ns;
         if (!due)
             arm(daemon, next);
         int count = epoll_wait(daemon->epoll, events, EVENTS_MAX, due ? 0 : -1);

@@ -318,9 +318,11 @@ void lab_writable(struct lab *lab, struct link *link, unsigned port)
     release(lab, &link->ways[1 - port], monotonic_ns());
 }
 
-uint64_t lab_release(struct lab *lab)
+uint64_t lab_release(struct lab *lab, uint64_t until_ns)
 {
     uint64_t now = monotonic_ns();
+    if (until_ns > now)
+        now = until_ns;
     for (int round = 0; round < RELEASE_ROUNDS && lab->scheduled && lab->schedule[0]->next_ns <= now; round++)
         release(lab, lab->schedule[0], now);
     return lab->scheduled ? lab->schedule[0]->next_ns : NEVER;

@@ -4,6 +4,7 @@
 
 #include "direction.h"
 #include "port.h"
+#include "wake.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,7 @@ struct link {
 
 struct lab {
     struct common common;
+    struct wake wake;
     struct link **links; /* by id; NULL where there is none */
     uint32_t links_room, links_count;
     struct way **schedule; /* binary heap by next_ns */
@@ -58,7 +60,8 @@ void lab_collect_overruns(struct way *way);
 void lab_readable(struct lab *lab, struct link *link, unsigned port);
 void lab_writable(struct lab *lab, struct link *link, unsigned port);
 
-/* Sends what is due, within reason; when the next packet is due (now or before: call again), NEVER if none is held. */
-uint64_t lab_release(struct lab *lab);
+/* Sends what is due now or by `until_ns`, within reason; when the next packet is due (NEVER if none is held; if that
+ * is past, call again). */
+uint64_t lab_release(struct lab *lab, uint64_t until_ns);
 
 #endif

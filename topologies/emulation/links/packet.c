@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* malloc's own header and rounding, so that the budget tracks resident memory rather than payload. */
-enum { ALLOCATION_OVERHEAD = 32, TRIM_ABOVE_BYTES = 16 << 20 };
+enum { ALLOCATION_OVERHEAD = 32, TRIM_ABOVE_BYTES = 4 << 20 };
 
 uint64_t packet_cost(uint32_t frame_bytes)
 {

@@ -1,0 +1,237 @@
+"""Figures of the link daemon on this host: error, throughput, packet rate, cost of 100 links.
+
+Run as root: `.venv/bin/python tests/links/measure.py [error|tcp|pps|links]...`
+"""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+
+from bench import Bench, Namespace, ip, wait_for
+
+from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds
+from topologies.emulation.links.calibration import calibrate
+from topologies.emulation.links.delayline import DelayLine
+
+MS = 1_000_000
+
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 7))
+while True:
+    s.sendto(*s.recvfrom(2000))
+"""
+
+PROBE = """
+import socket, statistics, sys, time, json
+count = int(sys.argv[1])
+found = {}
+socks = {}
+for name, address in (("direct", "198.51.100.2"), ("link", "192.0.2.2")):
+    socks[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    socks[name].connect((address, 7))
+    found[name] = []
+for _ in range(count):
+    for name, s in socks.items():
+        begin = time.monotonic_ns()
+        s.send(b"x" * 56)
+        s.recv(2000)
+        found[name].append(time.monotonic_ns() - begin)
+        time.sleep(0.005)
+print(json.dumps(found))
+"""
+
+BLAST = """
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+int main(int argc, char **argv)
+{
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("out")};
+    int fd = socket(AF_PACKET, SOCK_RAW, 0), room = 32 << 20;
+    double rate = atof(argv[1]), seconds = atof(argv[2]), begin = now();
+    char frame[64] = {[0 ... 5] = -1, [12] = (char)0x88, [13] = (char)0xb6};
+    struct iovec part = {frame, sizeof frame};
+    struct mmsghdr messages[16];
+    long sent = 0;
+    (void)argc;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+    bind(fd, (struct sockaddr *)&to, sizeof to);
+    memset(messages, 0, sizeof messages);
+    for (int i = 0; i < 16; i++)
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
+    while (now() - begin < seconds) {
+        if (sent > (now() - begin) * rate)
+            continue;
+        int done = sendmmsg(fd, messages, 16, 0);
+        sent += done > 0 ? done : 0;
+    }
+    printf("%ld", sent);
+}
+"""
+
+
+def python(namespace: Namespace, code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["ip", "netns", "exec", namespace.name, sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def on_bench(work: Callable[[Bench], None]) -> None:
+    made = Bench()
+    try:
+        work(made)
+    finally:
+        made.close()
+
+
+def add_direct_cable(bench: Bench) -> None:
+    ip(f"link add direct netns {bench.a.name} type veth peer name direct netns {bench.b.name}")
+    for side, host in ((bench.a, 1), (bench.b, 2)):
+        ip(f"addr add 198.51.100.{host}/24 dev direct", "link set direct up", netns=side.name)
+    for side in (bench.a, bench.b):
+        wait_for(lambda s=side: s.is_up("direct"), "the direct cable")
+
+
+def probe(bench: Bench, count: int) -> dict[str, list[int]]:
+    client = python(bench.a, PROBE, str(count))
+    output, _ = client.communicate()
+    found: dict[str, list[int]] = json.loads(output)
+    return found
+
+
+def error(bench: Bench) -> None:
+    add_direct_cable(bench)
+    echo = python(bench.b, ECHO)
+    time.sleep(0.5)
+    print("RTT error in us, net of the direct cable's RTT: median (p90); raw, compensated")
+    try:
+        line = bench.start()
+        for delay_ms in (1, 5, 25, 100):
+            both = Impairment(delay_ns=delay_ms * MS)
+            line.set(bench.LINK, a_to_b=both, b_to_a=both)
+            texts = []
+            for compensated in (False, True):
+                line.anticipates, line.advance_ns = False, 0
+                if compensated:
+                    calibrate(line)
+                found = probe(bench, 150 if delay_ms < 100 else 60)
+                direct = statistics.median(found["direct"])
+                errors = sorted(rtt - direct - 2 * delay_ms * MS for rtt in found["link"])
+                texts.append(
+                    f"{statistics.median(errors) / 1000:7.1f} "
+                    f"({errors[len(errors) * 9 // 10] / 1000:7.1f})"
+                )
+            print(f"{delay_ms:4} ms: {'  '.join(texts)}  direct {direct / 1000:.1f}")
+    finally:
+        echo.kill()
+
+
+def tcp(bench: Bench) -> None:
+    for delay_ms in (0, 5):
+        both = Impairment(delay_ns=delay_ms * MS)
+        line = bench.start(both, both)
+        for side in (bench.a, bench.b):
+            for key in ("rmem", "wmem"):
+                side.sysctl(f"net/ipv4/tcp_{key}", "4096 131072 67108864")
+        server = subprocess.Popen(
+            ["ip", "netns", "exec", bench.b.name, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL
+        )
+        time.sleep(0.5)
+        client = ["ip", "netns", "exec", bench.a.name, "iperf3", "-c", "192.0.2.2", "-t5", "-J"]
+        done = subprocess.run(client, capture_output=True, text=True, check=True)
+        server.wait()
+        end = json.loads(done.stdout)["end"]
+        stats = line.stats()[bench.LINK][0]
+        print(
+            f"TCP at {delay_ms} ms: {end['sum_received']['bits_per_second'] / 1e9:.2f} Gbit/s,",
+            f"retransmits {end['sum_sent']['retransmits']}, drops {sum(stats.drops.values())}",
+        )
+
+
+def pps(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source, blast = Path(folder, "blast.c"), Path(folder, "blast")
+        source.write_text(BLAST)
+        subprocess.run(["cc", "-O2", "-o", blast, source], check=True)
+        for rate in (50_000, 150_000, 200_000, 300_000, 1_000_000):
+            line = bench.start(Impairment(delay_ns=5 * MS))
+            argv = ["ip", "netns", "exec", bench.a.name, blast, str(rate), "3"]
+            sent = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+            wait_for(lambda w=line: w.stats()[bench.LINK][0].held == 0, "the link to drain")
+            stats = line.stats()[bench.LINK][0]
+            ticks = sum(map(int, Path(f"/proc/{line.pid}/stat").read_text().split()[13:15]))
+            print(
+                f"64 bytes: offered {sent / 3:.0f}/s, delivered {stats.packets / 3:.0f}/s,",
+                f"drops { {k: v for k, v in stats.drops.items() if v} },",
+                f"lateness p50 {stats.lateness.percentile(50) / 1000:.0f} us,",
+                f"p99 {stats.lateness.percentile(99) / 1000:.0f} us, CPU {ticks / 3:.0f} %",
+            )
+
+
+def links(_: Bench) -> None:
+    for count in (100, 1000):
+        namespace = Namespace("m")
+        try:
+            pairs = [f"{n}{side}" for n in range(count) for side in "ab"]
+            ip(*(f"link add o{p} type veth peer name i{p}" for p in pairs), netns=namespace.name)
+            up = [f"link set {end}{p} up" for p in pairs for end in "oi"]
+            ip(*up, netns=namespace.name)
+            delay = Impairment(delay_ns=5 * MS)
+            begin = time.monotonic()
+            line = DelayLine(namespace.path)
+            started = time.monotonic()
+            line.attach_many(
+                LinkAttachment(
+                    n,
+                    LinkEnds(End(None, f"o{n}a", f"i{n}a"), End(None, f"o{n}b", f"i{n}b")),
+                    delay,
+                    delay,
+                )
+                for n in range(count)
+            )
+            attached = time.monotonic()
+            resident = Path(f"/proc/{line.pid}/statm").read_text().split()[1]
+            before = Path(f"/proc/{line.pid}/stat").read_text().split()[13:15]
+            time.sleep(2)
+            after = Path(f"/proc/{line.pid}/stat").read_text().split()[13:15]
+            print(
+                f"{count} links: start {1000 * (started - begin):.1f} ms,",
+                f"attach {1000 * (attached - started):.1f} ms,",
+                f"RSS {int(resident) * 4096 / 1e6:.1f} MB,",
+                f"idle CPU ticks in 2 s: {sum(map(int, after)) - sum(map(int, before))}",
+            )
+            line.close()
+        finally:
+            namespace.close()
+
+
+if __name__ == "__main__":
+    parts = {"error": error, "tcp": tcp, "pps": pps, "links": links}
+    for name in sys.argv[1:] or parts:
+        on_bench(parts[name])
