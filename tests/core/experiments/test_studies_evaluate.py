@@ -54,11 +54,11 @@ def test_figures_are_drawn(name: str, tmp_path: Path) -> None:
 
 def test_latency_numbers_follow_the_model() -> None:
     metrics = study.study("latency").evaluate(perfect("latency")).metrics
-    # Each city of the triangle has a PoP: 1 ms of access and 0.1 ms of uplink, there and back.
-    assert metrics["anycast_rtt_p50"].value == pytest.approx(2.2 + EMULATOR_ERROR_MS)
-    assert metrics["best_rtt_p50"].value == pytest.approx(2.2 + EMULATOR_ERROR_MS)
+    # Each city of the triangle has a PoP: 1 ms of access and 0.25 ms of uplink, there and back.
+    assert metrics["anycast_rtt_p50"].value == pytest.approx(2.5 + EMULATOR_ERROR_MS)
+    assert metrics["best_rtt_p50"].value == pytest.approx(2.5 + EMULATOR_ERROR_MS)
     # One site serves its own city like that and the two others over about 11 ms one way.
-    assert metrics["unicast_rtt_p50"].value == pytest.approx(2.2 + 2 * 10.9, abs=0.5)
+    assert metrics["unicast_rtt_p50"].value == pytest.approx(2.5 + 2 * 10.9, abs=0.5)
     assert metrics["rtt_error_p50"].value == pytest.approx(EMULATOR_ERROR_MS)
 
 
