@@ -29,5 +29,8 @@ fi
 echo "setup: Python packages into .venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install --quiet --require-hashes -r setup/uv.lock
-.venv/bin/uv pip install --quiet --python .venv --require-hashes -r requirements.lock
+# Compiled here, once: every program of a lab would compile what it imports again and again where
+# the user may not write, or has told Python not to.
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv --require-hashes -r requirements.lock
 .venv/bin/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+.venv/bin/python -W ignore -m compileall -q topologies controller experiments

@@ -86,7 +86,10 @@ class _View:
         gap, west = max((b - a, b) for a, b in pairwise([*lons, lons[0] + 360]))
         lats = [city.lat for city in network.cities]
         margin = max(1.5, 0.07 * max(360 - gap, 1.6 * (max(lats) - min(lats))))
-        y = max(-60.0, min(lats) - margin), min(84.0, max(lats) + margin)
+        # Without Antarctica and the empty far north, unless somebody lives there.
+        south = min(min(lats) - 1.5, max(-60.0, min(lats) - margin))
+        north = max(max(lats) + 1.5, min(84.0, max(lats) + margin))
+        y = south, north
         # Wider than high, so that labels and legend find room.
         least = 1.2 * (y[1] - y[0]) * _aspect(y)
         width = min(360.0, max(360 - gap + 2 * margin, least))

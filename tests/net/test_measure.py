@@ -172,7 +172,7 @@ def test_tcp_keeps_to_its_port_set_and_tells_failures_apart(tmp_path):
 def test_no_listener_of_a_server_costs_it_a_lendable_port(tmp_path):
     with flat(), endpoints(tmp_path):
         set_ports(SERVER, 1024, 65_535)
-        listening = re.findall(r":(\d+) +\S+$", inside(SERVER, "ss", "-Htuln"), re.MULTILINE)
+        listening = re.findall(r":(\d+) +\S+ *$", inside(SERVER, "ss", "-Htuln"), re.MULTILINE)
         assert {int(port) for port in listening} == {ECHO_PORT, HTTP_PORT, PROXY_PORT}
         assert all(int(port) < 1024 for port in listening)
         attempt = TcpAttempt(SERVER.name, ORIGIN.address, 80, BORROWED, (2048, 4095))

@@ -27,6 +27,7 @@ def switches(folder: Path) -> Iterator[None]:
     assert "POPLAB_TEST_INSIDE" in os.environ
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     daemon = VSwitch(folder)
+    daemon.start_database()
     daemon.start()
     try:
         yield

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from tests.core.topologies.network_strategies import networks
 from topologies import describe, sources
 from topologies import map as network_map
-from topologies.model import Line, Network, Pool
+from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
 from topologies.plan import plan
 
 
@@ -99,3 +99,19 @@ def test_a_dollar_is_no_formula(tmp_path: Path) -> None:
     cities = tuple(replace(city, name="$\\bad{$") for city in network.cities)
     odd = replace(network, cities=cities, description="$\\bad{$")
     assert network_map.draw(odd, tmp_path / "map.png").exists()
+
+
+@pytest.mark.parametrize("latitudes", [(-62.0, -62.0), (89.0, 88.0), (-89.0, -80.0), (90.0, -90.0)])
+def test_cities_at_the_poles_can_be_drawn(latitudes: tuple[float, float], tmp_path: Path) -> None:
+    cities = tuple(City(f"C{n}", f"C{n}", lat, 10.0 * n) for n, lat in enumerate(latitudes))
+    network = replace(
+        sources.load("triangle"),
+        cities=cities,
+        links=(Link("C0", "C1", Line(1_000_000)),),
+        pops=(Pop("C0", 1),),
+        backbone=(),
+        clients=(Attachment("C1"),),
+        origins=(),
+    )
+    drawn = imread(network_map.draw(network, tmp_path / "pole.png"))
+    assert min(drawn.shape[:2]) > 100
