@@ -1,6 +1,6 @@
-"""Figures of the link daemon on this host: error, throughput, packet rate, cost of 100 links.
+"""Figures of the link daemon on this host: error, throughput, packet rate, cost of many links.
 
-Run as root: `.venv/bin/python tests/links/measure.py [error|tcp|pps|links]...`
+Run as root: `.venv/bin/python tests/links/measure.py [oneway|echo|tcp|pps|links]...`
 """
 
 # ruff: noqa: E402
@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 from bench import Bench, Namespace, ip, wait_for
 
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds
-from topologies.emulation.links.calibration import calibrate
+from topologies.emulation.links.calibration import Calibration, calibrate
 from topologies.emulation.links.delayline import DelayLine
 
 MS = 1_000_000
@@ -125,11 +125,33 @@ def probe(bench: Bench, count: int) -> dict[str, list[int]]:
     return found
 
 
-def error(bench: Bench) -> None:
+def oneway(bench: Bench) -> None:
+    line = bench.start()
+    print("One-way error in us, net of a direct cable, by kernel timestamps: median of 5 medians")
+    for delay_ms in (1, 5, 25, 100):
+        found = [
+            calibrate(line, delay_ns=delay_ms * MS, interval_s=max(0.004, delay_ms / 2700))
+            for _ in range(5)
+        ]
+
+        def median(name: str, found: list[Calibration] = found) -> float:
+            return statistics.median(getattr(one, name) for one in found) / 1000
+
+        print(
+            f"{delay_ms:4} ms: raw {median('raw_error_ns'):.0f},",
+            f"anticipated {median('anticipated_error_ns'):.0f},",
+            f"compensated {median('error_ns'):.0f}; direct {median('direct_ns'):.0f}",
+        )
+
+
+def echo(bench: Bench) -> None:
     add_direct_cable(bench)
-    echo = python(bench.b, ECHO)
+    server = python(bench.b, ECHO)
     time.sleep(0.5)
-    print("RTT error in us, net of the direct cable's RTT: median (p90); raw, compensated")
+    print(
+        "UDP echo: RTT error in us, programs' wake-ups included, net of the direct cable's RTT,",
+        "median (p90); raw, compensated",
+    )
     try:
         line = bench.start()
         for delay_ms in (1, 5, 25, 100):
@@ -149,27 +171,29 @@ def error(bench: Bench) -> None:
                 )
             print(f"{delay_ms:4} ms: {'  '.join(texts)}  direct {direct / 1000:.1f}")
     finally:
-        echo.kill()
+        server.kill()
 
 
 def tcp(bench: Bench) -> None:
-    for delay_ms in (0, 5):
+    add_direct_cable(bench)
+    for side in (bench.a, bench.b):
+        for key in ("rmem", "wmem"):
+            side.sysctl(f"net/ipv4/tcp_{key}", "4096 131072 67108864")
+    for address, delay_ms in (("198.51.100.2", 0), ("192.0.2.2", 0), ("192.0.2.2", 5)):
         both = Impairment(delay_ns=delay_ms * MS)
         line = bench.start(both, both)
-        for side in (bench.a, bench.b):
-            for key in ("rmem", "wmem"):
-                side.sysctl(f"net/ipv4/tcp_{key}", "4096 131072 67108864")
         server = subprocess.Popen(
             ["ip", "netns", "exec", bench.b.name, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL
         )
         time.sleep(0.5)
-        client = ["ip", "netns", "exec", bench.a.name, "iperf3", "-c", "192.0.2.2", "-t5", "-J"]
+        client = ["ip", "netns", "exec", bench.a.name, "iperf3", "-c", address, "-t5", "-J"]
         done = subprocess.run(client, capture_output=True, text=True, check=True)
         server.wait()
         end = json.loads(done.stdout)["end"]
         stats = line.stats()[bench.LINK][0]
         print(
-            f"TCP at {delay_ms} ms: {end['sum_received']['bits_per_second'] / 1e9:.2f} Gbit/s,",
+            f"TCP to {address} at {delay_ms} ms:",
+            f"{end['sum_received']['bits_per_second'] / 1e9:.2f} Gbit/s,",
             f"retransmits {end['sum_sent']['retransmits']}, drops {sum(stats.drops.values())}",
         )
 
@@ -232,6 +256,6 @@ def links(_: Bench) -> None:
 
 
 if __name__ == "__main__":
-    parts = {"error": error, "tcp": tcp, "pps": pps, "links": links}
+    parts = {"oneway": oneway, "echo": echo, "tcp": tcp, "pps": pps, "links": links}
     for name in sys.argv[1:] or parts:
         on_bench(parts[name])

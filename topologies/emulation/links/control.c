@@ -343,7 +343,7 @@ static bool do_stats(struct request *request)
     struct way *way = takes(request, 2) ? find_way(request) : NULL;
     if (!way)
         return false;
-    lab_collect_overruns(way);
+    lab_catch_up(request->control->lab, way);
     put_counters(request->answer, &way->direction);
     put_buckets(request->answer, &way->direction.lateness, &separator);
     return true;
@@ -356,7 +356,7 @@ static bool do_reset(struct request *request)
         return false;
     for (uint32_t id = 0; id < lab->links_room; id++)
         for (unsigned i = 0; lab->links[id] && i < 2; i++) {
-            lab_collect_overruns(&lab->links[id]->ways[i]);
+            lab_catch_up(lab, &lab->links[id]->ways[i]);
             direction_reset_counters(&lab->links[id]->ways[i].direction);
         }
     return true;

@@ -9,7 +9,13 @@
 #define NOWHERE SIZE_MAX
 
 /* Batches sent before the sockets are read again, and read from one socket before the others have their turn. */
-enum { RELEASE_ROUNDS = 16, RECEIVE_ROUNDS = 2, CONFIGURE_ROUNDS = 256 };
+enum { RELEASE_ROUNDS = 16, RECEIVE_ROUNDS = 2, CATCH_UP_ROUNDS = 256 };
+
+/* Arrivals may lie unread for a part of the shortest delay, and not longer than this. */
+enum { PATIENCE_SHARE = 8, PATIENCE_MAX_NS = 100000 };
+
+/* Packets due within this of one another leave together: less than a wake-up would cost. */
+enum { TOGETHER_NS = 15000 };
 
 /* --- the schedule: a binary heap of the ways that hold something --- */
 
@@ -163,6 +169,7 @@ struct link *lab_add(struct lab *lab, uint32_t id, const char *a, const char *b,
     }
     lab->links[id] = link;
     lab->links_count++;
+    lab->changed = true;
     return link;
 }
 
@@ -184,6 +191,7 @@ void lab_remove(struct lab *lab, struct link *link)
     }
     lab->links[link->id] = NULL;
     lab->links_count--;
+    lab->changed = true;
     free(link);
 }
 
@@ -207,11 +215,6 @@ void lab_close(struct lab *lab)
     lab->links = NULL;
     lab->schedule = NULL;
     lab->links_room = 0;
-}
-
-void lab_collect_overruns(struct way *way)
-{
-    way->direction.counters.dropped[DROP_OVERRUN] += port_overruns(way->from);
 }
 
 /* --- traffic --- */
@@ -241,15 +244,52 @@ void lab_readable(struct lab *lab, struct link *link, unsigned port)
 {
     struct way *way = &link->ways[port];
     receive(way, RECEIVE_ROUNDS);
+    lab->hurried = way->from->read_ns - lab->read_ns < 2 * lab->patience_ns;
+    lab->read_ns = way->from->read_ns;
     reschedule(lab, way);
 }
 
 /* What arrived before the change is read before it, within reason, so that it gets its fate by what was in force. */
 void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment)
 {
-    receive(way, CONFIGURE_ROUNDS);
+    receive(way, CATCH_UP_ROUNDS);
     direction_configure(&way->direction, impairment, monotonic_ns());
+    lab->changed = true;
     reschedule(lab, way);
+}
+
+/* A delay that hardly any packet of the direction goes below. */
+static uint64_t least_delay(const struct impairment *impairment)
+{
+    uint64_t deviation = 4 * impairment->jitter_ns;
+    return impairment->reorder > 0.0 || impairment->delay_ns < deviation ? 0 : impairment->delay_ns - deviation;
+}
+
+static uint64_t reckon_patience(const struct lab *lab)
+{
+    uint64_t shortest = PATIENCE_MAX_NS * PATIENCE_SHARE;
+    for (uint32_t id = 0; id < lab->links_room; id++)
+        for (unsigned i = 0; lab->links[id] && i < 2; i++) {
+            uint64_t least = least_delay(&lab->links[id]->ways[i].direction.impairment);
+            if (least < shortest)
+                shortest = least;
+        }
+    return shortest / PATIENCE_SHARE;
+}
+
+uint64_t lab_patient_until(struct lab *lab)
+{
+    if (lab->changed)
+        lab->patience_ns = reckon_patience(lab);
+    lab->changed = false;
+    return lab->hurried ? lab->read_ns + lab->patience_ns : 0;
+}
+
+void lab_catch_up(struct lab *lab, struct way *way)
+{
+    receive(way, CATCH_UP_ROUNDS);
+    reschedule(lab, way);
+    way->direction.counters.dropped[DROP_OVERRUN] += port_overruns(way->from);
 }
 
 /* A batch takes a while: packet i of n left about i/n of the way through it. */
@@ -320,7 +360,7 @@ void lab_writable(struct lab *lab, struct link *link, unsigned port)
 
 uint64_t lab_release(struct lab *lab, uint64_t until_ns)
 {
-    uint64_t now = monotonic_ns();
+    uint64_t now = monotonic_ns() + (lab->wake.off ? 0 : TOGETHER_NS);
     if (until_ns > now)
         now = until_ns;
     for (int round = 0; round < RELEASE_ROUNDS && lab->scheduled && lab->schedule[0]->next_ns <= now; round++)

@@ -40,6 +40,10 @@ struct lab {
     struct way **schedule; /* binary heap by next_ns */
     size_t scheduled, schedule_room;
     int epoll;
+    uint64_t read_ns;     /* when a port was last read */
+    uint64_t patience_ns; /* for how long arrivals may lie unread without harm, by the shortest delay in force */
+    bool hurried;         /* packets come so fast that it pays to let some gather */
+    bool changed;         /* links or impairments did, so that `patience_ns` is out of date */
 };
 
 void lab_init(struct lab *lab, uint64_t memory_bytes, int epoll);
@@ -53,8 +57,12 @@ void lab_remove(struct lab *lab, struct link *link);
 bool lab_carrier(struct lab *lab, struct link *link, bool up);
 void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment);
 
-/* Counts into the direction what the kernel dropped before we saw it. */
-void lab_collect_overruns(struct way *way);
+/* Until when the ports need not be read: a read for each packet of a fast stream would cost more than the packet.
+ * In the past if they should be. */
+uint64_t lab_patient_until(struct lab *lab);
+
+/* Reads what has arrived and counts what the kernel dropped before we saw it, so that the counters are up to date. */
+void lab_catch_up(struct lab *lab, struct way *way);
 
 /* What an event of epoll means: the pointer is `link` with the port's number in its lowest bit. */
 void lab_readable(struct lab *lab, struct link *link, unsigned port);

@@ -257,6 +257,7 @@ size_t port_receive(struct port *port, const struct frame **frames, uint64_t *ma
     }
     if (count < PORT_BATCH)
         port->drained_ns = started;
+    port->read_ns = now;
     *frames = batch.frames;
     return kept;
 }

@@ -13,6 +13,7 @@ enum { PORT_BATCH = 64, PORT_NAME_ROOM = 16 };
 struct port {
     int fd;
     char name[PORT_NAME_ROOM];
+    uint64_t read_ns;    /* when it was last read */
     uint64_t drained_ns; /* when the socket was last seen empty: nothing read later arrived before that */
 };
 
