@@ -27,6 +27,13 @@ BOUND_US = 1000.0
 BOUND_SHARE = 0.05
 """The median error may be 1 ms, or this share of the median RTT if that is more."""
 
+LATE_BOUND_US = 1000.0
+LATE_BOUND_SHARE = 0.02
+"""One packet in a hundred may leave a link 1 ms late, or this share of the least RTT."""
+
+STEAL_HIGH, BUSY_HIGH = 0.05, 0.8
+"""Shares of CPU time above which they explain late packets."""
+
 ADVANCE_MOST_US = 400.0
 """More than this on every link is no cost of the emulator but a host that cannot keep up."""
 
@@ -112,8 +119,11 @@ def excess_us(paths: Sequence[PathError]) -> float:
     return min(max(statistics.median(shares), 0.0), ADVANCE_MOST_US)
 
 
-def fidelity(backend: str, links: int, found: Calibration) -> Fidelity:
-    """Sum up a calibration. Errors are NaN if no ping was answered."""
+def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, float]) -> Fidelity:
+    """Sum up a calibration, the links' own account and the host's load.
+
+    Errors are NaN if no ping was answered.
+    """
     import numpy as np
 
     paths = found.compensated
@@ -122,22 +132,31 @@ def fidelity(backend: str, links: int, found: Calibration) -> Fidelity:
     medians = [float(np.median(path.errors_us)) for path in paths if path.errors_us]
     p50, p99 = np.quantile(errors, [0.5, 0.99]) if errors else (float("nan"), float("nan"))
     worst = max(medians, key=abs) if medians else float("nan")
-    typical_us = float(np.median([path.model_rtt_us for path in paths])) if paths else 0.0
+    rtts = [path.model_rtt_us for path in paths] or [0.0]
     return Fidelity(
-        backend=backend,
+        backend=links["backend"],
         rtt_error_p50_us=round(float(p50), 1),
         rtt_error_p99_us=round(float(p99), 1),
-        links=links,
+        links=links["emulated"],
         worst_path_us=round(worst, 1),
-        bound_us=round(max(BOUND_US, BOUND_SHARE * typical_us), 1),
+        bound_us=round(max(BOUND_US, BOUND_SHARE * float(np.median(rtts))), 1),
         samples=len(errors),
         advance_us=round(found.advance_us, 1),
         uncompensated_p50_us=round(float(np.median(raw)) if raw else float("nan"), 1),
+        late_p99_us=links["timed"]["lateness_p99_us"],
+        late_bound_us=round(max(LATE_BOUND_US, LATE_BOUND_SHARE * min(rtts)), 1),
+        steal_share=round(load["steal_mean"], 4),
+        busy_share=round(load["busy_mean"], 4),
     )
 
 
-def check(found: Fidelity) -> Check:
-    """Whether the emulator was true enough: no delay missing, none much too long.
+def checks(found: Fidelity) -> tuple[Check, ...]:
+    """Whether the emulator was true enough, path by path and link by link."""
+    return (_check_paths(found), _check_links(found))
+
+
+def _check_paths(found: Fidelity) -> Check:
+    """No delay is missing, none much too long.
 
     Load lengthens RTTs but nothing shortens them by more than the compensation, so a path that is
     much too fast lacks a delay.
@@ -146,9 +165,33 @@ def check(found: Fidelity) -> Check:
     return Check(
         "the emulator is true to the model",
         found.samples > 0 and abs(p50) <= bound and worst >= -bound,
-        f"RTT error over {found.samples} pings: median {p50:.0f} us, p99 "
-        f"{found.rtt_error_p99_us:.0f} us, worst path {worst:.0f} us; the bound is {bound:.0f} us",
+        f"RTT error over {found.samples} pings: median {p50:.0f} us "
+        f"({found.uncompensated_p50_us:.0f} us uncompensated), "
+        f"p99 {found.rtt_error_p99_us:.0f} us, worst path {worst:.0f} us; "
+        f"the bound is {bound:.0f} us",
     )
+
+
+def _check_links(found: Fidelity) -> Check:
+    """While times were measured, packets left the links when they should."""
+    if found.late_p99_us is None:
+        return Check("links kept their time", True, f"{found.backend} does not tell")
+    in_time = found.late_p99_us <= found.late_bound_us
+    detail = (
+        f"p99 of lateness {found.late_p99_us:.0f} us, the bound is {found.late_bound_us:.0f} us; "
+        f"host {found.busy_share:.0%} busy, {found.steal_share:.1%} stolen"
+    )
+    return Check(
+        "links kept their time", in_time, detail if in_time else f"{detail}: {_cause(found)}"
+    )
+
+
+def _cause(found: Fidelity) -> str:
+    if found.steal_share > STEAL_HIGH:
+        return "the hypervisor gave this machine too little CPU"
+    if found.busy_share > BUSY_HIGH:
+        return "the CPU was busy: end what else runs here, or choose a smaller network"
+    return "too many packets at once for this machine"
 
 
 def parse(data: Mapping[str, Any]) -> Calibration:

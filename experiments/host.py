@@ -38,20 +38,6 @@ def cpu() -> dict[str, Any]:
     return {"model": model or platform.machine(), "cores": len(os.sched_getaffinity(0))}
 
 
-def load() -> dict[str, float]:
-    """Load averages, and the CPU's time since boot in seconds: all of it, idle, stolen."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    tick = os.sysconf("SC_CLK_TCK")
-    one, five, _ = os.getloadavg()
-    return {
-        "load_1min": one,
-        "load_5min": five,
-        "cpu_total_s": sum(fields[:8]) / tick,
-        "cpu_idle_s": (fields[3] + fields[4]) / tick,
-        "cpu_stolen_s": fields[7] / tick,
-    }
-
-
 def revision() -> dict[str, Any]:
     """The project's git revision and whether the tree differs from it; empty without git."""
     project = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.result import Metric, Result
+from experiments.result import Fidelity, Metric, Result
 
 
 def render(result: Result, answer: str, figures: Iterable[Path], console: Console) -> None:
@@ -21,7 +21,7 @@ def render(result: Result, answer: str, figures: Iterable[Path], console: Consol
     for check in result.checks:
         mark = ("✓ ", "green") if check.passed else ("✗ ", "bold red")
         console.print(Text.assemble("  ", mark, check.name, (f"  {check.detail}", "dim")))
-    console.print(Text.assemble("  ", _verdict(result), f"  links by {result.fidelity.backend}"))
+    console.print(Text.assemble("  ", _verdict(result), f"  {_error_bar(result.fidelity)}"))
     console.print()
     console.print(f"run     {result.run}", highlight=False, soft_wrap=True)
     for figure in figures:
@@ -50,6 +50,14 @@ def _value(metric: Metric) -> tuple[str, str]:
     if unit == "1":
         return f"{value:.1%}", ""
     return f"{value:.2f}", unit
+
+
+def _error_bar(found: Fidelity) -> str:
+    """The emulator's own error in one line."""
+    return (
+        f"{found.backend}, emulator error: median {found.rtt_error_p50_us:.0f} us, "
+        f"p99 {found.rtt_error_p99_us:.0f} us; host steal {found.steal_share:.1%}"
+    )
 
 
 def _verdict(result: Result) -> tuple[str, str]:

@@ -33,7 +33,10 @@ class Fidelity:
     ``links`` is the number of links that were emulated, ``worst_path_us`` the path whose median
     error is farthest from 0, ``samples`` the number of RTTs behind the figures. ``advance_us`` is
     what each emulated link sends early to make up for its own cost and a switch's;
-    ``uncompensated_p50_us`` is the median error without it.
+    ``uncompensated_p50_us`` is the median error without it. ``late_p99_us`` is by how much one
+    packet in a hundred left a link too late while the study measured times (None where the
+    backend cannot tell), ``late_bound_us`` what is tolerated; ``steal_share`` is the part of the
+    host's CPU time that its hypervisor withheld, ``busy_share`` the part that was used.
     """
 
     backend: str
@@ -45,6 +48,10 @@ class Fidelity:
     samples: int
     advance_us: float = 0.0
     uncompensated_p50_us: float = 0.0
+    late_p99_us: float | None = None
+    late_bound_us: float = 1000.0
+    steal_share: float = 0.0
+    busy_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

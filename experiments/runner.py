@@ -93,11 +93,10 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
     sandbox.check()
     with runfolder.building(spec.study, spec.network.name, runfolder.root(results)) as (tmp, final):
         spec.write(tmp / "spec.json")
-        started, before = time.time(), host.load()
+        started = time.time()
         _trial(tmp, watch)
         watch({"step": "evaluation and figures", "expected_s": 0})
-        after = host.load()
-        return _conclude(spec, tmp, final, {"start": before, "end": after}, started)
+        return _conclude(spec, tmp, final, started)
 
 
 def _trial(folder: Path, watch: Watch) -> None:
@@ -128,9 +127,7 @@ def _preload() -> None:
         importlib.import_module(library)
 
 
-def _conclude(
-    spec: Spec, tmp: Path, final: Path, load: Mapping[str, Any], started: float
-) -> Result:
+def _conclude(spec: Spec, tmp: Path, final: Path, started: float) -> Result:
     """Evaluate what the trial left in ``tmp`` and write the rest of the folder."""
     import pandas as pd
 
@@ -146,16 +143,15 @@ def _conclude(
         samples=pd.DataFrame(runfolder.read_lines(tmp / "samples.jsonl")),
         observed=observed["study"],
     )
-    links = observed["links"]
     calibration = calibrate.parse(observed["calibration"])
-    fidelity = calibrate.fidelity(links["backend"], links["emulated"], calibration)
+    fidelity = calibrate.fidelity(observed["links"], calibration, observed["load"])
     findings = asked.evaluate(evidence)
     result = Result(
         run=final,
         study=spec.study,
         network=spec.network.name,
         seed=spec.seed,
-        checks=(*findings.checks, calibrate.check(fidelity)),
+        checks=(*findings.checks, *calibrate.checks(fidelity)),
         metrics=findings.metrics,
         fidelity=fidelity,
     )
@@ -171,14 +167,14 @@ def _conclude(
             "end": _utc(time.time()),
             "duration_s": round(time.time() - started, 3),
             "seed": spec.seed,
-            "links": links,
+            "links": observed["links"],
             "fidelity": result.contract()["fidelity"],
             "calibration": observed["calibration"],
             "lab": observed["lab"],
             "leases": observed["leases"],
             "controller": observed["controller"],
             "observed": observed["study"],
-            "host": {"cpu": host.cpu(), "load": load},
+            "host": {"cpu": host.cpu(), "load": observed["load"]},
             "versions": host.versions(),
             "git": host.revision(),
             "figures": [figure.name for figure in figures],

@@ -17,6 +17,7 @@ from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Check, Metric
 from experiments.spec import Spec
+from topologies.emulation.links import Histogram
 from topologies.plan import Plan
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Reporter(Protocol):
 class Trial:
     """What a study is given inside the sandbox, when the lab stands and leases are held.
 
-    ``observed`` keeps facts that are not samples (counters, verdicts) for the evaluation.
+    ``observed`` keeps facts that are not samples (counters, verdicts) for the evaluation,
+    ``lateness`` that of the links in timed steps.
     """
 
     spec: Spec
@@ -85,6 +87,7 @@ class Trial:
     leases: Mapping[str, Lease]
     reporter: Reporter
     observed: dict[str, Any] = field(default_factory=dict)
+    lateness: Histogram = field(default_factory=Histogram)
 
     def __post_init__(self) -> None:
         """Seed the one source of chance."""
@@ -140,6 +143,22 @@ class Trial:
         self.reporter.event("begin", name)
         yield
         self.reporter.event("end", name)
+
+    @contextmanager
+    def timed_step(self, name: str, expected_s: float = 0.0) -> Iterator[None]:
+        """A step that measures times: how late the links are meanwhile is the run's error bar."""
+        before = self._lateness()
+        with self.step(name, expected_s):
+            yield
+        self.lateness += self._lateness() - before
+
+    def _lateness(self) -> Histogram:
+        """Of all links in both directions, since the lab's start."""
+        assert self.lab.emulator is not None
+        total = Histogram()
+        for there, back in self.lab.emulator.stats().values():
+            total += there.lateness + back.lateness
+        return total
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from experiments import calibrate
 from experiments.errors import TrialError
+from experiments.measure.load import LoadWatch
 from experiments.oracle import Oracle
 from experiments.spec import Spec
 from experiments.study import Lease, Trial, study
@@ -84,7 +85,8 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         )
         with t.step("the emulator's own error"):
             calibration = calibrate.compensate(t)
-        study(spec.study).trial(t)
+        with LoadWatch() as watch:
+            study(spec.study).trial(t)
         with t.step("the emulator's own error again"):
             calibration = replace(calibration, compensated=calibrate.measure(t))
         lab.check()
@@ -92,7 +94,8 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "study": t.observed,
             "calibration": asdict(calibration),
             "leases": [asdict(lease) for lease in t.leases.values()],
-            "links": _links(lab),
+            "links": _links(lab) | {"timed": _timed(t.lateness, calibration.advance_us)},
+            "load": watch.load().summary(),
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
             "controller": lab.controller_api.status(),
         }
@@ -145,6 +148,14 @@ def _links(lab: Testbed) -> dict[str, Any]:
         "emulated": emulated,
         **_lateness_us(total),
         "links": rows,
+    }
+
+
+def _timed(late: Histogram, advance_us: float) -> dict[str, Any]:
+    """How late packets were while times were measured; links send early by ``advance_us``."""
+    found = _lateness_us(late)
+    return {"packets": late.count} | {
+        name: None if us is None else round(us + advance_us, 1) for name, us in found.items()
     }
 
 

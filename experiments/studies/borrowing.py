@@ -80,7 +80,7 @@ def _fetches(t: Trial, times: int, designs: Iterable[str] = DESIGNS) -> list[Fet
 def _paced(t: Trial) -> None:
     fetches = _fetches(t, t.count("fetches"))
     spacing_s = 1 / t.param("rate_per_s")
-    with t.step(f"{len(fetches)} fetches, paced", len(fetches) * spacing_s):
+    with t.timed_step(f"{len(fetches)} fetches, paced", len(fetches) * spacing_s):
         _fetch(t, "paced", fetches, spacing_s)
 
 

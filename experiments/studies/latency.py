@@ -31,7 +31,7 @@ def trial(t: Trial) -> None:
         t.observed["landed"] = _landed(t, clients)
     targets = [(arm, client, _target(t, arm, client)) for arm in ARMS for client in clients]
     seconds = len(targets) * t.count("pings") / t.param("rate_per_s")
-    with t.step(f"{len(clients)} clients ping three ways", seconds):
+    with t.timed_step(f"{len(clients)} clients ping three ways", seconds):
         _ping(t, targets)
     with t.step("control: an address that nobody holds"):
         _ping_nobody(t, clients)

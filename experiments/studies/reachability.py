@@ -33,7 +33,7 @@ def trial(t: Trial) -> None:
     """Try every pair, then what must fail, and read what the switches dropped."""
     clients = t.plan.hosts_of(HostRole.CLIENT)
     servers = t.plan.hosts_of(HostRole.SERVER)
-    with t.step(f"{len(clients)} clients reach the service"):
+    with t.timed_step(f"{len(clients)} clients reach the service"):
         _ingress(t, clients)
     with t.step(f"{len(servers)} servers reach every origin"):
         _egress(t, servers)

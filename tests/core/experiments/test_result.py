@@ -56,8 +56,14 @@ def _path(error_us: float, model_rtt_us: float = 10_000.0) -> PathError:
     return PathError("c", "s", model_rtt_us, emulated_links=3, errors_us=(error_us,) * 10)
 
 
-def _fidelity(*paths: PathError) -> Fidelity:
-    return calibrate.fidelity("delayline", 9, Calibration(50.0, (_path(900),), paths))
+def _fidelity(*paths: PathError, late_us: float | None = 80.0, **load: float) -> Fidelity:
+    links = {"backend": "delayline", "emulated": 9, "timed": {"lateness_p99_us": late_us}}
+    shares = {"steal_mean": 0.01, "busy_mean": 0.3} | load
+    return calibrate.fidelity(links, Calibration(50.0, (_path(900),), paths), shares)
+
+
+def _passed(found: Fidelity) -> bool:
+    return all(check.passed for check in calibrate.checks(found))
 
 
 def test_fidelity_sums_up_paths() -> None:
@@ -65,7 +71,7 @@ def test_fidelity_sums_up_paths() -> None:
     assert (found.rtt_error_p50_us, found.worst_path_us, found.samples) == (200, 300, 30)
     assert (found.advance_us, found.uncompensated_p50_us) == (50, 900)
     assert found.links == 9
-    assert calibrate.check(found).passed
+    assert _passed(found)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +84,31 @@ def test_fidelity_sums_up_paths() -> None:
     ],
 )
 def test_untrue_emulator_fails_its_check(paths: tuple[PathError, ...], why: str) -> None:
-    assert not calibrate.check(_fidelity(*paths)).passed, why
+    assert not _passed(_fidelity(*paths)), why
+
+
+@pytest.mark.parametrize(
+    ("load", "cause"),
+    [
+        ({"steal_mean": 0.2, "busy_mean": 0.95}, "hypervisor"),
+        ({"busy_mean": 0.95}, "CPU was busy"),
+        ({}, "too many packets"),
+    ],
+)
+def test_late_links_spoil_a_run_and_the_cause_is_named(load: dict[str, float], cause: str) -> None:
+    late = calibrate.checks(_fidelity(_path(100), late_us=1500.0, **load))[1]
+    assert not late.passed
+    assert cause in late.detail
+    # 2 % of the least RTT is more than that
+    assert _passed(_fidelity(_path(100, model_rtt_us=100_000), late_us=1500.0, **load))
+
+
+def test_a_backend_that_cannot_tell_is_believed() -> None:
+    assert _passed(_fidelity(_path(100), late_us=None))
 
 
 def test_long_paths_may_err_more() -> None:
-    assert calibrate.check(_fidelity(_path(4000, model_rtt_us=200_000))).passed
+    assert _passed(_fidelity(_path(4000, model_rtt_us=200_000)))
 
 
 def test_a_links_excess_is_its_share_of_the_paths_error() -> None:

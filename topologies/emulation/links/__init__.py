@@ -204,6 +204,12 @@ class Histogram:
             merged[low, high] = merged.get((low, high), 0) + count
         return type(self)(tuple((*edges, merged[edges]) for edges in sorted(merged)))
 
+    def __sub__(self, earlier: Self) -> Self:
+        """What was counted since an ``earlier`` state of the same counters."""
+        counted = {(low, high): count for low, high, count in earlier.buckets}
+        rest = ((low, high, n - counted.get((low, high), 0)) for low, high, n in self.buckets)
+        return type(self)(tuple(bucket for bucket in rest if bucket[2]))
+
 
 @dataclass(frozen=True, slots=True)
 class LinkStats:
@@ -215,7 +221,7 @@ class LinkStats:
     """Of those packets, from the Ethernet header on."""
     drops: Mapping[str, int]
     """Packets lost, by cause: loss, blackhole, queue (limit), memory (the emulator's own bound),
-    overrun (the emulator was too slow), malformed, down, send (the far interface refused)."""
+    down, send (the far interface refused)."""
     lateness: Histogram
     """Actual less configured time of sending, per packet; negative: early. This is the emulator's
     own error, queueing for the configured rate not included. Empty with netem."""
@@ -262,6 +268,9 @@ class LinkBackend(Protocol):
 
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         """Counters of every link, from a to b and from b to a."""
+
+    def overruns(self) -> int:
+        """Packets that the backend lost before it saw whose they were; they void a run."""
 
     def reset_stats(self) -> None:
         """All counters and histograms to zero."""

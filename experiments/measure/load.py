@@ -1,4 +1,4 @@
-"""How far to trust a run: the load of the machine meanwhile, and RTTs against the model."""
+"""The load of the machine during a trial: what may have spoilt its times."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-
-from experiments.measure.echo import EchoRow
-
-__all__ = ["CpuTimes", "HostLoad", "LoadWatch", "RttError", "parse_cpu", "rtt_error"]
+__all__ = ["CpuTimes", "HostLoad", "LoadWatch", "parse_cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,46 +111,3 @@ class LoadWatch:
             steal_max=max(steal for _, steal in steps),
             load_1min_max=self._load_1min_max,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RttError:
-    """Quantiles of measured minus model RTT, in ns; ``count`` replies, ``lost`` requests.
-
-    Every quantile is None where no reply came.
-    """
-
-    count: int
-    lost: int
-    p01_ns: int | None
-    p50_ns: int | None
-    p90_ns: int | None
-    p99_ns: int | None
-    max_ns: int | None
-
-
-Key = TypeVar("Key")
-
-
-def rtt_error(
-    rows: Iterable[EchoRow],
-    model_rtt_ns: Mapping[Key, int],
-    *,
-    key: Callable[[EchoRow], Key],
-) -> RttError:
-    """Compare replies with what the model says for their pair.
-
-    ``key`` maps a row to the model's pair, e.g. ``lambda row: (row.host, row.destination)``.
-    Raises KeyError if the model has no such pair.
-    """
-    errors: list[int] = []
-    lost = 0
-    for row in rows:
-        if row.rtt_ns is None:
-            lost += 1
-        else:
-            errors.append(row.rtt_ns - model_rtt_ns[key(row)])
-    if not errors:
-        return RttError(0, lost, None, None, None, None, None)
-    quantiles = np.quantile(errors, [0.01, 0.5, 0.9, 0.99, 1.0])
-    return RttError(len(errors), lost, *(round(float(value)) for value in quantiles))
