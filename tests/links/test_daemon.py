@@ -81,7 +81,10 @@ def test_a_hundred_links_cost_little() -> None:
             time.sleep(0.3)
             assert cpu_ticks(line.pid) - before <= 1
         finally:
+            begin = time.monotonic()
             line.close()
+        # a packet socket for each interface would take the kernel seconds to close
+        assert time.monotonic() - begin < 0.5
 
 
 def test_attaching_is_all_or_nothing(bench: Bench) -> None:
@@ -91,6 +94,8 @@ def test_attaching_is_all_or_nothing(bench: Bench) -> None:
         line.attach_many([LinkAttachment(9, missing)])
     with pytest.raises(LinkError, match=r"link 7 .*exists"):
         line.attach(LinkAttachment(bench.LINK, bench.ends))
+    with pytest.raises(LinkError, match="interface la belongs to another link"):
+        line.attach(LinkAttachment(8, bench.ends))
     line.detach(bench.LINK)
     line.attach_many([LinkAttachment(3, bench.ends)])
     assert list(line.stats()) == [3]
@@ -298,7 +303,7 @@ def test_a_flood_on_one_link_spares_another(bench: Bench) -> None:
         late.append(far.receive(1)[0].time_ns - sent - 20 * MS)
     assert min(late) > -MS
     assert sorted(late)[10] < 20 * MS
-    assert line.stats()[bench.LINK][0].drops["overrun"] == 0
+    assert line.overruns() == 0
 
 
 def test_vanished_interfaces_do_no_harm(bench: Bench) -> None:

@@ -261,11 +261,13 @@ static bool do_ping(struct request *request)
 
 static bool do_info(struct request *request)
 {
-    const struct lab *lab = request->control->lab;
+    struct lab *lab = request->control->lab;
     if (!takes(request, 0))
         return false;
+    wire_count_overruns(&lab->wire);
     put(request->answer, " links=%" PRIu32 " held_bytes=%" PRIu64 " limit_bytes=%" PRIu64 " advance=%" PRIu64 " anticipate=%s",
         lab->links_count, lab->common.budget.used_bytes, lab->common.budget.limit_bytes, lab->common.advance_ns, lab->wake.off ? "off" : "on");
+    put(request->answer, " overruns=%" PRIu64 " malformed=%" PRIu64, lab->wire.overruns, lab->wire.malformed);
     return true;
 }
 
@@ -343,7 +345,7 @@ static bool do_stats(struct request *request)
     struct way *way = takes(request, 2) ? find_way(request) : NULL;
     if (!way)
         return false;
-    lab_catch_up(request->control->lab, way);
+    lab_receive(request->control->lab);
     put_counters(request->answer, &way->direction);
     put_buckets(request->answer, &way->direction.lateness, &separator);
     return true;
@@ -354,11 +356,12 @@ static bool do_reset(struct request *request)
     struct lab *lab = request->control->lab;
     if (!takes(request, 0))
         return false;
+    lab_receive(lab);
     for (uint32_t id = 0; id < lab->links_room; id++)
-        for (unsigned i = 0; lab->links[id] && i < 2; i++) {
-            lab_catch_up(lab, &lab->links[id]->ways[i]);
+        for (unsigned i = 0; lab->links[id] && i < 2; i++)
             direction_reset_counters(&lab->links[id]->ways[i].direction);
-        }
+    wire_count_overruns(&lab->wire);
+    lab->wire.overruns = lab->wire.malformed = 0;
     return true;
 }
 

@@ -1,7 +1,8 @@
 /* The control messages. A message is one or more lines; its answer has one line for each: `ok ...` or `err SENTENCE`.
  *
  *   ping                                  ok
- *   info                                  links, held bytes and their limit, advance, anticipate
+ *   info                                  links, held bytes and their limit, advance, anticipate; frames lost
+ *                                         before it was seen whose they were: overruns, malformed
  *   add ID IF_A IF_B SEED                 join two interfaces; both directions pass packets untouched
  *   del ID                                part them; packets in flight are dropped
  *   set ID ab|ba KEY=VALUE...             replace all impairments of a direction; what is not named is off.

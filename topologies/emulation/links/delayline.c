@@ -25,7 +25,7 @@
 /* No due time: the timer has fired and must be set again, if only to be off. */
 #define SPENT 0
 
-enum { EVENTS_MAX = 64, LEAD_SLACK_NS = 4000, NICE = -10, MEMORY_DEFAULT = 256 << 20, MEMORY_LEAST = 1 << 20 };
+enum { EVENTS_MAX = 4, LEAD_SLACK_NS = 4000, NICE = -10, MEMORY_DEFAULT = 256 << 20, MEMORY_LEAST = 1 << 20 };
 
 struct options {
     int control;
@@ -33,7 +33,6 @@ struct options {
     uint64_t advance_ns, memory_bytes;
 };
 
-/* Events that are not a link's: told apart by the address in the epoll data. */
 struct daemon {
     struct lab lab;
     struct control control;
@@ -43,6 +42,7 @@ struct daemon {
     uint64_t slept_ns;  /* when the present sleep began */
     pid_t parent;
     struct text answer;
+    bool drains;       /* the socket of the links is watched for room, too */
     bool answer_waits; /* the controller is slow to read: no new message until it has */
     bool stop;
 };
@@ -110,10 +110,10 @@ static void enter(const char *netns)
     close(fd);
 }
 
-static void watch(const struct daemon *daemon, int fd, const int *tag, uint32_t events)
+static void watch(const struct daemon *daemon, int operation, int fd, uint32_t events)
 {
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)tag};
-    check(epoll_ctl(daemon->epoll, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    check(epoll_ctl(daemon->epoll, operation, fd, &event), "epoll_ctl");
 }
 
 static int open_signals(void)
@@ -147,22 +147,18 @@ static void start(struct daemon *daemon, const struct options *options)
     daemon->answer = (struct text){.bytes = malloc(CONTROL_ANSWER_BYTES), .room = CONTROL_ANSWER_BYTES};
     if (!daemon->answer.bytes)
         die("memory");
-    lab_init(&daemon->lab, options->memory_bytes, daemon->epoll);
+    if (!lab_open(&daemon->lab, options->memory_bytes))
+        die("packet socket");
     daemon->lab.common.advance_ns = options->advance_ns;
     daemon->control.lab = &daemon->lab;
     /* Edge-triggered: setting the timer again clears it, so that it need not be read. */
-    watch(daemon, daemon->timer, &daemon->timer, EPOLLIN | EPOLLET);
-    watch(daemon, daemon->signals, &daemon->signals, EPOLLIN);
-    watch(daemon, daemon->peer, &daemon->peer, EPOLLIN);
+    watch(daemon, EPOLL_CTL_ADD, daemon->timer, EPOLLIN | EPOLLET);
+    watch(daemon, EPOLL_CTL_ADD, daemon->signals, EPOLLIN);
+    watch(daemon, EPOLL_CTL_ADD, daemon->peer, EPOLLIN);
+    watch(daemon, EPOLL_CTL_ADD, daemon->lab.wire.fd, EPOLLIN);
 }
 
 /* --- control --- */
-
-static void watch_peer(const struct daemon *daemon, uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)&daemon->peer};
-    check(epoll_ctl(daemon->epoll, EPOLL_CTL_MOD, daemon->peer, &event), "epoll_ctl");
-}
 
 static void send_answer(struct daemon *daemon)
 {
@@ -173,7 +169,7 @@ static void send_answer(struct daemon *daemon)
     else if (sent < 0 && !waits)
         daemon->stop = true;
     if (waits != daemon->answer_waits)
-        watch_peer(daemon, waits ? EPOLLOUT : EPOLLIN);
+        watch(daemon, EPOLL_CTL_MOD, daemon->peer, waits ? EPOLLOUT : EPOLLIN);
     daemon->answer_waits = waits;
 }
 
@@ -253,32 +249,34 @@ static void serve_timer(struct daemon *daemon)
     lab_release(&daemon->lab, target);
 }
 
-/* Links first: a control message may remove a link that another event of the same batch names. */
-static void serve(struct daemon *daemon, const struct epoll_event *events, int count)
+/* While the socket takes no more, its readiness to do so is awaited as well. */
+static void watch_wire(struct daemon *daemon)
 {
-    uint32_t control = 0;
-    bool signalled = false;
-    for (int i = 0; i < count; i++) {
-        uintptr_t tag = (uintptr_t)events[i].data.u64;
-        if (tag == (uintptr_t)&daemon->peer) {
-            control = events[i].events;
-        } else if (tag == (uintptr_t)&daemon->signals) {
-            signalled = true;
-        } else if (tag == (uintptr_t)&daemon->timer) {
-            serve_timer(daemon);
-        } else {
-            struct link *link = (struct link *)(tag & ~(uintptr_t)1);
-            if (events[i].events & EPOLLOUT)
-                lab_writable(&daemon->lab, link, tag & 1);
-            if (events[i].events & ~(uint32_t)EPOLLOUT)
-                lab_readable(&daemon->lab, link, tag & 1);
-            lab_release(&daemon->lab, 0);
-        }
-    }
-    if (signalled)
+    bool busy = daemon->lab.busy;
+    if (busy != daemon->drains)
+        watch(daemon, EPOLL_CTL_MOD, daemon->lab.wire.fd, busy ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    daemon->drains = busy;
+}
+
+static void serve_wire(struct daemon *daemon, uint32_t events)
+{
+    if (events & EPOLLOUT)
+        daemon->lab.busy = false;
+    if (events & ~(uint32_t)EPOLLOUT)
+        lab_receive(&daemon->lab);
+    lab_release(&daemon->lab, 0);
+}
+
+static void serve(struct daemon *daemon, const struct epoll_event *event)
+{
+    if (event->data.fd == daemon->lab.wire.fd)
+        serve_wire(daemon, event->events);
+    else if (event->data.fd == daemon->timer)
+        serve_timer(daemon);
+    else if (event->data.fd == daemon->signals)
         serve_signals(daemon);
-    if (control)
-        serve_peer(daemon, control);
+    else
+        serve_peer(daemon, event->events);
 }
 
 /* Waits for anything. */
@@ -288,11 +286,12 @@ static void wait_for_all(struct daemon *daemon, bool due)
     int count = epoll_wait(daemon->epoll, events, EVENTS_MAX, due ? 0 : -1);
     if (count < 0 && errno != EINTR)
         die("epoll_wait");
-    serve(daemon, events, count);
+    for (int i = 0; i < count; i++)
+        serve(daemon, &events[i]);
 }
 
-/* Waits for anything but the ports. */
-static void wait_without_ports(struct daemon *daemon)
+/* Waits for anything but the links' socket. */
+static void wait_without_wire(struct daemon *daemon)
 {
     struct pollfd wanted[] = {
         {.fd = daemon->timer, .events = POLLIN},
@@ -313,6 +312,7 @@ static void run(struct daemon *daemon)
 {
     while (!daemon->stop) {
         uint64_t next = lab_release(&daemon->lab, 0), patient = lab_patient_until(&daemon->lab);
+        watch_wire(daemon);
         daemon->slept_ns = monotonic_ns();
         bool due = next <= daemon->slept_ns, wait = patient > daemon->slept_ns;
         if (due && wait)
@@ -320,7 +320,7 @@ static void run(struct daemon *daemon)
         if (!due)
             arm(daemon, wait && patient < next ? patient : next);
         if (wait)
-            wait_without_ports(daemon);
+            wait_without_wire(daemon);
         else
             wait_for_all(daemon, due);
     }

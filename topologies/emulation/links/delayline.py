@@ -160,6 +160,11 @@ class DelayLine:
         parsed = [_stats(answer) for answer in answers]
         return dict(zip(links, zip(parsed[::2], parsed[1::2], strict=True), strict=True))
 
+    def overruns(self) -> int:
+        """Packets that the daemon was too slow to read, so that nobody knows whose they were."""
+        found = _pairs(self._ask(["info"])[0])
+        return int(found["overruns"]) + int(found["malformed"])
+
     def reset_stats(self) -> None:
         """All counters and histograms to zero."""
         self._ask(["reset"])

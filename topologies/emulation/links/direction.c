@@ -12,8 +12,6 @@ const char *const drop_cause_names[DROP_CAUSES] = {
     [DROP_BLACKHOLE] = "blackhole",
     [DROP_QUEUE] = "queue",
     [DROP_MEMORY] = "memory",
-    [DROP_OVERRUN] = "overrun",
-    [DROP_MALFORMED] = "malformed",
     [DROP_DOWN] = "down",
     [DROP_SEND] = "send",
 };

@@ -14,8 +14,6 @@ enum drop_cause {
     DROP_BLACKHOLE, /* by the configured silent loss */
     DROP_QUEUE,     /* queue limit */
     DROP_MEMORY,    /* the process's memory budget */
-    DROP_OVERRUN,   /* the daemon was too slow: kernel receive buffer full */
-    DROP_MALFORMED, /* the kernel could not hand the frame over */
     DROP_DOWN,      /* link taken down while in flight */
     DROP_SEND,      /* the far interface did not take it */
     DROP_CAUSES

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- ports without a kernel --- */
+/* --- a wire without a kernel --- */
 
 static struct packet *never_sent;
 
@@ -14,58 +14,68 @@ uint64_t monotonic_ns(void)
     return now += 1000;
 }
 
-bool port_open(struct port *port, const char *name, char *error, size_t room)
+bool wire_open(struct wire *wire)
 {
-    (void)error, (void)room;
-    memset(port, 0, sizeof *port);
-    strcpy(port->name, name); /* the caller vouches for the length: the sanitizer checks that */
-    port->fd = -1;
+    *wire = (struct wire){.fd = -1};
     return true;
 }
 
-void port_close(struct port *port)
+void wire_close(struct wire *wire)
 {
-    port->name[0] = 0;
+    wire->fd = -1;
 }
 
-bool port_raise(const struct port *port, bool up)
+/* The index of an interface is made of its name. */
+bool port_open(const struct wire *wire, struct port *port, const char *name, char *error, size_t room)
 {
+    (void)wire, (void)error, (void)room;
+    memset(port, 0, sizeof *port);
+    strcpy(port->name, name); /* the caller vouches for the length: the sanitizer checks that */
+    for (const char *at = name; *at; at++)
+        port->index = port->index % 1000 * 31 + *at;
+    return true;
+}
+
+bool port_raise(const struct wire *wire, const struct port *port, bool up)
+{
+    (void)wire;
     return port->name[0] || up;
 }
 
-size_t port_receive(struct port *port, const struct frame **frames, uint64_t *malformed, bool *more)
+size_t wire_receive(struct wire *wire, struct frame *const **frames, bool *more)
 {
     static uint8_t data[60];
     static struct frame frame = {.data = data, .length = sizeof data, .segments = 1, .line_bytes = sizeof data};
-    (void)port;
-    frame.arrival_ns = monotonic_ns();
-    *frames = &frame;
-    *malformed = 0;
-    *more = false;
+    static struct frame *const list[] = {&frame};
+    wire->read_ns = frame.arrival_ns = monotonic_ns();
+    frame.interface = 'a' + (int)(wire->read_ns / 1000 % 2);
+    *frames = list;
+    *more = wire->read_ns / 1000 % 3;
     return 1;
 }
 
-size_t port_send(const struct port *port, struct packet *const *packets, size_t count, enum port_result *result)
+size_t wire_send(const struct wire *wire, const struct port *port, struct packet *const *packets, size_t count,
+                 enum wire_result *result)
 {
-    (void)port;
+    (void)wire, (void)port;
     never_sent = count ? packets[0] : NULL;
-    *result = count % 2 ? PORT_REFUSED : PORT_SENT;
-    return count % 2 ? 0 : count;
+    *result = count % 3 == 1 ? WIRE_REFUSED : count % 3 == 2 ? WIRE_BUSY : WIRE_SENT;
+    return count % 3 ? 0 : count;
 }
 
-uint64_t port_overruns(const struct port *port)
+void wire_count_overruns(struct wire *wire)
 {
-    return port->name[0] == 'x';
+    wire->overruns++;
 }
 
 /* --- the target --- */
 
-static void pass_a_packet(struct lab *lab)
+static void pass_packets(struct lab *lab)
 {
-    for (uint32_t id = 0; id < lab->links_room; id++)
-        for (unsigned port = 0; lab->links[id] && port < 2; port++)
-            lab_readable(lab, lab->links[id], port);
+    lab_receive(lab);
     lab_release(lab, 0);
+    lab->busy = false;
+    lab_release(lab, NEVER - 1);
 }
 
 static void check_answer(const struct text *answer, size_t lines)
@@ -93,11 +103,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct control control = {.lab = &lab};
     if (size > CONTROL_MESSAGE_BYTES)
         return 0;
-    lab_init(&lab, 1 << 20, -1);
+    if (!lab_open(&lab, 1 << 20))
+        return 0;
     control_handle(&control, "add 1 a b 7\ntrace add 1 2 3", 27, &answer);
     control_handle(&control, (const char *)data, size, &answer);
     check_answer(&answer, count_lines(data, size));
-    pass_a_packet(&lab);
+    pass_packets(&lab);
     control_handle(&control, "stats 1 ab\nget 1 ba", 19, &answer);
     lab_close(&lab);
     control_close(&control);

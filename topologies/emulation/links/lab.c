@@ -1,15 +1,14 @@
 #include "lab.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #define NOWHERE SIZE_MAX
 
-/* Batches sent before the sockets are read again, and read from one socket before the others have their turn. */
-enum { RELEASE_ROUNDS = 16, RECEIVE_ROUNDS = 2, CATCH_UP_ROUNDS = 256 };
+/* Batches sent before the socket is read again, and read before what is due goes out. Reading is cheap and comes
+ * first, so that a flood fills its own direction's queue and not the socket that all share. */
+enum { RELEASE_ROUNDS = 8, RECEIVE_ROUNDS = 16 };
 
 /* Arrivals may lie unread for a part of the shortest delay, and not longer than this. */
 enum { PATIENCE_SHARE = 8, PATIENCE_MAX_NS = 100000 };
@@ -66,10 +65,14 @@ static void unschedule(struct lab *lab, struct way *way)
 /* Brings the schedule in line with what the direction holds. */
 static void reschedule(struct lab *lab, struct way *way)
 {
-    uint64_t next = way->link->busy[way->to == &way->link->ports[1]] ? NEVER : direction_next(&way->direction);
+    uint64_t next = way->refused.head ? 0 : direction_next(&way->direction);
     if (next == NEVER) {
         unschedule(lab, way);
-    } else if (way->place == NOWHERE) {
+        return;
+    }
+    if (next < way->deferred_ns)
+        next = way->deferred_ns;
+    if (way->place == NOWHERE) {
         way->next_ns = next;
         sift_up(lab, way, lab->scheduled++);
     } else if (next != way->next_ns) {
@@ -91,11 +94,42 @@ static bool reserve_schedule(struct lab *lab, size_t ways)
     return true;
 }
 
+/* --- ways by the interface they start from --- */
+
+static struct way **chain_of(struct lab *lab, int interface)
+{
+    return &lab->chains[(unsigned)interface % LAB_PORT_CHAINS];
+}
+
+static struct way *way_from(struct lab *lab, int interface)
+{
+    struct way *way = *chain_of(lab, interface);
+    while (way && way->from->index != interface)
+        way = way->chained;
+    return way;
+}
+
+static void chain(struct lab *lab, struct way *way)
+{
+    struct way **head = chain_of(lab, way->from->index);
+    way->chained = *head;
+    *head = way;
+}
+
+static void unchain(struct lab *lab, struct way *way)
+{
+    struct way **at = chain_of(lab, way->from->index);
+    while (*at != way)
+        at = &(*at)->chained;
+    *at = way->chained;
+}
+
 /* --- links --- */
 
-void lab_init(struct lab *lab, uint64_t memory_bytes, int epoll)
+bool lab_open(struct lab *lab, uint64_t memory_bytes)
 {
-    *lab = (struct lab){.common.budget.limit_bytes = memory_bytes, .epoll = epoll};
+    *lab = (struct lab){.common.budget.limit_bytes = memory_bytes};
+    return wire_open(&lab->wire);
 }
 
 struct link *lab_find(const struct lab *lab, uint32_t id)
@@ -117,20 +151,13 @@ static bool reserve_id(struct lab *lab, uint32_t id)
     return true;
 }
 
-static bool watch(const struct lab *lab, struct link *link, unsigned number, int operation, uint32_t events)
-{
-    int fd = link->ports[number].fd;
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)link | number};
-    return fd < 0 || epoll_ctl(lab->epoll, operation, fd, &event) == 0;
-}
-
 static bool open_ports(struct lab *lab, struct link *link, const char *const names[2], char *error, size_t room)
 {
     for (unsigned i = 0; i < 2; i++) {
-        if (!port_open(&link->ports[i], names[i], error, room))
+        if (!port_open(&lab->wire, &link->ports[i], names[i], error, room))
             return false;
-        if (!watch(lab, link, i, EPOLL_CTL_ADD, EPOLLIN)) {
-            snprintf(error, room, "interface %s: epoll: %s", names[i], strerror(errno));
+        if (way_from(lab, link->ports[i].index)) {
+            snprintf(error, room, "interface %s belongs to another link", names[i]);
             return false;
         }
     }
@@ -146,6 +173,7 @@ static void init_ways(struct lab *lab, struct link *link, uint64_t seed)
         way->from = &link->ports[i];
         way->to = &link->ports[1 - i];
         way->place = NOWHERE;
+        chain(lab, way);
     }
 }
 
@@ -157,16 +185,13 @@ struct link *lab_add(struct lab *lab, uint32_t id, const char *a, const char *b,
         free(link);
         return NULL;
     }
-    link->id = id;
-    link->up = true;
-    link->ports[0].fd = link->ports[1].fd = -1;
-    init_ways(lab, link, seed);
     if (!open_ports(lab, link, (const char *const[]){a, b}, error, room)) {
-        port_close(&link->ports[0]);
-        port_close(&link->ports[1]);
         free(link);
         return NULL;
     }
+    link->id = id;
+    link->up = true;
+    init_ways(lab, link, seed);
     lab->links[id] = link;
     lab->links_count++;
     lab->changed = true;
@@ -186,8 +211,8 @@ void lab_remove(struct lab *lab, struct link *link)
 {
     for (unsigned i = 0; i < 2; i++) {
         flush(lab, &link->ways[i]);
+        unchain(lab, &link->ways[i]);
         direction_close(&link->ways[i].direction);
-        port_close(&link->ports[i]);
     }
     lab->links[link->id] = NULL;
     lab->links_count--;
@@ -197,12 +222,21 @@ void lab_remove(struct lab *lab, struct link *link)
 
 bool lab_carrier(struct lab *lab, struct link *link, bool up)
 {
-    bool done = port_raise(&link->ports[0], up);
-    done = port_raise(&link->ports[1], up) && done;
+    bool done = port_raise(&lab->wire, &link->ports[0], up);
+    done = port_raise(&lab->wire, &link->ports[1], up) && done;
     link->up = up;
     for (unsigned i = 0; i < 2 && !up; i++)
         flush(lab, &link->ways[i]);
     return done;
+}
+
+/* What arrived before the change is read before it, so that it gets its fate by what was in force. */
+void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment)
+{
+    lab_receive(lab);
+    direction_configure(&way->direction, impairment, monotonic_ns());
+    lab->changed = true;
+    reschedule(lab, way);
 }
 
 void lab_close(struct lab *lab)
@@ -212,50 +246,37 @@ void lab_close(struct lab *lab)
             lab_remove(lab, lab->links[id]);
     free(lab->links);
     free(lab->schedule);
+    wire_close(&lab->wire);
     lab->links = NULL;
     lab->schedule = NULL;
     lab->links_room = 0;
 }
 
-/* --- traffic --- */
+/* --- arrivals --- */
 
-static void accept(struct way *way, const struct frame *frame)
+static void accept(struct lab *lab, const struct frame *frame)
 {
+    struct way *way = way_from(lab, frame->interface);
+    if (!way)
+        return;
     if (way->link->up)
         direction_accept(&way->direction, frame);
     else
         way->direction.counters.dropped[DROP_DOWN] += frame->segments;
+    reschedule(lab, way);
 }
 
-static void receive(struct way *way, int rounds)
+void lab_receive(struct lab *lab)
 {
-    const struct frame *frames;
-    uint64_t malformed;
+    uint64_t last_ns = lab->wire.read_ns;
     bool more = true;
-    while (more && rounds-- > 0) {
-        size_t count = port_receive(way->from, &frames, &malformed, &more);
-        way->direction.counters.dropped[DROP_MALFORMED] += malformed;
+    for (int round = 0; round < RECEIVE_ROUNDS && more; round++) {
+        struct frame *const *frames;
+        size_t count = wire_receive(&lab->wire, &frames, &more);
         for (size_t i = 0; i < count; i++)
-            accept(way, &frames[i]);
+            accept(lab, frames[i]);
     }
-}
-
-void lab_readable(struct lab *lab, struct link *link, unsigned port)
-{
-    struct way *way = &link->ways[port];
-    receive(way, RECEIVE_ROUNDS);
-    lab->hurried = way->from->read_ns - lab->read_ns < 2 * lab->patience_ns;
-    lab->read_ns = way->from->read_ns;
-    reschedule(lab, way);
-}
-
-/* What arrived before the change is read before it, within reason, so that it gets its fate by what was in force. */
-void lab_configure(struct lab *lab, struct way *way, const struct impairment *impairment)
-{
-    receive(way, CATCH_UP_ROUNDS);
-    direction_configure(&way->direction, impairment, monotonic_ns());
-    lab->changed = true;
-    reschedule(lab, way);
+    lab->hurried = lab->wire.read_ns - last_ns < 2 * lab->patience_ns;
 }
 
 /* A delay that hardly any packet of the direction goes below. */
@@ -282,15 +303,10 @@ uint64_t lab_patient_until(struct lab *lab)
     if (lab->changed)
         lab->patience_ns = reckon_patience(lab);
     lab->changed = false;
-    return lab->hurried ? lab->read_ns + lab->patience_ns : 0;
+    return lab->hurried ? lab->wire.read_ns + lab->patience_ns : 0;
 }
 
-void lab_catch_up(struct lab *lab, struct way *way)
-{
-    receive(way, CATCH_UP_ROUNDS);
-    reschedule(lab, way);
-    way->direction.counters.dropped[DROP_OVERRUN] += port_overruns(way->from);
-}
+/* --- departures --- */
 
 /* A batch takes a while: packet i of n left about i/n of the way through it. */
 static void account(struct way *way, struct packet **packets, size_t sent, size_t asked, uint64_t begin, uint64_t end)
@@ -300,62 +316,45 @@ static void account(struct way *way, struct packet **packets, size_t sent, size_
         direction_sent(&way->direction, packets[i], begin + i * step);
 }
 
-static void wait_writable(struct lab *lab, struct way *way)
+/* Sends all of the batch, or sets the rest aside for when the socket is writable again. */
+static void send_all(struct lab *lab, struct way *way, struct packet **packets, size_t count)
 {
-    unsigned number = way->to == &way->link->ports[1];
-    way->link->busy[number] = watch(lab, way->link, number, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
-}
-
-/* Sends all of the batch or sets the rest aside. False if the far port is busy. */
-static bool send_all(struct lab *lab, struct way *way, struct packet **packets, size_t count)
-{
-    while (count) {
-        enum port_result result;
+    while (count && !lab->busy) {
+        enum wire_result result;
         uint64_t begin = monotonic_ns();
-        size_t sent = port_send(way->to, packets, count, &result);
+        size_t sent = wire_send(&lab->wire, way->to, packets, count, &result);
         account(way, packets, sent, count, begin, monotonic_ns());
         packets += sent;
         count -= sent;
-        if (result == PORT_BUSY)
-            break;
-        if (result == PORT_REFUSED) {
+        lab->busy = result == WIRE_BUSY;
+        if (result == WIRE_REFUSED) {
             direction_dropped(&way->direction, *packets++, DROP_SEND);
             count--;
         }
     }
-    if (!count)
-        return true;
     while (count--)
         fifo_push(&way->refused, *packets++);
-    wait_writable(lab, way);
-    return false;
 }
 
 static size_t gather(struct way *way, struct packet **packets, uint64_t now)
 {
     size_t count = 0;
-    while (count < PORT_BATCH && (packets[count] = fifo_pop(&way->refused)))
+    while (count < WIRE_BATCH && (packets[count] = fifo_pop(&way->refused)))
         count++;
-    while (count < PORT_BATCH && (packets[count] = direction_take(&way->direction, now)))
+    while (count < WIRE_BATCH && (packets[count] = direction_take(&way->direction, now)))
         count++;
     return count;
 }
 
 static void release(struct lab *lab, struct way *way, uint64_t now)
 {
-    struct packet *packets[PORT_BATCH];
+    struct packet *packets[WIRE_BATCH];
     size_t count = gather(way, packets, now);
     send_all(lab, way, packets, count);
+    /* Behind the others that are overdue: they must not wait for one link's flood. */
+    if (count == WIRE_BATCH)
+        way->deferred_ns = monotonic_ns();
     reschedule(lab, way);
-}
-
-void lab_writable(struct lab *lab, struct link *link, unsigned port)
-{
-    if (!link->busy[port])
-        return;
-    link->busy[port] = false;
-    watch(lab, link, port, EPOLL_CTL_MOD, EPOLLIN);
-    release(lab, &link->ways[1 - port], monotonic_ns());
 }
 
 uint64_t lab_release(struct lab *lab, uint64_t until_ns)
@@ -363,7 +362,10 @@ uint64_t lab_release(struct lab *lab, uint64_t until_ns)
     uint64_t now = monotonic_ns() + (lab->wake.off ? 0 : TOGETHER_NS);
     if (until_ns > now)
         now = until_ns;
-    for (int round = 0; round < RELEASE_ROUNDS && lab->scheduled && lab->schedule[0]->next_ns <= now; round++)
+    for (int round = 0; round < RELEASE_ROUNDS && !lab->busy; round++) {
+        if (!lab->scheduled || lab->schedule[0]->next_ns > now)
+            break;
         release(lab, lab->schedule[0], now);
-    return lab->scheduled ? lab->schedule[0]->next_ns : NEVER;
+    }
+    return lab->scheduled && !lab->busy ? lab->schedule[0]->next_ns : NEVER;
 }

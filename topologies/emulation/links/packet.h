@@ -17,6 +17,7 @@ struct frame {
     uint32_t length;
     uint32_t segments;   /* wire packets that it stands for: more than 1 for a TSO frame */
     uint32_t line_bytes; /* their bytes, the headers of each included */
+    int interface;       /* index of the one it arrived on */
     uint64_t arrival_ns; /* CLOCK_MONOTONIC, by the kernel's receive timestamp */
 };
 

@@ -1,4 +1,4 @@
-#include "port.h"
+#include "wire.h"
 
 #include "segment.h"
 
@@ -18,7 +18,7 @@
 #define NS_PER_S 1000000000u
 
 enum {
-    SOCKET_BUFFER = 32 << 20,
+    SOCKET_BUFFER = 64 << 20,
     INNER_MTU = 65535, /* the outer interfaces' MTU decides; the inner ones must not be in the way */
     TAG_BYTES = 4,
     MAC_ADDRESSES = 12,
@@ -63,6 +63,35 @@ static bool set_options(int fd)
            set_option(fd, SOL_PACKET, PACKET_AUXDATA, 1) && set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
 }
 
+static bool bind_to_all(int fd)
+{
+    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+    return bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+}
+
+bool wire_open(struct wire *wire)
+{
+    *wire = (struct wire){.drained_ns = monotonic_ns()};
+    /* Protocol 0: nothing is received before bind. Promiscuous mode is not needed: a packet socket for ETH_P_ALL
+     * sees the frames to every address on a veth. */
+    wire->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (wire->fd >= 0 && set_options(wire->fd) && bind_to_all(wire->fd))
+        return true;
+    wire_close(wire);
+    return false;
+}
+
+void wire_close(struct wire *wire)
+{
+    int error = errno;
+    if (wire->fd >= 0)
+        close(wire->fd);
+    wire->fd = -1;
+    errno = error;
+}
+
+/* --- interfaces --- */
+
 /* The kernel would otherwise send router solicitations and multicast reports of its own over the link. */
 static void silence_ipv6(const char *name)
 {
@@ -77,85 +106,78 @@ static void silence_ipv6(const char *name)
     close(fd);
 }
 
-bool port_raise(const struct port *port, bool up)
+static struct ifreq request_for(const struct port *port)
 {
     struct ifreq request = {0};
     memcpy(request.ifr_name, port->name, sizeof request.ifr_name);
-    if (ioctl(port->fd, SIOCGIFFLAGS, &request) != 0)
+    return request;
+}
+
+bool port_raise(const struct wire *wire, const struct port *port, bool up)
+{
+    struct ifreq request = request_for(port);
+    if (ioctl(wire->fd, SIOCGIFFLAGS, &request) != 0)
         return false;
     if (up)
         request.ifr_flags |= IFF_UP;
     else
         request.ifr_flags &= (short)~IFF_UP;
-    return ioctl(port->fd, SIOCSIFFLAGS, &request) == 0;
+    return ioctl(wire->fd, SIOCSIFFLAGS, &request) == 0;
 }
 
-static bool prepare_interface(const struct port *port)
+static bool widen(const struct wire *wire, const struct port *port)
 {
-    struct ifreq request = {.ifr_mtu = INNER_MTU};
-    memcpy(request.ifr_name, port->name, sizeof request.ifr_name);
-    silence_ipv6(port->name);
-    return ioctl(port->fd, SIOCSIFMTU, &request) == 0 && port_raise(port, true);
+    struct ifreq request = request_for(port);
+    request.ifr_mtu = INNER_MTU;
+    return ioctl(wire->fd, SIOCSIFMTU, &request) == 0;
 }
 
-static bool bind_to(const struct port *port)
-{
-    struct sockaddr_ll address = {
-        .sll_family = AF_PACKET,
-        .sll_protocol = htons(ETH_P_ALL),
-        .sll_ifindex = (int)if_nametoindex(port->name),
-    };
-    return bind(port->fd, (struct sockaddr *)&address, sizeof address) == 0;
-}
-
-bool port_open(struct port *port, const char *name, char *error, size_t room)
+bool port_open(const struct wire *wire, struct port *port, const char *name, char *error, size_t room)
 {
     memset(port, 0, sizeof *port);
     strncpy(port->name, name, sizeof port->name - 1);
-    port->fd = -1;
-    port->drained_ns = monotonic_ns();
-    if (!if_nametoindex(name)) {
+    struct ifreq request = request_for(port);
+    if (ioctl(wire->fd, SIOCGIFINDEX, &request) != 0) {
         snprintf(error, room, "no interface %s in the daemon's network namespace", name);
         return false;
     }
-    /* Protocol 0: nothing is received, from any interface, before bind. Promiscuous mode is not needed: a packet
-     * socket for ETH_P_ALL on a veth sees frames to every address. */
-    port->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (port->fd >= 0 && set_options(port->fd) && prepare_interface(port) && bind_to(port))
+    port->index = request.ifr_ifindex;
+    silence_ipv6(port->name);
+    if (widen(wire, port) && port_raise(wire, port, true))
         return true;
     snprintf(error, room, "interface %s: %s", name, strerror(errno));
-    port_close(port);
     return false;
-}
-
-void port_close(struct port *port)
-{
-    if (port->fd >= 0)
-        close(port->fd);
-    port->fd = -1;
 }
 
 /* --- receiving --- */
 
 /* One batch for the whole process: what is kept is copied at its true size. */
 static struct {
-    struct mmsghdr messages[PORT_BATCH];
-    struct iovec parts[PORT_BATCH][2];
-    struct frame frames[PORT_BATCH];
-    uint8_t control[PORT_BATCH][CONTROL_ROOM] __attribute__((aligned(8)));
-    uint8_t room[PORT_BATCH][TAG_BYTES + FRAME_ROOM]; /* the tag is put back in front */
+    struct mmsghdr messages[WIRE_BATCH];
+    struct iovec parts[WIRE_BATCH][2];
+    struct sockaddr_ll senders[WIRE_BATCH];
+    struct frame frames[WIRE_BATCH];
+    struct frame *kept[WIRE_BATCH];
+    uint8_t control[WIRE_BATCH][CONTROL_ROOM] __attribute__((aligned(8)));
+    uint8_t room[WIRE_BATCH][TAG_BYTES + FRAME_ROOM]; /* the tag is put back in front */
     int used;                                         /* entries that the last read filled */
     bool ready;
 } batch;
 
 static void prepare_batch(void)
 {
-    int count = batch.ready ? batch.used : PORT_BATCH;
+    int count = batch.ready ? batch.used : WIRE_BATCH;
     for (int i = 0; i < count; i++) {
         batch.parts[i][0] = (struct iovec){&batch.frames[i].vnet, VNET_BYTES};
         batch.parts[i][1] = (struct iovec){batch.room[i] + TAG_BYTES, FRAME_ROOM};
         batch.messages[i].msg_hdr = (struct msghdr){
-            .msg_iov = batch.parts[i], .msg_iovlen = 2, .msg_control = batch.control[i], .msg_controllen = CONTROL_ROOM};
+            .msg_name = &batch.senders[i],
+            .msg_namelen = sizeof batch.senders[i],
+            .msg_iov = batch.parts[i],
+            .msg_iovlen = 2,
+            .msg_control = batch.control[i],
+            .msg_controllen = CONTROL_ROOM,
+        };
     }
     batch.ready = true;
 }
@@ -197,24 +219,24 @@ static void restore_tag(struct frame *frame, const struct tpacket_auxdata *aux)
 
 /* The kernel's timestamp on our clock, kept within what is possible: a step of the wall clock between the stamp and
  * the sample of the offset must not bend a delay. */
-static uint64_t arrival_of(const struct port *port, const struct timespec *stamp, int64_t offset, uint64_t now)
+static uint64_t arrival_of(const struct wire *wire, const struct timespec *stamp, int64_t offset, uint64_t now)
 {
     int64_t arrival = (int64_t)stamp->tv_sec * NS_PER_S + stamp->tv_nsec - offset;
     if (arrival > (int64_t)now)
         return now;
-    if (arrival + STAMP_SLACK_NS < (int64_t)port->drained_ns)
-        return port->drained_ns;
+    if (arrival + STAMP_SLACK_NS < (int64_t)wire->drained_ns)
+        return wire->drained_ns;
     return (uint64_t)arrival;
 }
 
-static void read_control(struct msghdr *header, const struct port *port, struct frame *frame, int64_t offset)
+static void read_control(struct msghdr *header, const struct wire *wire, struct frame *frame, int64_t offset)
 {
     uint64_t now = frame->arrival_ns;
     for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item; item = CMSG_NXTHDR(header, item)) {
         if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_TIMESTAMPNS) {
             struct timespec stamp;
             memcpy(&stamp, CMSG_DATA(item), sizeof stamp);
-            frame->arrival_ns = arrival_of(port, &stamp, offset, now);
+            frame->arrival_ns = arrival_of(wire, &stamp, offset, now);
         } else if (item->cmsg_level == SOL_PACKET && item->cmsg_type == PACKET_AUXDATA) {
             struct tpacket_auxdata aux;
             memcpy(&aux, CMSG_DATA(item), sizeof aux);
@@ -223,7 +245,7 @@ static void read_control(struct msghdr *header, const struct port *port, struct 
     }
 }
 
-static bool finish_frame(size_t index, const struct port *port, int64_t offset, uint64_t now)
+static bool finish_frame(size_t index, const struct wire *wire, int64_t offset, uint64_t now)
 {
     struct mmsghdr *message = &batch.messages[index];
     struct frame *frame = &batch.frames[index];
@@ -232,59 +254,62 @@ static bool finish_frame(size_t index, const struct port *port, int64_t offset, 
     frame->data = batch.room[index] + TAG_BYTES;
     frame->length = message->msg_len - VNET_BYTES;
     frame->arrival_ns = now;
-    read_control(&message->msg_hdr, port, frame, offset);
+    frame->interface = batch.senders[index].sll_ifindex;
+    read_control(&message->msg_hdr, wire, frame, offset);
     segment_measure(frame);
     return true;
 }
 
-size_t port_receive(struct port *port, const struct frame **frames, uint64_t *malformed, bool *more)
+size_t wire_receive(struct wire *wire, struct frame *const **frames, bool *more)
 {
     uint64_t started = monotonic_ns();
     prepare_batch();
-    int count = recvmmsg(port->fd, batch.messages, PORT_BATCH, MSG_DONTWAIT, NULL);
+    int count = recvmmsg(wire->fd, batch.messages, WIRE_BATCH, MSG_DONTWAIT, NULL);
     batch.used = count > 0 ? count : 0;
-    /* An error other than "empty" stands for one frame or for an interface that went down: the next call goes on. */
-    *more = count == PORT_BATCH || (count < 0 && errno != EAGAIN);
-    *malformed = count < 0 && errno == EINVAL;
+    /* An error other than "empty" stands for one frame: the next call goes on. */
+    *more = count == WIRE_BATCH || (count < 0 && errno != EAGAIN);
+    wire->malformed += count < 0 && errno == EINVAL;
     int64_t offset = realtime_offset();
-    uint64_t now = monotonic_ns();
+    wire->read_ns = monotonic_ns();
     size_t kept = 0;
     for (int i = 0; i < count; i++) {
-        if (!finish_frame((size_t)i, port, offset, now))
-            ++*malformed;
-        else if (kept++ != (size_t)i)
-            batch.frames[kept - 1] = batch.frames[i];
+        if (finish_frame((size_t)i, wire, offset, wire->read_ns))
+            batch.kept[kept++] = &batch.frames[i];
+        else
+            wire->malformed++;
     }
-    if (count < PORT_BATCH)
-        port->drained_ns = started;
-    port->read_ns = now;
-    *frames = batch.frames;
+    if (count < WIRE_BATCH)
+        wire->drained_ns = started;
+    *frames = batch.kept;
     return kept;
 }
 
 /* --- sending --- */
 
-size_t port_send(const struct port *port, struct packet *const *packets, size_t count, enum port_result *result)
+size_t wire_send(const struct wire *wire, const struct port *port, struct packet *const *packets, size_t count,
+                 enum wire_result *result)
 {
-    struct mmsghdr messages[PORT_BATCH];
-    struct iovec parts[PORT_BATCH];
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = port->index};
+    struct mmsghdr messages[WIRE_BATCH];
+    struct iovec parts[WIRE_BATCH];
     for (size_t i = 0; i < count; i++) {
         parts[i] = (struct iovec){packets[i]->wire, packets[i]->wire_bytes};
-        messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &parts[i], .msg_iovlen = 1};
     }
-    *result = PORT_SENT;
-    int sent = sendmmsg(port->fd, messages, (unsigned)count, MSG_DONTWAIT);
+    *result = WIRE_SENT;
+    int sent = sendmmsg(wire->fd, messages, (unsigned)count, MSG_DONTWAIT);
     if (sent >= 0)
         return (size_t)sent;
-    *result = errno == EAGAIN ? PORT_BUSY : PORT_REFUSED;
+    *result = errno == EAGAIN ? WIRE_BUSY : WIRE_REFUSED;
     return 0;
 }
 
-uint64_t port_overruns(const struct port *port)
+void wire_count_overruns(struct wire *wire)
 {
     struct tpacket_stats statistics = {0};
     socklen_t size = sizeof statistics;
-    if (getsockopt(port->fd, SOL_PACKET, PACKET_STATISTICS, &statistics, &size) != 0)
-        return 0;
-    return statistics.tp_drops;
+    if (getsockopt(wire->fd, SOL_PACKET, PACKET_STATISTICS, &statistics, &size) == 0)
+        wire->overruns += statistics.tp_drops;
 }
