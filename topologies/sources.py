@@ -51,7 +51,7 @@ def load(ref: str | Path, pops: str | None = None) -> Network:
 
         return _placed(from_topohub(ref), pops)
     names = [name for name, _ in catalog()]
-    mend = f"{suggest(ref, names)} Files and topohub keys (topozoo/Abilene) work too"
+    mend = f"{suggest(ref, names)}; files and topohub keys (topozoo/Abilene) work too"
     raise NetworkError([Problem((), f"there is no network {ref!r}", mend)])
 
 

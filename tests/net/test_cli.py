@@ -75,12 +75,17 @@ def test_up_returns_the_commands_exit_code() -> None:
 
 
 def test_up_speaks_mininet() -> None:
-    script = "nodes\nLHR-c1 ping -c1 198.51.100.1\nexit\n"
+    ask_switch = "tLHR ovs-ofctl -O OpenFlow13 dump-aggregate tLHR"
+    script = f"LHR-c1 ping -c1 LHR-s1\n{ask_switch}\nlink tLHR tFCO down\nexit\n"
     done = subprocess.run(
         [POPLAB, "up", "triangle"],
         input=script, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert "1 received" in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert "1 received" in said
+    assert "flow_count=" in said
+    assert "rror" not in said
 
 
 @pytest.mark.parametrize(("number", "within_s"), [(signal.SIGINT, 3.0), (signal.SIGKILL, 3.0)])

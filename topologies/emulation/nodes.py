@@ -85,6 +85,7 @@ class LabSwitch(_LazyShell, OVSSwitch):
         params.update(inNamespace=True, protocols="OpenFlow13")
         super().__init__(name, dpid=f"{plan.dpid:016x}", **params)
         self.inNamespace = False
+        self.controlIntf = None
 
     def start(self, controllers: list[Any]) -> None:
         """Nothing to do: the virtual switch was built as a whole."""
@@ -103,6 +104,10 @@ class LabIntf(Intf):
     def config(self, **_params: Any) -> dict[str, Any]:
         """Nothing to configure."""
         return {}
+
+    def updateIP(self) -> str | None:  # noqa: N802
+        """The address of the plan; Mininet would start a process to ask for it."""
+        return None if self.ip is None else str(self.ip)
 
     def ifconfig(self, *args: str) -> str:
         """Mininet's ``link a b up|down`` comes here; iproute2 is what hosts have."""
