@@ -246,7 +246,7 @@ static void serve_timer(struct daemon *daemon)
     if (daemon->slept_ns < daemon->armed_ns && now > daemon->armed_ns)
         wake_learn(&daemon->lab.wake, daemon->armed_ns - daemon->slept_ns, now - daemon->armed_ns);
     daemon->target_ns = SPENT;
-    lab_release(&daemon->lab, target);
+    lab_release(&daemon->lab, target == NEVER ? 0 : target);
 }
 
 /* While the socket takes no more, its readiness to do so is awaited as well. */
