@@ -88,7 +88,7 @@ def test_borrowed_rtts_hold_the_way_home(runs: dict[str, RunData]) -> None:
     paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
     error_ms = (paced["rtt_ms"] - paced["model_rtt_ms"]).groupby(paced["design"]).median()
     # These hold the wake-ups of the programs at both ends (and of the proxy), too.
-    assert error_ms.between(0, 5).all(), error_ms
+    assert error_ms.between(-1, 5).all(), error_ms
 
 
 def test_ports_are_those_of_the_lease(runs: dict[str, RunData]) -> None:
