@@ -21,6 +21,18 @@ ROOT = Path(__file__).parents[2]
 MN = Path(sys.executable).with_name("mn")
 
 
+# After an error mn removes /tmp/*.log and /tmp/*.out: let it have a /tmp of its own, in which the
+# project is to be seen even if it lies in /tmp.
+OWN_TMP = """
+exec 9<"$1"
+mount -t tmpfs tmpfs /tmp
+mkdir -p "$1"
+mount --no-canonicalize --bind /proc/self/fd/9 "$1"
+shift
+exec "$@"
+"""
+
+
 @contextmanager
 def switches(folder: Path) -> Iterator[None]:
     """The sandbox's Open vSwitch. No fixture: those are set up outside of the sandbox too."""
@@ -37,8 +49,7 @@ def switches(folder: Path) -> Iterator[None]:
 
 def mn(network: str, *arguments: str, typed: str = "") -> str:
     """What mn prints, and what it is told at its prompt."""
-    # After an error mn removes /tmp/*.log and /tmp/*.out: let it have a /tmp of its own.
-    command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /tmp && exec "$@"', "sh"]
+    command = ["unshare", "--mount", "sh", "-ec", OWN_TMP, "sh", str(ROOT)]
     command += [sys.executable, str(MN), "--custom", str(ROOT / "topologies" / "mn.py")]
     command += ["--topo", f"pops,{network}", *arguments]
     done = subprocess.run(
