@@ -44,7 +44,7 @@ demo: setup ## two short studies on a real network: who is served where, and how
 	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick
 
 bench: setup ## how fast poplab itself is, beside stock Mininet
-	$(ROOT) $(VENV)/python -m benchmarks
+	$(ROOT) $(VENV)/python -m benchmarks $(ONLY)
 
 doctor: setup ## what this host can do, and what mends the rest
 	$(ROOT) $(VENV)/poplab doctor
