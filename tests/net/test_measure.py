@@ -25,11 +25,11 @@ from experiments.measure.judge import Judge, PortSet
 from experiments.measure.ping import EchoProbe, ping
 from experiments.measure.tcp import TcpAttempt, connect
 from experiments.measure.udp import udp_echo
-from experiments.measure.wait import until
 from topologies.emulation import netns
 from topologies.emulation.endpoints.echo import ECHO_PORT
 from topologies.emulation.endpoints.proxy import PROXY_PORT
 from topologies.emulation.endpoints.service import HTTP_PORT
+from topologies.emulation.processes import until
 from topologies.plan import HostPlan, plan
 from topologies.sources import dump_json, load
 
@@ -77,7 +77,7 @@ def endpoints(folder: Path) -> Iterator[None]:
     errors = folder / "errors"
     with errors.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            until(ready.exists, 10, "the endpoints to listen")
+            until(ready.exists, "the endpoints to listen", timeout_s=10)
             yield
         finally:
             process.terminate()
@@ -271,14 +271,14 @@ def test_the_judge_counts_every_packet_and_convicts_the_wrong_ones():
         forger.send(packet / TCP(sport=80, dport=2048))
         forger.send(packet / UDP(sport=80, dport=4095), times=9)
         forger.send(IP(src="10.0.0.9", dst=str(SERVER.address)) / UDP(dport=5000))
-        until(lambda: judge.verdicts()[0].delivered >= 10, 5, "the rightful packets")
+        until(lambda: judge.verdicts()[0].delivered >= 10, "the rightful packets", timeout_s=5)
         assert [(v.delivered, v.misdelivered) for v in judge.verdicts()] == [(10, 0), (0, 0)]
         assert judge.misdelivered() == []
 
         forger.send(packet / TCP(sport=80, dport=4096) / Raw(b"x" * 500))
         forger.send(IP(src="10.0.0.9", dst="203.0.113.2") / UDP(sport=7, dport=2048))
         forger.send(IP(src="10.0.0.9", dst=str(BORROWED), proto=17, frag=3) / Raw(b"x" * 40))
-        until(lambda: judge.verdicts()[0].misdelivered >= 3, 5, "the wrong packets")
+        until(lambda: judge.verdicts()[0].misdelivered >= 3, "the wrong packets", timeout_s=5)
         first, second, third = judge.misdelivered()
         assert (first.server, first.destination, first.destination_port, first.length) == (
             SERVER.name, BORROWED, 4096, 540,
@@ -289,7 +289,11 @@ def test_the_judge_counts_every_packet_and_convicts_the_wrong_ones():
 
         judge.hold(SERVER.name, [PortSet(BORROWED, 0, 65_535)])
         forger.send(packet / TCP(sport=80, dport=4096))
-        until(lambda: judge.verdicts()[0].delivered >= 14, 5, "the packet of the moved lease")
+        until(
+            lambda: judge.verdicts()[0].delivered >= 14,
+            "the packet of the moved lease",
+            timeout_s=5,
+        )
         assert judge.verdicts()[0].misdelivered == 3
 
 
@@ -298,7 +302,7 @@ def test_the_judge_counts_exactly_where_the_evidence_overflows():
     with flat(), Judge([IPv4Network("203.0.113.0/24")], {SERVER.name: []}) as judge:
         ip(f"-n {CLIENT.name} route add 203.0.113.0/24 via {SERVER.address} dev eth0 onlink")
         Forger().send(IP(src=str(ORIGIN.address), dst=str(BORROWED)) / UDP(dport=9), times=flood)
-        until(lambda: judge.verdicts()[0].delivered >= flood, 10, "the whole flood")
+        until(lambda: judge.verdicts()[0].delivered >= flood, "the whole flood", timeout_s=10)
         (verdict,) = judge.verdicts()
         assert (verdict.delivered, verdict.misdelivered) == (flood, flood)
         assert 0 < len(judge.misdelivered()) < flood
