@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal, Protocol
 
-from experiments.measure.kernel import READABLE, SO_RCVBUFFORCE, receive, stamp_packets
+from experiments.measure.kernel import (
+    READABLE,
+    SO_RCVBUFFORCE,
+    await_stamps,
+    receive,
+    stamp_packets,
+)
 from experiments.measure.packets import Stamp
 
 __all__ = ["Clock", "EchoProbe", "EchoRow", "Method", "measure", "schedule"]
@@ -159,6 +165,8 @@ class _Run:
                     self._by_fd[sock.fileno()] = sock
                     self._epoll.register(sock.fileno(), READABLE)
                 self._by_probe.append(sock)
+            if self._probes:
+                await_stamps(self._probes[0].host)
             self._resources = opening.pop_all()
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
@@ -19,6 +20,7 @@ __all__ = [
     "READABLE",
     "SO_RCVBUFFORCE",
     "Ports",
+    "await_stamps",
     "bind_source",
     "check_port",
     "handshake_rtt_ns",
@@ -100,6 +102,29 @@ def stamp_packets(sock: socket.socket) -> None:
     """
     flags = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, flags)
+
+
+def await_stamps(host: str, timeout_s: float = 1.0) -> None:
+    """Wait until the kernel really stamps what arrives, while some socket asks for it.
+
+    The first such socket only starts a kernel worker that turns the stamps on, and on a busy
+    machine that takes long enough for replies to pass unstamped. Sends to itself on the host's
+    loopback; gives up after ``timeout_s``, or at once where the loopback is down: a row's
+    ``clock`` tells in any case.
+    """
+    deadline = time.monotonic() + timeout_s
+    with open_in(host, socket.SOCK_DGRAM) as sock:
+        stamp_packets(sock)
+        sock.bind(("127.0.0.1", 0))
+        while time.monotonic() < deadline:
+            try:
+                sock.sendto(b"", sock.getsockname())
+            except OSError:
+                return
+            arrived = select.select([sock], [], [], 0.1)[0] and receive(sock)
+            if arrived and arrived[1] is not None:
+                return
+            time.sleep(0.001)
 
 
 def kernel_time_ns(control: Iterable[tuple[int, int, bytes]]) -> int | None:
