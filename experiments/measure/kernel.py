@@ -115,12 +115,12 @@ def await_stamps(host: str, timeout_s: float = 1.0) -> None:
     deadline = time.monotonic() + timeout_s
     with open_in(host, socket.SOCK_DGRAM) as sock:
         stamp_packets(sock)
-        sock.bind(("127.0.0.1", 0))
+        try:
+            sock.bind(("127.0.0.1", 0))
+        except OSError:
+            return
         while time.monotonic() < deadline:
-            try:
-                sock.sendto(b"", sock.getsockname())
-            except OSError:
-                return
+            sock.sendto(b"", sock.getsockname())
             arrived = select.select([sock], [], [], 0.1)[0] and receive(sock)
             if arrived and arrived[1] is not None:
                 return
