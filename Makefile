@@ -9,7 +9,7 @@ ROOT := setup/root.sh
 LINKS := topologies/emulation/links
 DEMO := europe
 
-.PHONY: help setup packages links check test demo bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual check test demo bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,11 @@ packages:
 
 links: | packages
 	@$(MAKE) --silent -C $(LINKS)
+
+# SOURCE=/path/to/linux-source-*.deb where no mirror has the pinned one.
+virtual: setup ## the guest's kernel for runs in virtual time, into your cache folder (a few minutes, once)
+	@setup/packages.sh flex bison bc xz-utils patch
+	@$(VENV)/python -m topologies.emulation.sandbox.kernel $(SOURCE)
 
 check: setup ## lint, types, layers and the tests that need no root (under a minute)
 	@$(VENV)/uv pip check --quiet

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.row import Row, faster
-from topologies.emulation import sandbox
+from topologies.emulation.sandbox.namespaces import Namespaces
 
 REPEATS = 3
 GRAPHS = ("single-200", "tree-196", "linear-100", "europe")
@@ -29,11 +29,12 @@ def measure(who: str, graph: str, folder: Path) -> dict[str, float]:
         lines.append(line)
 
     command = [sys.executable, "-m", "benchmarks.startup_inside", who, graph]
-    log = folder / f"startup-{who}-{graph}.log"
-    code = sandbox.run(command, stdout_line=watch, log=log)
+    log = f"startup-{who}-{graph}.log"
+    project = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    code = Namespaces().run(command, folder, told=watch, log=log, env=project)
     gone = time.perf_counter()
     if code != 0:
-        raise RuntimeError(f"{who} {graph} ended with code {code}: see {log}")
+        raise RuntimeError(f"{who} {graph} ended with code {code}: see {folder / log}")
     return {**json.loads(lines[-1]), "gone_s": gone - told}
 
 

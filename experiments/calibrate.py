@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.result import Check, Fidelity
-from topologies.emulation.links.delayline import DelayLine
 
 if TYPE_CHECKING:
     from experiments.study import Trial
@@ -95,12 +94,9 @@ def compensate(t: Trial) -> Calibration:
     everywhere, makes up for both.
     """
     raw = measure(t)
-    emulator = t.lab.emulator
-    if not isinstance(emulator, DelayLine):
-        return Calibration(0.0, raw)
-    advance_us = excess_us(raw)
-    emulator.advance_ns = round(advance_us * 1000)
-    return Calibration(advance_us, raw)
+    assert t.lab.emulator is not None
+    in_force_ns = t.lab.emulator.compensate(round(excess_us(raw) * 1000))
+    return Calibration(in_force_ns / 1000, raw)
 
 
 def excess_us(paths: Sequence[PathError]) -> float:

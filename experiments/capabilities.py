@@ -25,6 +25,7 @@ from experiments.measure.ping import EchoProbe, ping
 from topologies.emulation import netns
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds, LinkError
 from topologies.emulation.links.delayline import DelayLine
+from topologies.emulation.options import DatapathChoice
 from topologies.emulation.processes import LabError
 from topologies.emulation.vswitch import RUN, Bridge, Port, VSwitch
 
@@ -73,7 +74,7 @@ def _netem() -> str:
     return "the kernel's own link delays"
 
 
-def _datapath(kind: str) -> None:
+def _datapath(kind: DatapathChoice) -> None:
     """Make a bridge of this datapath type with one port, and read it back."""
     shutil.rmtree(RUN, ignore_errors=True)  # what the other datapath's probe left behind
     RUN.mkdir()
@@ -90,12 +91,12 @@ def _datapath(kind: str) -> None:
 
 
 def _userspace_datapath() -> str:
-    _datapath("netdev")
+    _datapath("userspace")
     return "Open vSwitch forwards in user space"
 
 
 def _kernel_datapath() -> str:
-    _datapath("system")
+    _datapath("kernel")
     return "Open vSwitch forwards in the kernel"
 
 

@@ -34,6 +34,12 @@ Pops = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Links = Annotated[str, typer.Option(help="Link emulation: auto, delayline or netem.")]
+Datapath = Annotated[
+    str, typer.Option(help="Where Open vSwitch forwards: auto, userspace or kernel.")
+]
+ClockWord = Annotated[
+    str, typer.Option("--clock", help="real, virtual (exact and repeatable), or auto.")
+]
 Results = Annotated[
     Path | None, typer.Option(help="Where run folders go (else $POPLAB_RESULTS, or results).")
 ]
@@ -116,12 +122,12 @@ def up(
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
     from topologies import sources
-    from topologies.emulation import sandbox
+    from topologies.emulation.sandbox.namespaces import Namespaces
 
     sources.load(network, pops)  # refuse what is wrong before anything is built
     ref = str(Path(network).resolve()) if Path(network).is_file() else network
     argv = [sys.executable, "-m", "experiments.shell", ref, pops or "", links, *(command or [])]
-    raise typer.Exit(sandbox.interact(argv))
+    raise typer.Exit(Namespaces().interact(argv))
 
 
 @app.command()
@@ -132,13 +138,29 @@ def run(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal schedules.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer probes.")] = False,
     links: Links = "auto",
+    datapath: Datapath = "auto",
+    clock: ClockWord = "auto",
     results: Results = None,
     as_json: Json = False,
 ) -> None:
     """Ask a question: build the network, measure, and keep everything in a run folder."""
+    from experiments import clock as clocks
     from experiments import runner
+    from experiments.study import study as named
 
-    spec = runner.make_spec(study, network, pops=pops, seed=seed, quick=quick, links=links)
+    spec = runner.make_spec(
+        study,
+        network,
+        pops=pops,
+        seed=seed,
+        quick=quick,
+        links=links,
+        datapath=datapath,
+        clock=clock,
+    )
+    if not as_json:
+        choice = clocks.choose(named(study), clock)
+        _console(stderr=True).print(f"{choice.clock} time: {choice.why}", highlight=False)
     try:
         result = _run(spec, results, quiet=as_json)
     except KeyboardInterrupt:

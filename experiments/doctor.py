@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.capabilities import Finding
-from topologies.emulation import sandbox
+from topologies.emulation.sandbox import SandboxError, namespaces
 
 __all__ = ["Check", "diagnose", "exit_code", "render"]
 
@@ -185,10 +185,10 @@ def _sandboxed() -> list[Check]:
     if os.geteuid() != 0:
         return _from_sandbox([], "not tried", "")
     try:
-        sandbox.check()
-    except sandbox.SandboxError as error:
+        namespaces.Namespaces().check()
+    except SandboxError as error:
         return _from_sandbox([], str(error), _SETUP)
-    command = sandbox.command([sys.executable, "-m", "experiments.capabilities"])
+    command = namespaces.command([sys.executable, "-m", "experiments.capabilities"])
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ class Result:
     checks: tuple[Check, ...]
     metrics: Mapping[str, Metric]
     fidelity: Fidelity
+    sandbox: Mapping[str, Any] = field(default_factory=dict)
+    """What the results depend on: the clock, and in virtual time kernel, seed and memory."""
+    capture_sha256: str | None = None
+    """The hash of every frame on every link with its time; None in real time."""
+
+    @property
+    def clock(self) -> str:
+        """``real`` or ``virtual``."""
+        return str(self.sandbox.get("clock", "real"))
 
     @property
     def valid(self) -> bool:
@@ -78,6 +87,9 @@ class Result:
             "study": self.study,
             "network": self.network,
             "seed": self.seed,
+            "clock": self.clock,
+            "sandbox": dict(self.sandbox),
+            "capture_sha256": self.capture_sha256,
             "valid": self.valid,
             "checks": [asdict(check) for check in self.checks],
             "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
@@ -98,6 +110,8 @@ class Result:
             checks=tuple(Check(**check) for check in data["checks"]),
             metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
             fidelity=Fidelity(**data["fidelity"]),
+            sandbox=data.get("sandbox", {}),
+            capture_sha256=data.get("capture_sha256"),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
             "read it with the poplab that wrote it."
         )
     data = runfolder.read_json(path / "result.json")
-    return manifest, Result.from_contract(data), data["answer"]
+    return manifest, replace(Result.from_contract(data), run=path), data["answer"]
 
 
 def figures(path: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:

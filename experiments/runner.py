@@ -1,25 +1,28 @@
-"""A run, seen from outside: spec, sandboxed trial, evaluation, run folder, result."""
+"""A run, seen from outside: spec, sandboxed trial, evaluation, run folder, result.
+
+The trial leaves an archive that can be evaluated elsewhere: in another process, on another machine.
+"""
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import clock as clocks
 from experiments import host, runfolder, study
 from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Result
-from experiments.spec import LINK_BACKENDS, Spec
+from experiments.spec import Spec
 from experiments.study import Evidence, Findings
 from topologies import sources
-from topologies.emulation import sandbox
+from topologies.emulation.options import LabOptions
+from topologies.emulation.sandbox import LIMIT_S, Sandbox, sandbox
 from topologies.model import Network
 from topologies.plan import plan
 
@@ -30,6 +33,7 @@ Watch = Callable[[Mapping[str, Any]], None]
 """Gets each progress message of the trial (see ``experiments.trial``)."""
 
 LOG_TAIL_LINES = 15
+TRIAL_LOG = "trial.log"
 
 
 def _unwatched(_message: Mapping[str, Any]) -> None:
@@ -44,23 +48,27 @@ def make_spec(
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
+    datapath: str = "auto",
+    clock: str = "auto",
     params: Mapping[str, float] | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
 
-    Raises UsageError for an unknown study, parameter or link backend, NetworkError for a
-    network that is unknown or has problems.
+    Raises UsageError for an unknown study, parameter, link backend, datapath or clock,
+    NetworkError for a network that is unknown or has problems.
     """
     asked = study.study(study_name)
     resolved = asked.params(quick, params or {})
-    if links not in LINK_BACKENDS:
-        raise UsageError(f"No link backend {links!r}: use one of {', '.join(LINK_BACKENDS)}.")
+    try:
+        options = LabOptions.parse(links, datapath, clocks.choose(asked, clock).clock)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if not isinstance(network, Network):
         network = sources.load(network, pops)
     for what, present in (("client", network.clients), ("origin", network.origins)):
         if not present:
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
-    return Spec(study_name, network, seed, quick, links, resolved)
+    return Spec(study_name, network, seed, quick, options, resolved)
 
 
 def run(
@@ -71,6 +79,8 @@ def run(
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
+    datapath: str = "auto",
+    clock: str = "auto",
     params: Mapping[str, float] | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
@@ -78,95 +88,133 @@ def run(
     """Run a study in a lab of its own and keep everything in a run folder.
 
     ``network`` is a ``Network`` or what ``topologies.sources.load`` takes; ``pops`` puts its
-    PoPs elsewhere; ``params`` changes parameters of the study; ``results`` is where run folders
-    go. Needs root. The result may be invalid: ask ``result.valid``.
+    PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see ``experiments.clock``);
+    ``params`` changes parameters of the study; ``results`` is where run folders go. Real time
+    needs root. The result may be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, SandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.
     """
-    spec = make_spec(study, network, pops=pops, seed=seed, quick=quick, links=links, params=params)
+    spec = make_spec(
+        study,
+        network,
+        pops=pops,
+        seed=seed,
+        quick=quick,
+        links=links,
+        datapath=datapath,
+        clock=clock,
+        params=params,
+    )
     return run_spec(spec, None if results is None else Path(results), watch)
 
 
 def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched) -> Result:
     """Run what a spec describes; otherwise as ``run``."""
-    sandbox.check()
+    sandbox(spec.options.clock).check()
     with runfolder.building(spec.study, spec.network.name, runfolder.root(results)) as (tmp, final):
-        spec.write(tmp / "spec.json")
-        started = time.time()
-        _trial(tmp, watch)
+        run_trial(spec, tmp, watch)
         watch({"step": "evaluation and figures", "expected_s": 0})
-        return _conclude(spec, tmp, final, started)
+        return replace(conclude(tmp), run=final)
 
 
-def _trial(folder: Path, watch: Watch) -> None:
-    """Run the trial in a sandbox. Raises TrialError with the cause if it gave no answer."""
+def run_trial(spec: Spec, folder: Path, watch: Watch = _unwatched) -> None:
+    """Run the trial alone: afterwards ``folder`` is an archive that ``conclude`` can read anywhere.
+
+    Raises SandboxError where no lab can be made, TrialError with the cause if it gave no answer.
+    """
+    spec.write(folder / "spec.json")
+    box = sandbox(spec.options.clock, spec.seed)
+    started = time.time()
     told: list[str] = []
 
-    def line(text: str) -> None:
+    def line(text: str) -> bool:
         message = json.loads(text)
         if "error" in message:
             told.append(str(message["error"]))
         elif "done" in message:
-            _preload()
+            return True
         else:
             watch(message)
+        return False
 
-    log = folder / "trial.log"
-    argv = [sys.executable, "-m", "experiments.trial", str(folder / "spec.json"), str(folder)]
-    code = sandbox.run(argv, stdout_line=line, log=log)
+    argv = [box.python, "-m", "experiments.trial", "spec.json", "."]
+    code = box.run(
+        argv,
+        folder,
+        told=line,
+        log=TRIAL_LOG,
+        limit_s=LIMIT_S,
+        ticked=lambda seconds: watch({"virtual_s": seconds}),
+    )
     if code != 0:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        log = (folder / TRIAL_LOG).read_text(errors="replace")
+        tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
         cause = told[-1] if told else f"The trial ended with code {code}; its log ends:\n{tail}"
         raise TrialError(cause)
+    runfolder.write_json(folder / "ran.json", _ran(box, started))
 
 
-def _preload() -> None:
-    """Import what the evaluation needs while the lab comes down; measuring is over."""
-    for library in ("pandas", "pyarrow.parquet", "experiments.figures"):
-        importlib.import_module(library)
+def _ran(box: Sandbox, started: float) -> dict[str, Any]:
+    """When and on what a trial ran: what its own files do not say."""
+    return {
+        "start": _utc(started),
+        "end": _utc(time.time()),
+        "duration_s": round(time.time() - started, 3),
+        "sandbox": box.facts(),
+        "cpu": host.cpu(),
+        "versions": host.versions(),
+        "git": host.revision(),
+    }
 
 
-def _conclude(spec: Spec, tmp: Path, final: Path, started: float) -> Result:
-    """Evaluate what the trial left in ``tmp`` and write the rest of the folder."""
+def conclude(folder: Path) -> Result:
+    """Evaluate what ``run_trial`` left in ``folder``, which becomes a whole run folder."""
     import pandas as pd
 
     from experiments import calibrate
 
+    spec = Spec.read(folder / "spec.json")
     asked = study.study(spec.study)
-    observed = runfolder.read_json(tmp / "observed.json")
+    ran = runfolder.read_json(folder / "ran.json")
+    observed = runfolder.read_json(folder / "observed.json")
     network_plan = plan(spec.network)
     evidence = Evidence(
         spec=spec,
         plan=network_plan,
         oracle=Oracle(network_plan),
-        samples=pd.DataFrame(runfolder.read_lines(tmp / "samples.jsonl")),
+        samples=pd.DataFrame(runfolder.read_lines(folder / "samples.jsonl")),
         observed=observed["study"],
     )
     calibration = calibrate.parse(observed["calibration"])
     fidelity = calibrate.fidelity(observed["links"], calibration, observed["load"])
     findings = asked.evaluate(evidence)
+    capture = observed["capture"]
     result = Result(
-        run=final,
+        run=folder,
         study=spec.study,
         network=spec.network.name,
         seed=spec.seed,
         checks=(*findings.checks, *calibrate.checks(fidelity)),
         metrics=findings.metrics,
         fidelity=fidelity,
+        sandbox=ran["sandbox"],
+        capture_sha256=capture["sha256"] if capture else None,
     )
-    figures = asked.draw(evidence, findings, tmp)
-    _write_frames(tmp, evidence.samples, findings)
-    _gather_logs(tmp)
-    runfolder.write_json(tmp / "result.json", result.contract() | {"answer": findings.answer})
+    figures = asked.draw(evidence, findings, folder)
+    _write_frames(folder, evidence.samples, findings)
+    _gather_logs(folder)
+    runfolder.write_json(folder / "result.json", result.contract() | {"answer": findings.answer})
     runfolder.write_json(
-        tmp / "manifest.json",
+        folder / "manifest.json",
         {
             "schema": runfolder.SCHEMA,
-            "start": _utc(started),
-            "end": _utc(time.time()),
-            "duration_s": round(time.time() - started, 3),
+            "start": ran["start"],
+            "end": ran["end"],
+            "duration_s": ran["duration_s"],
             "seed": spec.seed,
+            "sandbox": ran["sandbox"],
+            "capture": capture,
             "links": observed["links"],
             "fidelity": result.contract()["fidelity"],
             "calibration": observed["calibration"],
@@ -174,9 +222,9 @@ def _conclude(spec: Spec, tmp: Path, final: Path, started: float) -> Result:
             "leases": observed["leases"],
             "controller": observed["controller"],
             "observed": observed["study"],
-            "host": {"cpu": host.cpu(), "load": observed["load"]},
-            "versions": host.versions(),
-            "git": host.revision(),
+            "host": {"cpu": ran["cpu"], "load": observed["load"]},
+            "versions": ran["versions"],
+            "git": ran["git"],
             "figures": [figure.name for figure in figures],
         },
     )
@@ -201,7 +249,8 @@ def _gather_logs(tmp: Path) -> None:
     """Keep the logs in one folder, and drop what has become a table or a manifest."""
     logs = tmp / "logs"
     logs.mkdir(exist_ok=True)
-    (tmp / "trial.log").rename(logs / "trial.log")
+    for log in tmp.glob("*.log"):
+        log.rename(logs / log.name)
     keep = {"logs", "spec.json"}
     for path in tmp.iterdir():
         if path.name in keep or path.suffix in (".csv", ".png", ".parquet"):

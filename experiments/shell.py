@@ -16,6 +16,7 @@ from mininet.cli import CLI
 from experiments.testbed import Testbed
 from topologies import sources
 from topologies.emulation.links import LinkError
+from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError
 
 FOLDER = Path("/run/poplab")
@@ -31,11 +32,12 @@ class Prompt(CLI):
 def main(argv: list[str]) -> int:
     """Bring the network up, then hand over to the person or to their command."""
     ref, pops, links, *command = argv
+    options = LabOptions.parse(links, "auto", "real")
     logging.getLogger("mininet").setLevel(logging.WARNING)
     network = sources.load(ref, pops or None)
     begin = time.monotonic()
     try:
-        with Testbed(network, folder=FOLDER, links=links) as lab:
+        with Testbed(network, folder=FOLDER, options=options) as lab:
             if command:
                 return execute(lab, command)
             _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")

@@ -8,28 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from topologies.emulation.options import USUAL, LabOptions
 from topologies.explicit import dump_json, parse_json
 from topologies.model import Network
 
 SCHEMA = 1
 """Version of a spec's JSON; rises when a reader of old specs would stumble."""
 
-LINK_BACKENDS = ("auto", "delayline", "netem")
-
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What one trial does: equal specs give equal plans, schedules and rules.
 
-    ``params`` are the study's own numbers with every default resolved; ``links`` is the link
-    backend that was asked for.
+    ``params`` are the study's own numbers with every default resolved; ``options`` say what
+    carries the lab, as it was asked for.
     """
 
     study: str
     network: Network
     seed: int = 1
     quick: bool = False
-    links: str = "auto"
+    options: LabOptions = USUAL
     params: Mapping[str, float] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
@@ -39,7 +38,9 @@ class Spec:
             "study": self.study,
             "seed": self.seed,
             "quick": self.quick,
-            "links": self.links,
+            "links": self.options.links,
+            "datapath": self.options.datapath,
+            "clock": self.options.clock,
             "params": dict(self.params),
             "network": json.loads(dump_json(self.network)),
         }
@@ -60,7 +61,9 @@ class Spec:
             network=parse_json(json.dumps(_first(data["network"], "format"))),
             seed=data["seed"],
             quick=data["quick"],
-            links=data["links"],
+            options=LabOptions.parse(
+                data["links"], data.get("datapath", "auto"), data.get("clock", "real")
+            ),
             params=dict(data["params"]),
         )
 

@@ -198,6 +198,8 @@ class Study:
     trial: Callable[[Trial], None]
     evaluate: Callable[[Evidence], Findings]
     draw: Callable[[Evidence, Findings, Path], list[Path]]
+    measures_computing: bool = False
+    """Whether the answer depends on how long programs compute, which takes no virtual time."""
 
     def params(self, quick: bool, given: Mapping[str, float]) -> dict[str, float]:
         """Every parameter's value. Raises UsageError for a name that the study does not have."""

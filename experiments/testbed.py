@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from experiments.measure.capture import Capture
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
 from topologies.plan import HostRole
@@ -50,10 +51,12 @@ class Controller:
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As for Lab."""
+    def __init__(self, *args: Any, captured: bool = False, **kwargs: Any) -> None:
+        """As for Lab; ``captured`` keeps a digest of every frame from the start."""
         super().__init__(*args, **kwargs)
         self.controller_api = Controller()
+        self.capture: Capture | None = None
+        self._captured = captured
 
     @property
     def lease_file(self) -> Path:
@@ -63,6 +66,9 @@ class Testbed(Lab):
     def begin(self) -> None:
         """Start the controller first: it takes longer than the wiring."""
         wiring.raise_loopback()
+        if self._captured:
+            hosts = (host.name for host in self.plan.hosts)
+            self.capture = Capture((*dict.fromkeys(self.switch_namespaces.values()), *hosts))
         self.start_controller()
 
     def start(self) -> None:
@@ -84,11 +90,18 @@ class Testbed(Lab):
             servers = {host.name for host in self.plan.hosts_of(HostRole.SERVER)}
             self.wait(lambda: servers <= self.leases().keys(), "every server to borrow an address")
 
+    def stop(self) -> None:
+        """End the capture, then as a Lab."""
+        if self.capture is not None:
+            self.capture.close()
+            self.capture = None
+        super().stop()
+
     def start_controller(self) -> None:
         """Start the Ryu controller on the lab's durable lease book."""
         arguments = ["--db", str(self.folder / "leases.sqlite")]
         arguments += ["--openflow", OPENFLOW, "--rest", REST, "--namespaces"]
-        arguments += dict.fromkeys(wiring.switch_namespaces(self.plan).values())
+        arguments += dict.fromkeys(self.switch_namespaces.values())
         self.launch("controller", "controller", str(self.network_file), *arguments)
 
     def kill_controller(self) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from experiments import calibrate
 from experiments.errors import TrialError
+from experiments.measure.capture import CaptureError
 from experiments.measure.load import LoadWatch
 from experiments.oracle import Oracle
 from experiments.spec import Spec
@@ -29,6 +30,10 @@ from experiments.testbed import Testbed
 from topologies.emulation.links import Histogram, LinkError
 from topologies.emulation.processes import LabError
 from topologies.plan import HostRole
+
+BEGIN_S = 20.0
+"""When a lab begins in virtual time, counted from the guest's boot: always at the same moment,
+whatever the steps before it cost."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -69,10 +74,18 @@ class Recorder:
 
 def run(spec: Spec, out: Path, tell: Tell) -> None:
     """Run one trial in a fresh lab. Raises LabError or TrialError."""
+    virtual = spec.options.clock == "virtual"
+    if virtual:
+        time.sleep(max(0.0, BEGIN_S - time.monotonic()))
     recorder = Recorder(out, tell)
     begin = time.monotonic()
     with Testbed(
-        spec.network, folder=out, links=spec.links, seed=spec.seed, on_phase=recorder.phase
+        spec.network,
+        folder=out,
+        options=spec.options,
+        seed=spec.seed,
+        captured=virtual,
+        on_phase=recorder.phase,
     ) as lab:
         ready_s = time.monotonic() - begin
         t = Trial(
@@ -98,10 +111,18 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "load": watch.load().summary(),
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
             "controller": lab.controller_api.status(),
+            "capture": _capture(lab),
         }
         recorder.close()
         (out / "observed.json").write_text(json.dumps(observed))
+        if virtual:
+            os.sync()  # whoever reads "done" may end the guest
         tell({"done": True})
+
+
+def _capture(lab: Testbed) -> dict[str, Any] | None:
+    """How many frames crossed the links, and their hash; None where they were not watched."""
+    return None if lab.capture is None else asdict(lab.capture.digest())
 
 
 def _leases(lab: Testbed) -> dict[str, Lease]:
@@ -173,7 +194,7 @@ def _write_line(file: IO[str], row: Mapping[str, Any]) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the trial that a spec file describes; the exit code is 1 if it gave no answer."""
-    spec_file, out = Path(argv[0]), Path(argv[1])
+    spec_file, out = (Path(word).resolve() for word in argv)
     progress = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # a library that prints must not break the lines that others parse
 
@@ -182,7 +203,7 @@ def main(argv: list[str]) -> int:
 
     try:
         run(Spec.read(spec_file), out, tell)
-    except (LabError, LinkError, TrialError) as error:
+    except (CaptureError, LabError, LinkError, TrialError) as error:
         traceback.print_exc()
         tell({"error": str(error)})
         return 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the Debian packages that are missing; do nothing when all are there.
+# Install the Debian packages that are missing, those that are named too; do nothing when all are there.
 # Open vSwitch comes with a service that poplab does not need (a lab runs its own): it is not started,
 # and one that is already installed is left as it is.
 set -euo pipefail
@@ -8,6 +8,7 @@ packages=(
     mininet openvswitch-switch iproute2 ethtool iputils-ping util-linux procps
     gcc libc6-dev make python3-venv
     ca-certificates curl iperf3 tcpdump
+    "$@"
 )
 
 if ! command -v apt-get >/dev/null; then

@@ -39,7 +39,8 @@ SO_RCVBUFFORCE = 33
 READABLE = select.EPOLLIN | select.EPOLLERR
 
 _SO_TIMESTAMPING = 37  # also the type of its control message
-_TX_SOFTWARE = 1 << 1
+_TX_SCHED = 1 << 8
+"""Stamp what is sent before the queueing discipline, so that netem on the sender counts."""
 _RX_SOFTWARE = 1 << 3
 _SOFTWARE = 1 << 4
 _TCP_INFO_SIZE = 232
@@ -100,7 +101,7 @@ def stamp_packets(sock: socket.socket) -> None:
     Send times arrive in the error queue with a copy of the packet, so they are matched by
     content and need no counter. Raises OSError where the kernel has no SO_TIMESTAMPING.
     """
-    flags = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE
+    flags = _TX_SCHED | _RX_SOFTWARE | _SOFTWARE
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, flags)
 
 

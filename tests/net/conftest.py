@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from topologies.emulation import sandbox
+from topologies.emulation.sandbox.namespaces import Namespaces
 
 INSIDE = "POPLAB_TEST_INSIDE"
 
@@ -31,8 +31,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     log = folder / f"sandbox-{os.getpid()}.log"
     log.write_text("")
     arguments = ["-q", "--no-header", "--tb=short", "-rs", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *arguments, pyfuncitem.nodeid]
-    code = sandbox.run(command, stdout_line=lines.append, log=log, env={INSIDE: "1"})
+    root = pyfuncitem.config.rootpath
+    arguments += ["-c", str(root / "pyproject.toml"), "--rootdir", str(root)]
+    command = [sys.executable, "-m", "pytest", *arguments, str(root / pyfuncitem.nodeid)]
+    code = Namespaces().run(command, folder, told=lines.append, log=log.name, env={INSIDE: "1"})
     errors = log.read_text(errors="replace")
     log.unlink()
     if code != 0:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from topologies.emulation import sandbox
 from topologies.emulation.processes import until
+from topologies.emulation.sandbox import SandboxError
+from topologies.emulation.sandbox.namespaces import Namespaces
 
 pytestmark = pytest.mark.net
 
@@ -23,7 +24,7 @@ Holder = tuple[subprocess.Popen[str], str]
 HOLDER = """
 import sys
 from pathlib import Path
-from topologies.emulation import sandbox
+from topologies.emulation.sandbox.namespaces import Namespaces
 inside = '''
 import os, time
 from pathlib import Path
@@ -37,8 +38,8 @@ vswitch.start()
 print("up", os.readlink("/proc/self/ns/net"), flush=True)
 time.sleep(600)
 '''
-log = Path(sys.argv[1])
-sandbox.run([sys.executable, "-c", inside], stdout_line=lambda l: print(l, flush=True), log=log)
+say = lambda line: print(line, flush=True)
+Namespaces().run([sys.executable, "-c", inside], Path(sys.argv[1]), told=say)
 """
 
 
@@ -60,7 +61,7 @@ def host_interfaces() -> set[str]:
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[Holder]:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path / "log")]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     word, namespace = process.stdout.readline().split()
@@ -95,9 +96,9 @@ def test_nothing_outlives_the_command(holder: Holder, how: signal.Signals) -> No
 def test_exit_code_and_output_come_back(tmp_path: Path) -> None:
     lines: list[str] = []
     program = "import sys; print('one'); print('two'); print('why', file=sys.stderr); sys.exit(7)"
-    log = tmp_path / "log"
-    code = sandbox.run([sys.executable, "-c", program], stdout_line=lines.append, log=log)
-    assert (code, lines, log.read_text()) == (7, ["one", "two"], "why\n")
+    code = Namespaces().run([sys.executable, "-c", program], tmp_path, told=lines.append)
+    log = (tmp_path / "sandbox.log").read_text()
+    assert (code, lines, log) == (7, ["one", "two"], "why\n")
 
 
 def test_host_is_out_of_sight(tmp_path: Path, marker: Path) -> None:
@@ -108,7 +109,7 @@ print(*sorted(os.listdir('/run')))
 print(os.getpid())
 """
     lines: list[str] = []
-    sandbox.run([sys.executable, "-c", program], stdout_line=lines.append, log=tmp_path / "log")
+    Namespaces().run([sys.executable, "-c", program], tmp_path, told=lines.append)
     interfaces, run, pid = lines
     assert interfaces == "lo"
     assert {"netns", "openvswitch", "tmp"} <= set(run.split())
@@ -127,10 +128,10 @@ def test_exception_while_watching_ends_the_sandbox(tmp_path: Path) -> None:
         "import os, time; print(os.readlink('/proc/self/ns/net'), flush=True); time.sleep(600)"
     )
     with pytest.raises(RuntimeError, match="stop watching"):
-        sandbox.run([sys.executable, "-c", program], stdout_line=explode, log=tmp_path / "log")
+        Namespaces().run([sys.executable, "-c", program], tmp_path, told=explode)
     until(lambda: not processes_in(seen[0]), "the sandbox's processes to die", timeout_s=5)
 
 
-def test_log_in_a_hidden_folder_is_refused() -> None:
-    with pytest.raises(sandbox.SandboxError, match="choose another"):
-        sandbox.run(["true"], stdout_line=print, log=Path("/run/poplab.log"))
+def test_a_hidden_folder_is_refused() -> None:
+    with pytest.raises(SandboxError, match="choose another"):
+        Namespaces().run(["true"], Path("/run"), told=print)

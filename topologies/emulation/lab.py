@@ -29,6 +29,7 @@ from topologies.emulation.links import (
     open_backend,
 )
 from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
+from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import LabError, Program, start, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Network
@@ -46,7 +47,7 @@ def _unwatched(_phase: str, _seconds: float) -> None:
 class Lab(Mininet):
     """One network, alive. Use as a context manager inside a sandbox.
 
-    ``folder`` receives ``network.json`` and ``logs/``. ``links`` names the link backend, ``seed``
+    ``folder`` receives ``network.json`` and ``logs/``. ``options`` say what carries it, ``seed``
     picks the packets that lossy links lose. ``on_phase`` is told the name and the seconds of each
     phase of the start; ``phases`` keeps them.
     """
@@ -56,7 +57,7 @@ class Lab(Mininet):
         network: Network,
         *,
         folder: Path,
-        links: str = "auto",
+        options: LabOptions = USUAL,
         seed: int = 0,
         on_phase: Callable[[str, float], None] = _unwatched,
     ) -> None:
@@ -67,7 +68,8 @@ class Lab(Mininet):
         self.folder = folder
         self.phases: dict[str, float] = {}
         self.emulator: LinkBackend | None = None
-        self._links = links
+        self.options = options.resolved()
+        self.switch_namespaces = wiring.switch_namespaces(self.plan, self.options.datapath)
         self._seed = seed
         self._on_phase = on_phase
         self._programs: dict[str, Program] = {}
@@ -119,9 +121,8 @@ class Lab(Mininet):
         for host in self.plan.hosts:
             address = f"{host.address}/32"
             self.addHost(host.name, cls=LabHost, plan=host, ip=address, mac=host.mac)
-        namespaces = wiring.switch_namespaces(self.plan)
         for switch in self.plan.switches:
-            namespace = namespaces[switch.name]
+            namespace = self.switch_namespaces[switch.name]
             self.addSwitch(switch.name, cls=LabSwitch, plan=switch, namespace=namespace)
         for link in self.plan.links:
             ends = (link.a, link.b)
@@ -138,11 +139,12 @@ class Lab(Mininet):
         if not self.built:
             self.build()
         with self.phase("namespaces"):
-            wiring.make_namespaces(self.plan)
+            wiring.make_namespaces(self.plan, self.switch_namespaces)
         self.begin()
         with self.phase("wiring"):
-            self.emulator = open_backend(self._links, str(netns.path(wiring.LINKS)), self.logs)
-            wiring.wire(self.plan, self.emulator.needs_inner)
+            links_netns = str(netns.path(wiring.LINKS))
+            self.emulator = open_backend(self.options.links, links_netns, self.logs)
+            wiring.wire(self.plan, self.switch_namespaces, self.emulator.needs_inner)
         with self.phase("switches"):
             self._start_switches()
         with self.phase("links"):
@@ -170,12 +172,15 @@ class Lab(Mininet):
 
     def check(self) -> None:
         """Raise LabError if any program of the lab has died, with the end of its log."""
+        self._check_programs()
+        if self.emulator is not None:
+            self.emulator.check()
+
+    def _check_programs(self) -> None:
         for vswitch in self._vswitches:
             vswitch.check()
         for program in self._programs.values():
             program.check()
-        if self.emulator is not None:
-            self.emulator.check()
 
     def connect(self) -> None:
         """Make the switches connect to the controller.
@@ -195,7 +200,7 @@ class Lab(Mininet):
         """Poll until ``condition`` holds; LabError when time is up or a program has died."""
 
         def holds() -> bool:
-            self.check()
+            self._check_programs()  # asking the kernel for every link would cost more than waiting
             return condition()
 
         until(holds, awaited, timeout_s)
@@ -216,9 +221,9 @@ class Lab(Mininet):
         logs = self.logs / "openvswitch"
         logs.mkdir(exist_ok=True)
         bridges: defaultdict[str, list[Bridge]] = defaultdict(list)
-        for switch, namespace in wiring.switch_namespaces(self.plan).items():
+        for switch, namespace in self.switch_namespaces.items():
             bridges[namespace].append(_bridge(self.plan, self.plan.switch(switch)))
-        self._vswitches = [VSwitch(logs, namespace) for namespace in bridges]
+        self._vswitches = [VSwitch(logs, namespace, self.options.datapath) for namespace in bridges]
         for vswitch in self._vswitches:
             vswitch.start_database()
         for vswitch, own in zip(self._vswitches, bridges.values(), strict=True):
@@ -228,16 +233,15 @@ class Lab(Mininet):
 
     def appctl(self, switch: str, *command: str) -> str:
         """Run ``ovs-appctl`` on the daemon of a switch, e.g. ``ofproto/trace``."""
-        namespace = wiring.switch_namespaces(self.plan)[switch]
+        namespace = self.switch_namespaces[switch]
         control = next(v.control for v in self._vswitches if v.namespace == namespace)
         words = ["ovs-appctl", f"--target={control}", *command]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def _attachment(self, link: LinkPlan) -> LinkAttachment:
-        of_switch = wiring.switch_namespaces(self.plan)
         ends = []
         for end, inner in zip((link.a, link.b), link.inner, strict=True):
-            namespace = end.node if end.port is None else of_switch[end.node]
+            namespace = end.node if end.port is None else self.switch_namespaces[end.node]
             ends.append(End(str(netns.path(namespace)), end.interface, inner))
         both = impairment(link.line)
         return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)

@@ -8,6 +8,7 @@ port is asked for.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies.emulation import netns
+from topologies.emulation.options import DatapathChoice
 from topologies.emulation.ovsdb import DATABASE, Connection, Operation
 from topologies.emulation.processes import LabError, Program, start, until
 
@@ -26,6 +28,14 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 
 # The daemon's main thread alone moves packets in user space; more threads only cost memory.
 _THREADS = [["n-handler-threads", "1"], ["n-revalidator-threads", "1"]]
+
+
+_TYPES = {"userspace": "netdev", "kernel": "system"}
+"""Open vSwitch's names of the datapaths."""
+
+YOUNG_KERNEL_S = 11.0
+"""Open vSwitch counts CPUs once its clock is past 10 s after boot. A daemon that starts before
+that believes in none, and takes no packet from the kernel's datapath."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +66,16 @@ def _empty_database() -> bytes:
 class VSwitch:
     """One ovsdb-server and one ovs-vswitchd with the bridges of one network namespace.
 
-    ``namespace`` is a name in /run/netns, None for the present one. ``datapath`` is ``netdev``
-    (user space, works everywhere) or ``system`` (the kernel module).
+    ``namespace`` is a name in /run/netns, None for the present one. ``datapath`` is where packets
+    are forwarded: in user space (works everywhere) or in the kernel, if it has openvswitch.
     """
 
-    def __init__(self, logs: Path, namespace: str | None = None, datapath: str = "netdev") -> None:
+    def __init__(
+        self, logs: Path, namespace: str | None = None, datapath: DatapathChoice = "userspace"
+    ) -> None:
         self.namespace = namespace
         self.folder = RUN / "daemons" / namespace if namespace else RUN
-        self.datapath = datapath
+        self._datapath = datapath
         self._name = namespace or "ovs"
         self._logs = logs
         self._bridges: tuple[Bridge, ...] = ()
@@ -93,7 +105,9 @@ class VSwitch:
         self._database = Connection(self._socket)
         root = {"other_config": ["map", _THREADS], "next_cfg": 1}
         insert = {"op": "insert", "table": DATABASE, "row": root}
-        self._database.transact([insert, *_insertions(self._bridges, self.datapath)])
+        self._database.transact([insert, *_insertions(self._bridges, _TYPES[self._datapath])])
+        if self._datapath == "kernel":
+            time.sleep(max(0.0, YOUNG_KERNEL_S - time.monotonic()))
         self._launch("ovs-vswitchd", f"unix:{self._socket}", f"--unixctl={self.control}")
 
     def verify(self) -> None:

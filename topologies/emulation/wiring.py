@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from topologies.emulation import netns, rtnetlink
+from topologies.emulation.options import DatapathChoice
 from topologies.emulation.processes import LabError
 from topologies.emulation.rtnetlink import CableEnd, Netlink, Request
 from topologies.model import Line
@@ -29,6 +30,9 @@ LINKS = "links"
 
 MAX_SWITCH_NAMESPACES = 64
 """More switches than this share namespaces, and so a switch daemon, in equal groups."""
+
+SwitchNamespaces = Mapping[str, str]
+"""The namespace of each switch."""
 
 ETH0 = 2
 """The index of every host's only interface: the first after lo."""
@@ -42,14 +46,16 @@ def is_emulated(link: LinkPlan) -> bool:
     return link.line != Line()
 
 
-def switch_namespaces(plan: Plan) -> dict[str, str]:
+def switch_namespaces(plan: Plan, datapath: DatapathChoice) -> SwitchNamespaces:
     """The namespace of each switch: its own, or that of the first switch of its group.
 
-    All ports of a namespace are polled by one daemon in turn, so a packet waits longer the more
-    switches share it: about 30 us for each of them.
+    In user space all ports of a namespace are polled by one daemon in turn, so a packet waits
+    longer the more switches share it: about 30 us for each of them. The kernel's datapath
+    forwards without the daemon, so one is enough for all.
     """
     names = [switch.name for switch in plan.switches]
-    size = -(-len(names) // MAX_SWITCH_NAMESPACES)
+    most = 1 if datapath == "kernel" else MAX_SWITCH_NAMESPACES
+    size = -(-len(names) // most)
     return {name: names[index - index % size] for index, name in enumerate(names)}
 
 
@@ -59,29 +65,29 @@ def raise_loopback() -> None:
         here.send([rtnetlink.up("lo")])
 
 
-def make_namespaces(plan: Plan) -> None:
+def make_namespaces(plan: Plan, of_switch: SwitchNamespaces) -> None:
     """Make a namespace for each host, each switch or group of switches, and LINKS."""
-    for name in _namespaces(plan):
+    for name in _namespaces(plan, of_switch):
         netns.create(name)
         with netns.inside(name):
             _disable_ipv6()
             raise_loopback()
 
 
-def _namespaces(plan: Plan) -> tuple[str, ...]:
-    switches = dict.fromkeys(switch_namespaces(plan).values())
+def _namespaces(plan: Plan, of_switch: SwitchNamespaces) -> tuple[str, ...]:
+    switches = dict.fromkeys(of_switch.values())
     return (LINKS, *switches, *(host.name for host in plan.hosts))
 
 
-def wire(plan: Plan, inner: bool) -> None:
+def wire(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> None:
     """Make every cable of the plan and configure the hosts; the namespaces exist.
 
     ``inner`` says that the link emulator meets cables in LINKS; otherwise it works on the outer
     ends of a single cable. Raises LabError naming what the kernel refused.
     """
-    with _open_namespaces(_namespaces(plan)) as namespaces, Netlink() as here:
-        _carry_out(here, _cables(plan, namespaces, inner), "between namespaces")
-    for namespace, interfaces in _interfaces(plan, inner).items():
+    with _open_namespaces(_namespaces(plan, of_switch)) as namespaces, Netlink() as here:
+        _carry_out(here, _cables(plan, of_switch, namespaces, inner), "between namespaces")
+    for namespace, interfaces in _interfaces(plan, of_switch, inner).items():
         with netns.inside(namespace), Netlink() as own:
             _carry_out(own, map(rtnetlink.up, interfaces), f"in {namespace}")
     for host in plan.hosts:
@@ -97,10 +103,9 @@ def _carry_out(handle: Netlink, requests: Iterable[Request], where: str) -> None
         raise LabError(f"The kernel refused a step of the wiring {where}: {error}") from error
 
 
-def _interfaces(plan: Plan, inner: bool) -> Mapping[str, list[str]]:
+def _interfaces(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> Mapping[str, list[str]]:
     """The interfaces of each namespace that is not a host's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    of_switch = switch_namespaces(plan)
     for link in plan.links:
         for end in (link.a, link.b):
             if end.port is not None:
@@ -129,9 +134,10 @@ def _disable_ipv6() -> None:
             setting.write_text("1")
 
 
-def _cables(plan: Plan, namespaces: Mapping[str, int], inner: bool) -> Iterator[Request]:
+def _cables(
+    plan: Plan, of_switch: SwitchNamespaces, namespaces: Mapping[str, int], inner: bool
+) -> Iterator[Request]:
     """One cable for a plain link, two for one whose emulator stands in the middle."""
-    of_switch = switch_namespaces(plan)
 
     def cable_end(end: End) -> CableEnd:
         if end.port is not None:

@@ -26,7 +26,7 @@ GOOD = Result(
 
 def test_contract_has_the_promised_shape() -> None:
     contract = json.loads(json.dumps(GOOD.contract(), allow_nan=False))
-    keys = "run study network seed valid checks metrics fidelity"
+    keys = "run study network seed clock sandbox capture_sha256 valid checks metrics fidelity"
     assert list(contract) == keys.split()
     assert contract["checks"] == [
         {"name": "control: fails", "passed": True, "detail": "as it must"}

@@ -269,6 +269,12 @@ class LinkBackend(Protocol):
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         """Counters of every link, from a to b and from b to a."""
 
+    def compensate(self, advance_ns: int) -> int:
+        """Send every packet this much earlier, to make up for what links and switches cost.
+
+        Returns what is in force: 0 from a backend that cannot.
+        """
+
     def overruns(self) -> int:
         """Packets that the backend lost before it saw whose they were; they void a run."""
 

@@ -169,6 +169,11 @@ class DelayLine:
         """All counters and histograms to zero."""
         self._ask(["reset"])
 
+    def compensate(self, advance_ns: int) -> int:
+        """Send every packet this much earlier; returns what the daemon now has."""
+        self.advance_ns = advance_ns
+        return self.advance_ns
+
     @property
     def advance_ns(self) -> int:
         """What is taken off every due time, from the daemon."""

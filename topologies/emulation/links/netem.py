@@ -34,6 +34,7 @@ ORDERED_BYTES_S = RATE_RANGE_BIT_S[1] // 8
 """A rate that costs no time but makes netem keep packets in order in spite of jitter."""
 FRAME_BYTES = 1514
 PRECISION = 2e-5  # tc prints six digits; the kernel counts in 64 ns and in 2^-32
+TIME_PRECISION_S = 1.1e-6  # tc cuts times off after whole microseconds, in and out
 
 Runner = Callable[[str | None, list[str], str], str]
 """Runs a command in the network namespace at a path, with this input; its output."""
@@ -144,9 +145,8 @@ class Discipline:
         """Whether the kernel's report is this, within the precision of its units and of tc."""
         if (self.limit, self.gemodel is None) != (found.limit, found.gemodel is None):
             return False
+        times = [(self.delay_s, found.delay_s), (self.jitter_s, found.jitter_s)]
         pairs = [
-            (self.delay_s, found.delay_s),
-            (self.jitter_s, found.jitter_s),
             (self.loss, found.loss),
             (self.duplicate, found.duplicate),
             (self.reorder, found.reorder),
@@ -154,7 +154,11 @@ class Discipline:
             (self.bytes_s, found.bytes_s),
             *zip(self.gemodel or (), found.gemodel or (), strict=True),
         ]
-        return all(math.isclose(a, b, rel_tol=PRECISION, abs_tol=1e-7) for a, b in pairs)
+        return all(
+            math.isclose(a, b, rel_tol=PRECISION, abs_tol=absolute)
+            for some, absolute in ((pairs, 1e-7), (times, TIME_PRECISION_S))
+            for a, b in some
+        )
 
 
 def _limit(impairment: Impairment) -> int:
@@ -269,6 +273,11 @@ class Netem:
             )
             for link_id, link in self._links.items()
         }
+
+    def compensate(self, advance_ns: int) -> int:
+        """0: the kernel's delays are taken as they are."""
+        del advance_ns
+        return 0
 
     def overruns(self) -> int:
         """None: the kernel counts all of its drops by link."""

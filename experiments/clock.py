@@ -1,0 +1,40 @@
+"""Which clock a study runs by, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.study import Study
+from topologies.emulation.options import Clock
+from topologies.emulation.sandbox import SandboxError, kernel
+from topologies.emulation.sandbox.guest import Guest
+
+CHOICES = ("auto", "real", "virtual")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A clock, and the reason for it in half a sentence."""
+
+    clock: Clock
+    why: str
+
+
+def choose(study: Study, asked: str = "auto") -> Choice:
+    """The clock for a study: ``asked``, or for ``auto`` virtual time where that can be had.
+
+    Raises ValueError on an unknown word.
+    """
+    if asked == "real":
+        return Choice("real", "as asked")
+    if asked == "virtual":
+        return Choice("virtual", "as asked")
+    if asked != "auto":
+        raise ValueError(f"No clock {asked!r}: use one of {', '.join(CHOICES)}.")
+    if study.measures_computing:
+        return Choice("real", "the study measures computing, which takes no virtual time")
+    try:
+        Guest().check()
+    except SandboxError as error:
+        return Choice("real", str(error).rstrip("."))
+    return Choice("virtual", f"Linux {kernel.need().release} in a guest: exact and repeatable")

@@ -1,0 +1,76 @@
+"""A private world for one lab, in one of two kinds behind one protocol.
+
+``namespaces`` is the host's own kernel: time passes as on the wall, and it needs root. ``guest`` is
+a kernel of its own in virtual time: exact, repeatable to the byte, and open to every user. What
+runs inside is the same, and is not told which it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from topologies.emulation.options import Clock
+
+__all__ = ["LIMIT_S", "Sandbox", "SandboxError", "Told", "sandbox", "unwatched"]
+
+LIMIT_S = 1800.0
+"""Seconds on the wall after which a program that does not end is ended."""
+
+Told = Callable[[str], bool | None]
+"""Gets each line that the program prints; True says that it was the last that matters."""
+
+
+class SandboxError(Exception):
+    """The sandbox cannot be made, or had to be ended; the message says why and what mends it."""
+
+
+class Sandbox(Protocol):
+    """Where a lab's first program runs. Nothing outlives the command that started it."""
+
+    clock: Clock
+    python: str
+    """The interpreter, as a program inside must call it."""
+
+    def check(self) -> None:
+        """Raise SandboxError if no such sandbox can be started here."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the results depend on: clock and kernel among others, for the manifest."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        told: Told,
+        log: str = "sandbox.log",
+        env: Mapping[str, str] | None = None,
+        limit_s: float = LIMIT_S,
+        ticked: Callable[[float], None] = lambda _seconds: None,
+    ) -> int:
+        """Run ``argv`` in a fresh sandbox, with ``folder`` as its working folder; its exit code.
+
+        It keeps what it writes to ``folder`` alone. ``told`` gets its standard output, line by
+        line; after the line for which it returns True the sandbox is ended at once, and the code
+        is 0. Standard error goes to ``folder/log``. ``env`` is added to the environment.
+        ``ticked`` is told the sandbox's own time in seconds now and then, if that differs from
+        the wall's. Whatever ends the call early (an exception, Ctrl-C) ends the sandbox first.
+
+        Raises SandboxError if it cannot be made, stands still, or is not done after ``limit_s``.
+        """
+
+    def interact(self, argv: Sequence[str]) -> int:
+        """Run ``argv`` in a fresh sandbox on this terminal and return its exit code.
+
+        Raises SandboxError where there is none, or if a person cannot work in it.
+        """
+
+
+def sandbox(clock: Clock, seed: int = 0) -> Sandbox:
+    """The sandbox for a clock; ``seed`` feeds the randomness of one whose time is virtual."""
+    from topologies.emulation.sandbox.guest import Guest
+    from topologies.emulation.sandbox.namespaces import Namespaces
+
+    return Guest(seed) if clock == "virtual" else Namespaces()

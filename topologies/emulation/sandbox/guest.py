@@ -1,0 +1,309 @@
+"""A sandbox in virtual time: a User-mode Linux kernel whose clock is part of the experiment.
+
+The guest's kernel is one process of the host and needs no root. Its clock goes on only while
+nobody inside has anything to do, and its randomness comes from a seed: equal runs send equal
+packets at equal nanoseconds, however busy the host is. Nothing that differs from run to run or from
+host to host may reach it: it sees the host's files read-only, this project's code and Python
+environment at places of their own, and the run folder at RUN.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import platform
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from topologies.emulation.options import Clock
+from topologies.emulation.sandbox import LIMIT_S, SandboxError, Told
+from topologies.emulation.sandbox import kernel as kernels
+from topologies.emulation.sandbox.processes import end, limited, listen
+
+RUN = Path("/mnt")
+"""Where the guest sees the run folder; it is the working folder there."""
+
+CODE = "/run/poplab/code"
+ENVIRONMENT = "/run/poplab/python"
+"""Where the guest sees this project's packages and the Python environment."""
+
+PACKAGES = ("topologies", "controller", "experiments")
+PROJECT = Path(__file__).resolve().parents[3]
+
+START_NS = 1_767_225_600_000_000_000
+"""What the guest's wall clock says at its boot: 2026-01-01, always."""
+
+MEMORY = "2G"
+STALL_S = 60.0
+"""Seconds on the wall in which a living guest's clock must move."""
+LOOK_S = 0.25
+
+_READY, _CODE = "poplab guest: ready", "poplab guest: code "
+_OWN = ".guest"
+"""What is the guest's own in a run folder; it goes when the guest has ended."""
+
+_VARIABLES = {
+    "PYTHONPATH": CODE,
+    "PYTHONSAFEPATH": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "HOME": "/run/tmp",
+    "TMPDIR": "/run/tmp",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+class Guest:
+    """A guest in virtual time; see ``sandbox.Sandbox`` for the methods.
+
+    Equal seeds give equal guests.
+    """
+
+    clock: Clock = "virtual"
+    python = f"{ENVIRONMENT}/bin/python"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def check(self) -> None:
+        """Raise SandboxError if no guest can be started here."""
+        if platform.machine() != "x86_64":
+            raise SandboxError("Virtual time needs an x86-64 host: use --clock real.")
+        kernels.need()
+        _memory_folder()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Clock, kernel, seed and memory."""
+        own = {"clock": self.clock, "seed": self._seed, "memory": MEMORY}
+        return own | kernels.need().facts()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        told: Told,
+        log: str = "sandbox.log",
+        env: Mapping[str, str] | None = None,
+        limit_s: float = LIMIT_S,
+        ticked: Callable[[float], None] = lambda _seconds: None,
+    ) -> int:
+        """As ``sandbox.Sandbox.run``. The program sees ``folder`` at RUN and nothing else of it."""
+        self.check()
+        _compile()
+        with _prepared(folder, _script(argv, log, env or {})):
+            return self._run(folder, told, limit_s, ticked)
+
+    def _run(
+        self, folder: Path, told: Told, limit_s: float, ticked: Callable[[float], None]
+    ) -> int:
+        kernel = kernels.need()
+        words = _Words(told)
+        with _processor() as pinned:
+            process = subprocess.Popen(
+                [*pinned, "setpriv", "--pdeathsig", "KILL", *self._command(kernel)],
+                cwd=folder,
+                env={
+                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                    "HOME": f"/proc/self/cwd/{_OWN}",
+                    "TMPDIR": str(_memory_folder()),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            window = kernels.Window(kernel, process.pid)
+            try:
+                with limited(process, limit_s) as over, _watched(process, window, ticked) as stood:
+                    enough = listen(process, words)
+                if stood:
+                    raise SandboxError(stood[0])
+                if over.is_set():
+                    raise SandboxError(f"The guest was not done after {limit_s:g} s and was ended.")
+                return 0 if enough and words.code is None else words.result()
+            finally:
+                end(process)
+                (folder / "guest.log").write_text(words.kernel_log())
+
+    def _command(self, kernel: kernels.Kernel) -> list[str]:
+        words = [str(kernel.program), f"mem={MEMORY}", "rootfstype=hostfs", "root=/dev/root", "ro"]
+        words += ["con=null", "con0=null,fd:1", "loglevel=1", "seccomp=on", "norandmaps"]
+        words += ["time-travel=inf-cpu", f"time-travel-start={START_NS}"]
+        words += [f"random-seed={self._seed}", "init=/bin/sh", "--", "-c"]
+        # The guest's folder is the working folder of its kernel's process: no path of the host
+        # stands on the command line or in any program of the guest.
+        return [*words, f'"mount -t hostfs -o /proc/self/cwd/. none {RUN} && . {RUN}/{_OWN}/init"']
+
+    def interact(self, argv: Sequence[str]) -> int:
+        """Never: virtual time races while a person types."""
+        del argv
+        raise SandboxError(
+            "There is no prompt in virtual time, which races while a person types: "
+            "give a command after `--`, or use --clock real."
+        )
+
+
+class _Words:
+    """Tells the program's own lines, which are handed on, from those of the kernel."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._ready = False
+        self._kernel: list[str] = []
+        self.code: int | None = None
+
+    def __call__(self, line: str) -> bool:
+        if not self._ready:
+            self._ready = line == _READY
+            self._kernel.append(line)
+            return False
+        if line.startswith(_CODE):
+            self.code = int(line.removeprefix(_CODE))
+            return True
+        return bool(self._told(line))
+
+    def result(self) -> int:
+        """The program's exit code. Raises SandboxError if the guest died before it had one."""
+        if self.code is None:
+            tail = "\n".join(self._kernel[-10:])
+            raise SandboxError(f"The guest's kernel ended by itself; its last words:\n{tail}")
+        return self.code
+
+    def kernel_log(self) -> str:
+        """What the kernel said before the program began."""
+        return "".join(f"{line}\n" for line in self._kernel)
+
+
+def _script(argv: Sequence[str], log: str, env: Mapping[str, str]) -> str:
+    """The guest's first program: the world of ``uml/init``, our code in it, the command."""
+    own = f"/proc/self/cwd/{_OWN}"
+    mounts = {f"{CODE}/{name}": f"{own}/{name}" for name in PACKAGES}
+    mounts[ENVIRONMENT] = f"{own}/python"
+    lines = [(kernels.WORDS / "init").read_text()]
+    for inside, outside in mounts.items():
+        lines.append(f"mkdir -p {inside} && mount -r -t hostfs -o {outside}/. none {inside}")
+    variables = {**_VARIABLES, **env}
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines += [
+        f"cd {RUN}",
+        f"echo {shlex.quote(_READY)}",
+        f"{shlex.join(argv)} 2>>{shlex.quote(log)} </dev/null",
+        "code=$?",
+        "sync",
+        f'echo "{_CODE}$code"',
+        "sleep 3600",  # the host ends the guest; the first program must not
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _prepared(folder: Path, script: str) -> Iterator[None]:
+    """The guest's own files in the run folder: its script, and where our code lies."""
+    own = folder / _OWN
+    own.mkdir()
+    try:
+        (own / "init").write_text(script)
+        for name in PACKAGES:
+            (own / name).symlink_to(PROJECT / name)
+        (own / "python").symlink_to(sys.prefix)
+        yield
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _compile() -> None:
+    """Bytecode for all of our modules: without it, a guest would compile them, and differ.
+
+    Raises SandboxError if it is missing and cannot be written.
+    """
+    for name in PACKAGES:
+        if not compileall.compile_dir(PROJECT / name, quiet=2):
+            raise SandboxError(
+                f"{PROJECT / name} has no bytecode, and this user cannot make it: run `make setup`."
+            )
+
+
+def _memory_folder() -> Path:
+    """A folder for the guest's memory: the first that allows programs and has room."""
+    tried = ["/dev/shm", tempfile.gettempdir(), "/var/tmp"]
+    for name in dict.fromkeys(tried):
+        try:
+            found = os.statvfs(name)
+        except OSError:
+            continue
+        room = found.f_bavail * found.f_frsize
+        if os.access(name, os.W_OK) and not found.f_flag & os.ST_NOEXEC and room >= 400 << 20:
+            return Path(name)
+    raise SandboxError(
+        f"A guest needs 400 MB for its memory, but none of {', '.join(tried)} has them and allows "
+        "programs: name such a folder in TMPDIR."
+    )
+
+
+@contextmanager
+def _processor() -> Iterator[list[str]]:
+    """The words that bind a guest to a processor of its own, while one is to be had.
+
+    A guest works one process at a time, and half of its speed is lost between processors. The
+    name of a socket marks the processor as taken; it is free again when this process ends.
+    """
+    for number in sorted(os.sched_getaffinity(0), reverse=True):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mark:
+            try:
+                mark.bind(f"\0poplab-processor-{number}")
+            except OSError:
+                continue
+            yield ["taskset", "--cpu-list", str(number)]
+            return
+    yield []
+
+
+@contextmanager
+def _watched(
+    process: subprocess.Popen[str], window: kernels.Window, ticked: Callable[[float], None]
+) -> Iterator[list[str]]:
+    """Tell the guest's time now and then; end a guest whose clock stands still, saying who ran.
+
+    The list gets the sentence when that happens.
+    """
+    stood: list[str] = []
+    over = threading.Event()
+
+    def look() -> None:
+        last, since = None, time.monotonic()
+        while not over.wait(LOOK_S):
+            now = window.clock_ns()
+            if now != last:
+                last, since = now, time.monotonic()
+                if now is not None:
+                    ticked(now / 1e9)
+            elif now is not None and time.monotonic() - since > STALL_S:
+                name = window.task() or "a program"
+                stood.append(
+                    f"Virtual time stood still for {STALL_S:g} s while {name!r} ran without ever "
+                    "blocking, so the guest was ended: let it sleep or wait, or use --clock real."
+                )
+                process.kill()
+                return
+
+    thread = threading.Thread(target=look, name="guest watch", daemon=True)
+    thread.start()
+    try:
+        yield stood
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,190 @@
+"""The guest's kernel: where it lies, how it is built, and how to look into one that runs.
+
+``make virtual`` (``python -m topologies.emulation.sandbox.kernel``) builds it once, from a pinned
+source with the configuration and the patch beside this file, into the user's cache folder. What
+was built from other words lies in another folder, so a kernel always is what this version wants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from topologies.emulation.sandbox import SandboxError
+
+WORDS = Path(__file__).parent / "uml"
+"""What a kernel is made of: its build script, configuration, patch and pinned source."""
+
+MEND = "run `make virtual` (a few minutes, once)"
+
+_ENVIRONMENT = "POPLAB_KERNEL"
+_COMM_BYTES = 16
+_INIT_COMM = b"swapper\0"  # the name of the kernel's first task
+_TASK_MOST_BYTES = 16384
+
+
+def _pinned() -> dict[str, str]:
+    return _pairs((WORDS / "source").read_text())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def configuration() -> str:
+    """The hash of what shapes the kernel beside its source: configuration, patch, build."""
+    names = ("kernel.config", "random-seed.patch", "build.sh")
+    return hashlib.sha256(b"".join((WORDS / name).read_bytes() for name in names)).hexdigest()
+
+
+def _caches() -> Iterator[Path]:
+    """The user's cache folder; under sudo also that of the user who called it."""
+    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poplab"
+    if caller := os.environ.get("SUDO_UID"):
+        yield Path(pwd.getpwuid(int(caller)).pw_dir) / ".cache" / "poplab"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A built kernel: the program, and what its build told about it."""
+
+    folder: Path
+    told: Mapping[str, str]
+
+    @property
+    def program(self) -> Path:
+        """The kernel itself, an ordinary program."""
+        return self.folder / "linux"
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` says in a guest."""
+        return self.told["release"]
+
+    def facts(self) -> dict[str, Any]:
+        """What results depend on: release, source, configuration and the program's own hash."""
+        return {
+            "kernel": self.release,
+            "kernel_source": self.told["version"],
+            "kernel_configuration": configuration()[:12],
+            "kernel_sha256": hashlib.sha256(self.program.read_bytes()).hexdigest(),
+        }
+
+
+def find() -> Kernel | None:
+    """The kernel in ``$POPLAB_KERNEL`` (a folder) or in a cache folder; None if there is none.
+
+    The pinned source's comes first; one that stands in for it (see ``build.sh``) will do.
+    """
+    if chosen := os.environ.get(_ENVIRONMENT):
+        return _open(Path(chosen))
+    mark, pinned = configuration()[:12], _pinned()["version"]
+    for cache in _caches():
+        folders = sorted(cache.glob(f"kernel-*-{mark}"), key=lambda f: pinned not in f.name)
+        for folder in folders:
+            if (found := _open(folder)) is not None:
+                return found
+    return None
+
+
+def _open(folder: Path) -> Kernel | None:
+    try:
+        told = _pairs((folder / "facts").read_text())
+    except OSError:
+        return None
+    return Kernel(folder, told) if os.access(folder / "linux", os.X_OK) else None
+
+
+def need() -> Kernel:
+    """The kernel. Raises SandboxError saying what brings it if there is none."""
+    found = find()
+    if found is None:
+        raise SandboxError(f"Virtual time needs the guest's kernel, which is not built: {MEND}.")
+    return found
+
+
+def build(source: str = "") -> Kernel:
+    """Build the kernel into the cache, telling of its progress on standard error.
+
+    ``source`` is a file that holds the Debian package, "" to fetch it. Raises SandboxError if the
+    build fails; its own words have told why.
+    """
+    cache = next(_caches())
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=cache) as made:
+        words = [str(WORDS / "build.sh"), made, *([source] if source else [])]
+        if subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+            raise SandboxError("The guest's kernel was not built: the lines above tell why.")
+        built = _open(Path(made))
+        assert built is not None, "build.sh leaves a kernel and its facts"
+        final = cache / f"kernel-{built.told['version']}-{configuration()[:12]}"
+        if not final.exists():
+            Path(made).rename(final)
+            Path(made).mkdir()  # for TemporaryDirectory to take away
+    found = _open(final)
+    assert found is not None
+    final.chmod(0o755)
+    return found
+
+
+class Window:
+    """Reads a running guest's clock and its present task from outside, in its memory.
+
+    A guest that stands still can tell nothing any more: its kernel has one processor, and no
+    interrupt ends a loop there. ``pid`` is the kernel's process.
+    """
+
+    def __init__(self, kernel: Kernel, pid: int) -> None:
+        self._memory = Path(f"/proc/{pid}/mem")
+        self._addresses = {
+            name: int(kernel.told[name], 16)
+            for name in ("time_travel_time", "cpu_tasks", "init_task")
+        }
+
+    def clock_ns(self) -> int | None:
+        """Virtual nanoseconds since the guest's boot; None if it cannot be read (any more)."""
+        word = self._read(self._addresses["time_travel_time"], 8)
+        return None if word is None else int(struct.unpack("=Q", word)[0])
+
+    def task(self) -> str:
+        """The name of the task that runs now; "" if it cannot be read."""
+        first = self._read(self._addresses["init_task"], _TASK_MOST_BYTES) or b""
+        offset = first.find(_INIT_COMM)
+        pointer = self._read(self._addresses["cpu_tasks"], 8)
+        if offset < 0 or pointer is None:
+            return ""
+        name = self._read(struct.unpack("=Q", pointer)[0] + offset, _COMM_BYTES) or b""
+        return name.partition(b"\0")[0].decode(errors="replace")
+
+    def _read(self, address: int, count: int) -> bytes | None:
+        try:
+            with self._memory.open("rb", buffering=0) as memory:
+                memory.seek(address)
+                return memory.read(count)
+        except (OSError, ValueError, OverflowError):
+            return None
+
+
+def main(argv: list[str]) -> int:
+    """Build the kernel unless it is there; exit code 1 if that fails."""
+    try:
+        found = find() or build(*argv[:1])
+    except SandboxError as error:
+        sys.stderr.write(f"poplab: {error}\n")
+        return 1
+    sys.stderr.write(f"kernel: Linux {found.release} in {found.folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
