@@ -9,7 +9,7 @@ ROOT := setup/root.sh
 LINKS := topologies/emulation/links
 DEMO := europe
 
-.PHONY: help setup packages links virtual check test demo bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual check test test-netem demo bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,10 +39,13 @@ check: setup ## lint, types, layers and the tests that need no root (under a min
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	@setup/lint.sh
-	$(VENV)/pytest -q -m "not net" -n auto
+	$(VENV)/pytest -q -m "not net and not virtual" -n auto
 
 test: check ## check, then every test on real labs (root or sudo)
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
+
+test-netem: virtual ## the tests of netem, in a guest whose kernel has it
+	$(VENV)/python tests/in_guest.py -q -m netem tests/links
 
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick

@@ -1,90 +1,82 @@
-"""The netem backend against a stand-in for tc that keeps what it is told, as the kernel would."""
+"""The netem backend against a stand-in for the kernel that keeps what it is told, as netem would.
+
+``test_netem_kernel`` asks a real kernel, and the real ``tc`` what it makes of it.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import errno
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
+from hypothesis import given
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
+from tests.links.strategies import for_netem
+from topologies.emulation import rtnetlink
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds, LinkError, netem
-from topologies.emulation.links.netem import Discipline, Netem
+from topologies.emulation.links.discipline import ALWAYS, Discipline
+from topologies.emulation.links.netem import Netem
+from topologies.emulation.rtnetlink import Netlink, Qdisc, Request, attributes
 
 MS = 1_000_000
+DISTRIBUTION, SEED = 2, 14
+HEAD = struct.Struct("=BxxxiIII")
 
-# What `tc -j qdisc show` prints by its source (iproute2 6.1); numbers rounded as it does.
-SHOWN = """
-[{"kind":"noqueue","handle":"0:","dev":"lo","root":true,"refcnt":2,"options":{}},
- {"kind":"netem","handle":"1:","dev":"eth0","root":true,"refcnt":2,"options":{"limit":1042,
-  "delay":{"delay":0.0123457,"jitter":0.001,"correlation":0},
-  "loss-random":{"loss":0.01,"correlation":0},
-  "duplicate":{"duplicate":0.02,"correlation":0},
-  "reorder":{"reorder":0.25,"correlation":0},
-  "corrupt":{"corrupt":0.001,"correlation":0},
-  "rate":{"rate":1250000,"packetoverhead":0,"cellsize":0,"celloverhead":0},
-  "ecn":false,"gap":1}}]
-"""
+Key = tuple[str | None, int]
 
 
 class Kernel:
-    """Does `tc -batch` and `tc -j qdisc show`; with netem's habit of keeping what is not named."""
+    """Takes queueing disciplines; with netem's habit of keeping what a change does not name."""
 
     def __init__(self) -> None:
-        self.qdiscs: dict[tuple[str | None, str], dict[str, Any]] = {}
-        self.runs: list[tuple[str | None, list[str], str]] = []
+        self.qdiscs: dict[Key, dict[int, bytes]] = {}
+        self.fixed: dict[Key, bytes] = {}
+        self.sent: list[tuple[str | None, list[Request]]] = []
 
-    def __call__(self, netns: str | None, argv: list[str], text: str) -> str:
-        self.runs.append((netns, argv, text))
-        if argv[:2] == ["tc", "-batch"]:
-            for line in text.splitlines():
-                self._replace(netns, line.split())
-        elif argv[:3] == ["tc", "qdisc", "del"]:
-            if self.qdiscs.pop((netns, argv[4]), None) is None:
-                raise LinkError("tc: no such qdisc")
-        elif argv[:2] == ["tc", "-s"]:
-            return json.dumps(
-                [
-                    {"kind": "netem", "dev": dev, "root": True, "options": options, "packets": 3}
-                    for (where, dev), options in self.qdiscs.items()
-                    if where == netns
-                ]
-            )
-        return ""
+    def indices(self, where: str | None) -> Mapping[str, int]:
+        prefix = "eth" if where else "s1-eth"
+        return {"lo": 1} | {f"{prefix}{n}": n + 10 for n in range(200)}
 
-    def _replace(self, netns: str | None, words: list[str]) -> None:
-        assert words[:3] == ["qdisc", "replace", "dev"]
-        assert words[4:8] == ["root", "handle", "1:", "netem"]
-        options = self.qdiscs.setdefault((netns, words[3]), {})
-        rest = iter(words[8:])
-        for key in rest:
-            value = next(rest)
-            if key == "limit":
-                options["limit"] = int(value)
-            elif key == "delay":
-                options["delay"] = {"delay": _seconds(value), "jitter": _seconds(next(rest))}
-            elif key == "loss" and value == "gemodel":
-                parts = {name: _fraction(next(rest)) for name in ("p", "r", "1-h", "1-k")}
-                options["loss-gemodel"] = parts
-                options.pop("loss-random", None)
-            elif key == "loss":
-                options["loss-random"] = {"loss": _fraction(next(rest))}
-                options.pop("loss-gemodel", None)
-            elif key in ("duplicate", "reorder", "corrupt"):
-                options[key] = {key: _fraction(value)}
-            elif key == "rate":
-                options["rate"] = {"rate": int(value.removesuffix("bit")) // 8}
-            elif key in ("distribution", "seed"):
-                options[key] = value
-            else:
-                raise AssertionError(f"tc knows no {key}")
+    def send(self, where: str | None, requests: Iterable[Request]) -> None:
+        batch = list(requests)
+        self.sent.append((where, batch))
+        for request in batch:
+            if request.kind not in (36, 37):
+                continue
+            _, index, _, parent, _ = HEAD.unpack_from(request.body)
+            assert parent == 0xFFFFFFFF
+            if request.kind == 37:
+                if self.qdiscs.pop((where, index), None) is None:
+                    raise OSError(errno.ENOENT, "no such qdisc")
+                continue
+            found = attributes(request.body[HEAD.size :])
+            assert found[1] == b"netem\0"
+            fixed, named = found[2][:24], attributes(found[2][24:])
+            kept = self.qdiscs.setdefault((where, index), {})
+            kept.pop(5, None)  # a loss model goes when none is named
+            kept.update(named)
+            self.fixed[where, index] = fixed
+
+    def qdiscs_of(self, where: str | None) -> Sequence[Qdisc]:
+        return [
+            Qdisc(index, "netem", True, self.options(place, index), 300, 3)
+            for place, index in self.qdiscs
+            if place == where
+        ]
+
+    def options(self, where: str | None, index: int) -> bytes:
+        named = self.qdiscs[where, index]
+        rest = (rtnetlink.attribute(kind, data) for kind, data in named.items())
+        return self.fixed[where, index] + b"".join(rest)
 
 
-def _seconds(word: str) -> float:
-    return float(f"{float(word.removesuffix('us')) / 1e6:g}")
+class Seam:
+    """The stand-in behind the backend's own protocol."""
 
-
-def _fraction(word: str) -> float:
-    return float(f"{round(float(word.removesuffix('%')) / 100 * 0xFFFFFFFF) / 0xFFFFFFFF:g}")
+    def __init__(self, kernel: Kernel) -> None:
+        self.indices, self.send, self.qdiscs = kernel.indices, kernel.send, kernel.qdiscs_of
 
 
 def link(a_to_b: Impairment, b_to_a: Impairment | None = None, number: int = 1) -> LinkAttachment:
@@ -99,36 +91,39 @@ def kernel() -> Kernel:
 
 @pytest.fixture
 def backend(kernel: Kernel) -> Netem:
-    return Netem(kernel, seeded=False)
+    return Netem(Seam(kernel))
 
 
-def test_what_tc_shows_is_understood() -> None:
-    found = Discipline.parse(json.loads(SHOWN)[1])
-    assert found == Discipline(
-        1042, 0.0123457, 0.001, 0.01, None, 0.02, 0.25, 0.001, bytes_s=1_250_000
-    )
+@given(for_netem)
+def test_every_option_comes_back_exactly(impairment: Impairment) -> None:
+    wanted = Discipline.of(impairment)
+    assert Discipline.decode(wanted.encode()) == wanted
+
+
+def test_options_are_what_others_read() -> None:
     wanted = Impairment(
         delay_ns=12_345_678,
         jitter_ns=MS,
-        loss=0.01,
-        duplicate=0.02,
+        gemodel=(0.25, 0.5, 1.0, 0.0),
+        duplicate=0.5,
         reorder=0.25,
-        corrupt=0.001,
+        corrupt=1.0,
         rate_bit_s=10_000_000,
         limit_packets=1030,
     )
-    assert Discipline.of(wanted).matches(found)
-    assert not Discipline.of(Impairment(delay_ns=12_345_678)).matches(found)
-
-
-def test_commands_are_what_tc_wants() -> None:
-    words = " ".join(Discipline.of(Impairment(delay_ns=10 * MS, loss=0.001)).words())
-    assert words == (
-        "limit 1000000 delay 10000.000us 0.000us loss random 0.1% "
-        "duplicate 0% reorder 0% corrupt 0% rate 0bit"
-    )
-    bursts = Discipline.of(Impairment(gemodel=(0.01, 0.3, 1.0, 0.0))).words()
-    assert "loss gemodel 1% 30% 100% 0%" in " ".join(bursts)
+    options = Discipline.of(wanted).encode(seed=7)
+    request = rtnetlink.root_qdisc(5, "netem", options, "")
+    head = struct.pack("=IHHII", 16 + len(request.body), request.kind, 0, 1, 0)
+    message = tcmsg(head + request.body)
+    message.decode()
+    assert (message["index"], message["parent"], message["handle"]) == (5, 0xFFFFFFFF, 0x10000)
+    assert message.get_attr("TCA_KIND") == "netem"
+    read = message.get_attr("TCA_OPTIONS")
+    assert (read["limit"], read["gap"]) == (1030 + 12, 1)
+    assert read["duplicate"] == pytest.approx(ALWAYS / 2, abs=1)
+    assert read.get_attr("TCA_NETEM_REORDER")["prob_reorder"] == pytest.approx(ALWAYS / 4, abs=1)
+    assert read.get_attr("TCA_NETEM_CORRUPT")["prob_corrupt"] == ALWAYS
+    assert read.get_attr("TCA_NETEM_RATE")["rate"] == 1_250_000
 
 
 @pytest.mark.parametrize(
@@ -136,11 +131,14 @@ def test_commands_are_what_tc_wants() -> None:
     [
         Impairment(),
         Impairment(delay_ns=1),
+        Impairment(delay_ns=10_977_123),
         Impairment(delay_ns=40 * MS, jitter_ns=3 * MS, reorder_jitter=True),
         Impairment(delay_ns=40 * MS, jitter_ns=3 * MS, jitter_distribution="normal"),
+        Impairment(jitter_ns=3 * MS),
         Impairment(gemodel=(0.013, 1 / 3, 0.9, 1e-6)),
         Impairment(delay_ns=7_654_321, loss=1 / 7, duplicate=0.1, corrupt=0.2, reorder=0.3),
         Impairment(delay_ns=5 * MS, rate_bit_s=1_000_000_000, limit_packets=50),
+        Impairment(rate_bit_s=10**12),
         Impairment(blackhole=True),
     ],
 )
@@ -152,21 +150,30 @@ def test_every_word_is_read_back(backend: Netem, impairment: Impairment) -> None
     backend.check()
 
 
-def test_namespaces_need_one_tc_each(backend: Netem, kernel: Kernel) -> None:
+def test_a_namespace_is_asked_once_for_all(backend: Netem, kernel: Kernel) -> None:
     backend.attach_many(link(Impairment(delay_ns=MS), number=n) for n in range(100))
-    batches = [(netns, text) for netns, argv, text in kernel.runs if "-batch" in argv]
-    assert [netns for netns, _ in batches] == ["/run/netns/h1", None]
-    assert all(text.count("\n") == 100 for _, text in batches)
+    assert [(where, len(batch)) for where, batch in kernel.sent] == [
+        ("/run/netns/h1", 100),
+        (None, 100),
+    ]
+    assert len(backend.read_many(range(100))) == 100
+
+
+def test_an_interface_that_is_not_there_is_named(backend: Netem, kernel: Kernel) -> None:
+    with pytest.raises(LinkError, match=r"link 999 .* a to b: there is no eth999"):
+        backend.attach(link(Impairment(), number=999))
+    assert not kernel.qdiscs
 
 
 def test_a_setting_that_did_not_take_is_an_error(backend: Netem, kernel: Kernel) -> None:
     backend.attach(link(Impairment(delay_ns=MS)))
-    kernel.qdiscs[None, "s1-eth1"]["delay"]["delay"] = 0.005
+    kernel.qdiscs[None, 11][10] = struct.pack("=q", 5 * MS)
     with pytest.raises(
-        LinkError, match=r"link 1 \(eth1 - s1-eth1\), b to a: wanted .*0\.0.* got .*0\.005"
+        LinkError,
+        match=r"link 1 \(eth1 - s1-eth1\), b to a: wanted .*ns=0.* got .*delay_ns=5000000",
     ):
         backend.read(1)
-    del kernel.qdiscs[None, "s1-eth1"]
+    del kernel.qdiscs[None, 11]
     with pytest.raises(LinkError, match="got no netem"):
         backend.check()
     assert not backend.alive()
@@ -199,14 +206,14 @@ def test_queue_limit_leaves_room_for_packets_in_flight() -> None:
 def test_normal_jitter_is_taken_off_by_starting_anew(backend: Netem, kernel: Kernel) -> None:
     jitter = Impairment(delay_ns=9 * MS, jitter_ns=MS, jitter_distribution="normal")
     backend.attach(link(jitter))
+    assert DISTRIBUTION in kernel.qdiscs["/run/netns/h1", 11]
     backend.set(1, a_to_b=Impairment(delay_ns=9 * MS, jitter_ns=MS))
-    assert "distribution" not in kernel.qdiscs["/run/netns/h1", "eth1"]
+    assert DISTRIBUTION not in kernel.qdiscs["/run/netns/h1", 11]
 
 
-def test_seeds_differ_by_link_and_direction(kernel: Kernel) -> None:
-    backend = Netem(kernel, seeded=True)
+def test_seeds_differ_by_link_and_direction(backend: Netem, kernel: Kernel) -> None:
     backend.attach_many([link(Impairment(), number=1), link(Impairment(), number=2)])
-    assert len({options["seed"] for options in kernel.qdiscs.values()}) == 4
+    assert len({named[SEED] for named in kernel.qdiscs.values()}) == 4
 
 
 def test_counters_and_carrier(backend: Netem, kernel: Kernel) -> None:
@@ -215,7 +222,10 @@ def test_counters_and_carrier(backend: Netem, kernel: Kernel) -> None:
     backend.reset_stats()
     assert [way.packets for way in backend.stats()[1]] == [0, 0]
     backend.carrier(1, False)
-    assert kernel.runs[-1][:2] == (None, ["ip", "link", "set", "dev", "s1-eth1", "down"])
+    assert [(where, batch[0].what) for where, batch in kernel.sent[-2:]] == [
+        ("/run/netns/h1", "eth1 down"),
+        (None, "s1-eth1 down"),
+    ]
     backend.detach(1)
     assert not kernel.qdiscs
     backend.close()
@@ -224,16 +234,14 @@ def test_counters_and_carrier(backend: Netem, kernel: Kernel) -> None:
 
 @pytest.mark.net
 def test_netem_is_tried_for_real() -> None:
-    """Here or elsewhere: there is either no problem, or one in tc's own words."""
+    """Here or elsewhere: there is either no problem, or one with its cause."""
     problem = netem.problem()
-    assert problem is None or "netem" in problem
+    assert problem is None or "this kernel has no netem (sch_netem): " in problem
 
 
 @pytest.mark.net
-def test_a_command_that_fails_is_told() -> None:
-    with pytest.raises(LinkError, match=r"`tc qdisc show dev nosuch` failed: .*nosuch"):
-        netem._run(None, ["tc", "qdisc", "show", "dev", "nosuch"], "")
-    with pytest.raises(LinkError, match="failed"):
-        netem._run(None, ["tc", "-batch", "-"], "qdisc add dev nosuch root netem\n")
-    with pytest.raises(LinkError, match="no-such-program is not installed"):
-        netem._run(None, ["no-such-program"], "")
+def test_a_refusal_is_told_with_its_cause() -> None:
+    options = Discipline.of(Impairment()).encode()
+    with Netlink() as here, pytest.raises(OSError, match="netem on nothing: .*"):
+        here.send([rtnetlink.root_qdisc(999_999, "netem", options, "netem on nothing")])
+    assert any(qdisc.kind == "noqueue" for qdisc in Netlink().qdiscs())

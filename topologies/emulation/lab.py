@@ -257,9 +257,10 @@ class Lab(Mininet):
         if wrong:
             raise LabError(f"{len(wrong)} hosts lack address or route, first: {wrong[0]}.")
         assert self.emulator is not None
+        read = self.emulator.read_many(link.number for link in self.emulated_links)
         for link in self.emulated_links:
             wanted = impairment(link.line)
-            for direction in self.emulator.read(link.number):
+            for direction in read[link.number]:
                 if direction != wanted:
                     ends = f"{link.a.node} - {link.b.node}"
                     raise LabError(f"Link {ends} has {direction}, but {wanted} was asked for.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 NETNS_FOLDER = Path("/run/netns")
@@ -18,6 +18,9 @@ NETNS_FOLDER = Path("/run/netns")
 
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
+
+Entering = AbstractContextManager[None]
+"""What ``inside`` gives: a block in a namespace."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,7 +38,7 @@ def path(name: str) -> Path:
 
 @contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Run the block in the network namespace called ``name``.
+    """Run the block in the network namespace called ``name``, or at that path.
 
     Raises FileNotFoundError if there is none, OSError if the kernel refuses.
     """
@@ -47,6 +50,14 @@ def inside(name: str) -> Iterator[None]:
             _check(_libc.setns(here.fileno(), CLONE_NEWNET), "setns back")
 
 
+def leave() -> None:
+    """Move the calling thread into a fresh network namespace, which ends with the thread.
+
+    Raises OSError if the kernel refuses.
+    """
+    _check(_libc.unshare(CLONE_NEWNET), "unshare the network")
+
+
 def create(name: str) -> None:
     """Make a network namespace called ``name``, visible to `ip netns exec`.
 
@@ -56,7 +67,7 @@ def create(name: str) -> None:
     target = path(name)
     target.touch(exist_ok=False)
     with open("/proc/thread-self/ns/net") as here:
-        _check(_libc.unshare(CLONE_NEWNET), "unshare the network")
+        leave()
         try:
             source = b"/proc/thread-self/ns/net"
             _check(_libc.mount(source, os.fsencode(target), None, MS_BIND, None), "bind namespace")

@@ -1,4 +1,4 @@
-"""The few rtnetlink requests that wire a lab, many in one system call.
+"""The few rtnetlink requests that wire and shape a lab, many in one system call.
 
 A lab of a thousand hosts needs some ten thousand of them. Built as plain bytes and sent in
 batches they cost microseconds each; see rtnetlink(7) and linux/rtnetlink.h for the layouts.
@@ -18,6 +18,13 @@ LOOPBACK = 1
 """The index of ``lo`` in every namespace."""
 
 _NEWLINK, _NEWADDR, _NEWROUTE, _NEWNEIGH = 16, 20, 24, 28
+_NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
+_DONE, _DUMP = 3, 0x300
+_KIND_MASK = 0x3FFF
+_TRAFFIC_CONTROL = struct.Struct("=BxxxiIII")  # struct tcmsg
+_ROOT, _HANDLE = 0xFFFFFFFF, 0x10000  # of a queueing discipline
+_TCA_KIND, _TCA_OPTIONS, _TCA_STATS = 1, 2, 7
+_STATS_BASIC, _STATS_QUEUE = 1, 3
 _REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _UP = 0x1  # IFF_UP
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
@@ -41,6 +48,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Qdisc:
+    """A queueing discipline as the kernel reports it; ``interface`` is an index."""
+
+    interface: int
+    kind: str
+    is_root: bool
+    options: bytes
+    bytes: int = 0
+    packets: int = 0
+    queued: int = 0
+    drops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CableEnd:
     """One end of a veth pair: its name, and where it goes and what it is if that matters.
 
@@ -54,31 +75,49 @@ class CableEnd:
     index: int = 0
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One attribute of a message."""
     length = 4 + len(payload)
     return struct.pack("=HH", length, kind) + payload + b"\0" * (-length % 4)
 
 
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The payload of each attribute in a message, by kind."""
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        found[kind & _KIND_MASK] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
 def _named(interface: str, index: int = 0, flags: int = 0) -> bytes:
     """The head of a link message; ``flags`` are those to set."""
-    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
-    return head + _attribute(3, interface.encode() + b"\0")
+    return _link(index, flags, flags) + _name(interface)
+
+
+def _link(index: int, flags: int, change: int) -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change)
+
+
+def _name(interface: str) -> bytes:
+    return attribute(3, interface.encode() + b"\0")
 
 
 def _end(end: CableEnd) -> bytes:
     parts = [_named(end.interface, end.index)]
     if end.namespace is not None:
-        parts.append(_attribute(28, struct.pack("=I", end.namespace)))
+        parts.append(attribute(28, struct.pack("=I", end.namespace)))
     if end.mac is not None:
-        parts.append(_attribute(1, bytes.fromhex(end.mac.replace(":", ""))))
+        parts.append(attribute(1, bytes.fromhex(end.mac.replace(":", ""))))
     return b"".join(parts)
 
 
 def cable(a: CableEnd, b: CableEnd) -> Request:
     """Make a veth pair. Neither end is up: the kernel refuses that while the pair is made."""
-    peer = _attribute(1, _end(b))
-    information = _attribute(1, b"veth\0") + _attribute(2, peer)
-    body = _end(a) + _attribute(18, information)
+    peer = attribute(1, _end(b))
+    information = attribute(1, b"veth\0") + attribute(2, peer)
+    body = _end(a) + attribute(18, information)
     return Request(_NEWLINK, _CREATE | _EXCLUSIVE, body, f"cable {a.interface} - {b.interface}")
 
 
@@ -87,37 +126,61 @@ def up(interface: str) -> Request:
     return Request(_NEWLINK, 0, _named(interface, flags=_UP), f"{interface} up")
 
 
+def down(interface: str) -> Request:
+    """Set an interface down; the kernel forgets the routes through it."""
+    body = _link(0, 0, _UP) + _name(interface)
+    return Request(_NEWLINK, 0, body, f"{interface} down")
+
+
+def root_qdisc(index: int, kind: str, options: bytes, what: str) -> Request:
+    """Put a queueing discipline at the root of an interface, or change the one that is there."""
+    head = _TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, index, _HANDLE, _ROOT, 0)
+    body = head + attribute(_TCA_KIND, kind.encode() + b"\0") + attribute(_TCA_OPTIONS, options)
+    return Request(_NEWQDISC, _CREATE | _REPLACE, body, what)
+
+
+def no_qdisc(index: int) -> Request:
+    """Take the queueing discipline off the root of an interface."""
+    head = _TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, index, 0, _ROOT, 0)
+    return Request(_DELQDISC, 0, head, f"queueing discipline off interface {index}")
+
+
 def address(index: int, ip: IPv4Address) -> Request:
     """Give an interface a /32 address."""
     head = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _SCOPE_UNIVERSE, index)
-    body = head + _attribute(2, ip.packed) + _attribute(1, ip.packed)
+    body = head + attribute(2, ip.packed) + attribute(1, ip.packed)
     return Request(_NEWADDR, _CREATE | _EXCLUSIVE, body, f"address {ip}")
 
 
 def neighbour(index: int, ip: IPv4Address, mac: str) -> Request:
     """A permanent neighbour entry: no ARP is ever sent for it."""
     head = struct.pack("=BxxxiHBB", socket.AF_INET, index, _PERMANENT, 0, 0)
-    body = head + _attribute(1, ip.packed) + _attribute(2, bytes.fromhex(mac.replace(":", "")))
+    body = head + attribute(1, ip.packed) + attribute(2, bytes.fromhex(mac.replace(":", "")))
     return Request(_NEWNEIGH, _CREATE | _REPLACE, body, f"neighbour {ip}")
 
 
 def default_route(index: int, gateway: IPv4Address) -> Request:
     """Everything goes to ``gateway``, which is on the link although no route says so."""
     body = _route(0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
-    body += _attribute(5, gateway.packed) + _attribute(4, struct.pack("=I", index))
+    body += attribute(5, gateway.packed) + attribute(4, struct.pack("=I", index))
     return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, body, f"default route via {gateway}")
 
 
 def local_route(ip: IPv4Address) -> Request:
     """AnyIP: this host accepts ``ip`` although no interface carries it."""
     body = _route(32, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
-    body += _attribute(1, ip.packed) + _attribute(4, struct.pack("=I", LOOPBACK))
+    body += attribute(1, ip.packed) + attribute(4, struct.pack("=I", LOOPBACK))
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"local address {ip}")
 
 
 def _route(length: int, table: int, scope: int, kind: int, flags: int) -> bytes:
     fields = (socket.AF_INET, length, 0, 0, table, _PROTOCOL_STATIC, scope, kind, flags)
     return struct.pack("=BBBBBBBBI", *fields)
+
+
+def indices() -> dict[str, int]:
+    """The index of each interface in the present network namespace."""
+    return {name: index for index, name in socket.if_nameindex()}
 
 
 class Netlink:
@@ -154,6 +217,21 @@ class Netlink:
                 batch, size = [], 0
         self._exchange(batch)
 
+    def qdiscs(self) -> list[Qdisc]:
+        """Every queueing discipline of the namespace."""
+        self._sequence += 1
+        body = _TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        length = 16 + len(body)
+        header = struct.pack("=IHHII", length, _GETQDISC, _REQUEST | _DUMP, self._sequence, 0)
+        self._socket.send(header + body)
+        found: list[Qdisc] = []
+        while True:
+            for kind, message in _messages(self._socket.recv(65_536)):
+                if kind == _DONE:
+                    return found
+                if kind == _NEWQDISC:
+                    found.append(_qdisc(message))
+
     def _exchange(self, batch: list[Request]) -> None:
         if not batch:
             return
@@ -184,11 +262,32 @@ def _acknowledgements(data: bytes) -> Iterable[tuple[int, int, str]]:
         data = data[(length + 3) & ~3 :]
 
 
-def _explanation(attributes: bytes) -> str:
+def _explanation(data: bytes) -> str:
     """The text in an extended acknowledgement (NLMSGERR_ATTR_MSG), if any."""
-    while len(attributes) >= 4:
-        length, kind = struct.unpack_from("=HH", attributes)
-        if kind & 0x3FFF == 1:
-            return attributes[4:length].rstrip(b"\0").decode()
-        attributes = attributes[(length + 3) & ~3 :]
-    return ""
+    return attributes(data).get(1, b"").rstrip(b"\0").decode()
+
+
+def _messages(data: bytes) -> Iterable[tuple[int, bytes]]:
+    """(kind, body) of each message in an answer."""
+    while data:
+        length, kind = struct.unpack_from("=IH", data)
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _qdisc(message: bytes) -> Qdisc:
+    _, interface, _, parent, _ = _TRAFFIC_CONTROL.unpack_from(message)
+    found = attributes(message[_TRAFFIC_CONTROL.size :])
+    counted = attributes(found.get(_TCA_STATS, b""))
+    total, packets = struct.unpack_from("=QI", counted.get(_STATS_BASIC, bytes(12)))
+    queued, _, drops = struct.unpack_from("=III", counted.get(_STATS_QUEUE, bytes(12)))
+    return Qdisc(
+        interface=interface,
+        kind=found[_TCA_KIND].rstrip(b"\0").decode(),
+        is_root=parent == _ROOT,
+        options=found.get(_TCA_OPTIONS, b""),
+        bytes=total,
+        packets=packets,
+        queued=queued,
+        drops=drops,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
@@ -266,6 +266,9 @@ class LinkBackend(Protocol):
     def read(self, link_id: int) -> tuple[Impairment, Impairment]:
         """What is in force from a to b and from b to a, as the backend itself reports it."""
 
+    def read_many(self, link_ids: Iterable[int]) -> dict[int, tuple[Impairment, Impairment]]:
+        """As ``read``, for many links at once."""
+
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         """Counters of every link, from a to b and from b to a."""
 
@@ -299,7 +302,10 @@ def choose(wanted: str = "auto") -> str:
     """
     from topologies.emulation.links import delayline, netem
 
-    problems = {"delayline": delayline.problem, "netem": netem.problem}
+    problems: Mapping[str, Callable[[], str | None]] = {
+        "delayline": delayline.problem,
+        "netem": netem.problem,
+    }
     if wanted != "auto" and wanted not in problems:
         raise ValueError(f"no link backend {wanted!r}: auto, delayline or netem")
     causes = []

@@ -150,8 +150,14 @@ class DelayLine:
 
     def read(self, link_id: int) -> tuple[Impairment, Impairment]:
         """What is in force from a to b and from b to a, as the daemon reports it."""
-        forth, back = self._ask([f"get {link_id} {way}" for way in DIRECTIONS])
-        return self._impairment(forth), self._impairment(back)
+        return self.read_many([link_id])[link_id]
+
+    def read_many(self, link_ids: Iterable[int]) -> dict[int, tuple[Impairment, Impairment]]:
+        """As ``read``, for many links at once."""
+        links = list(link_ids)
+        answers = self._ask([f"get {link} {way}" for link in links for way in DIRECTIONS])
+        read = [self._impairment(answer) for answer in answers]
+        return dict(zip(links, zip(read[::2], read[1::2], strict=True), strict=True))
 
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         """Counters of every link, from a to b and from b to a."""

@@ -1,23 +1,23 @@
 """The link backend of the kernel: netem as root queueing discipline of both outer interfaces.
 
-A link is one veth cable; the interface at each end delays what it sends. Everything is done by
-``tc`` and read back from the kernel afterwards, for tc can fail without anyone noticing. What netem
-does otherwise than the daemon of ``delayline`` is said at each place.
+A link is one veth cable; the interface at each end delays what it sends. Everything is set by
+rtnetlink, many links in one system call, and read back from the kernel afterwards. What netem does
+otherwise than the daemon of ``delayline`` is said at each place.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import subprocess
+import errno
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Protocol
 
+from topologies.emulation import netns, rtnetlink
 from topologies.emulation.links import (
-    RATE_RANGE_BIT_S,
     End,
     Histogram,
     Impairment,
@@ -25,164 +25,63 @@ from topologies.emulation.links import (
     LinkError,
     LinkStats,
 )
+from topologies.emulation.links.discipline import Discipline
+from topologies.emulation.rtnetlink import Netlink, Qdisc, Request
 
-UNLIMITED_PACKETS = 1_000_000
-"""netem's own default of 1000 would silently bound rate times delay."""
-QUEUE_PACKETS = 1000
-"""The queue before a rate where none is asked for, as with the daemon."""
-ORDERED_BYTES_S = RATE_RANGE_BIT_S[1] // 8
-"""A rate that costs no time but makes netem keep packets in order in spite of jitter."""
-FRAME_BYTES = 1514
-PRECISION = 2e-5  # tc prints six digits; the kernel counts in 64 ns and in 2^-32
-TIME_PRECISION_S = 1.1e-6  # tc cuts times off after whole microseconds, in and out
-
-Runner = Callable[[str | None, list[str], str], str]
-"""Runs a command in the network namespace at a path, with this input; its output."""
-
-
-def problem() -> str | None:
-    """Why netem cannot be used here, None if it can: tried in a throwaway namespace."""
-    return _problem(())
-
-
-def seeds() -> bool:
-    """Whether netem's randomness can be seeded here (Linux and iproute2 6.6 or newer)."""
-    return _problem(("seed", "1")) is None
+KIND = "netem"
 
 
 @cache
-def _problem(extra: tuple[str, ...]) -> str | None:
-    qdisc = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms", *extra]
+def problem() -> str | None:
+    """Why netem cannot be used here, None if it can: tried in a throwaway namespace."""
+    with ThreadPoolExecutor(1) as thread:  # which ends in the namespace that it has made
+        return thread.submit(_try).result()
+
+
+def _try() -> str | None:
+    options = Discipline.of(Impairment(delay_ns=1_000_000)).encode()
     try:
-        _run(None, ["unshare", "--net", *qdisc], "")
-    except LinkError as error:
-        return str(error)
+        netns.leave()
+        with Netlink() as here:
+            here.send([rtnetlink.root_qdisc(rtnetlink.LOOPBACK, KIND, options, "netem on lo")])
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            return "netem needs root"
+        return f"this kernel has no netem (sch_netem): {error.strerror or error}"
     return None
 
 
-def _run(netns: str | None, argv: list[str], text: str) -> str:
-    inside = ["nsenter", f"--net={netns}"] if netns else []
-    try:
-        done = subprocess.run(
-            [*inside, *argv], input=text, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise LinkError(f"{error.filename} is not installed") from None
-    # tc -batch may say what went wrong and still end with 0
-    if done.returncode != 0 or "rror" in done.stderr or "Command failed" in done.stderr:
-        said = " ".join(done.stderr.split()) or f"code {done.returncode}"
-        raise LinkError(f"`{' '.join(argv)}` failed: {said}")
-    return done.stdout
+class Kernel(Protocol):
+    """Carries out requests in the network namespace at a path (None: the present one)."""
+
+    def indices(self, where: str | None) -> Mapping[str, int]:
+        """The index of each interface."""
+
+    def send(self, where: str | None, requests: Iterable[Request]) -> None:
+        """Carry out all. Raises OSError as ``Netlink.send``."""
+
+    def qdiscs(self, where: str | None) -> Sequence[Qdisc]:
+        """Every queueing discipline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Discipline:
-    """The options of one netem, as asked for and as the kernel reports them."""
+class _Here:
+    """The kernel that runs us."""
 
-    limit: int
-    delay_s: float = 0.0
-    jitter_s: float = 0.0
-    loss: float = 0.0
-    gemodel: tuple[float, float, float, float] | None = None
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    corrupt: float = 0.0
-    bytes_s: int = 0
+    def indices(self, where: str | None) -> Mapping[str, int]:
+        with _inside(where):
+            return rtnetlink.indices()
 
-    @classmethod
-    def of(cls, impairment: Impairment) -> Discipline:
-        """The options that make netem do this. Raises LinkError on what it cannot do."""
-        if impairment.trace is not None:
-            raise LinkError("netem cannot follow a packet-delivery trace; use delayline")
-        if impairment.reorder_jitter and impairment.rate_bit_s is not None:
-            raise LinkError("netem keeps packets in order where a rate is set; use delayline")
-        ordered = impairment.jitter_ns and not impairment.reorder_jitter
-        rate = impairment.rate_bit_s
-        return cls(
-            limit=_limit(impairment),
-            delay_s=impairment.delay_ns / 1e9,
-            jitter_s=impairment.jitter_ns / 1e9,
-            loss=1.0 if impairment.blackhole else impairment.loss,
-            gemodel=None if impairment.blackhole else impairment.gemodel,
-            duplicate=impairment.duplicate,
-            reorder=impairment.reorder,
-            corrupt=impairment.corrupt,
-            bytes_s=rate // 8 if rate is not None else ORDERED_BYTES_S if ordered else 0,
-        )
+    def send(self, where: str | None, requests: Iterable[Request]) -> None:
+        with _inside(where), Netlink() as handle:
+            handle.send(requests)
 
-    @classmethod
-    def parse(cls, qdisc: Mapping[str, Any]) -> Discipline:
-        """The options in one element of ``tc -j qdisc show``."""
-        options = qdisc.get("options", {})
-        delay, bursts = options.get("delay", {}), options.get("loss-gemodel")
-        return cls(
-            limit=options["limit"],
-            delay_s=delay.get("delay", 0.0),
-            jitter_s=delay.get("jitter", 0.0),
-            loss=options.get("loss-random", {}).get("loss", 0.0),
-            gemodel=_quadruple(bursts) if bursts else None,
-            duplicate=options.get("duplicate", {}).get("duplicate", 0.0),
-            reorder=options.get("reorder", {}).get("reorder", 0.0),
-            corrupt=options.get("corrupt", {}).get("corrupt", 0.0),
-            bytes_s=options.get("rate", {}).get("rate", 0),
-        )
-
-    def words(self) -> list[str]:
-        """The arguments of ``tc ... netem``.
-
-        Everything is named, for what a change does not name would stay as it was.
-        """
-        words = ["limit", str(self.limit), "delay", _us(self.delay_s), _us(self.jitter_s)]
-        if self.gemodel is not None:
-            words += ["loss", "gemodel", *map(_percent, self.gemodel)]
-        else:
-            words += ["loss", "random", _percent(self.loss)]
-        for name in ("duplicate", "reorder", "corrupt"):
-            words += [name, _percent(getattr(self, name))]
-        return [*words, "rate", f"{self.bytes_s * 8}bit"]
-
-    def matches(self, found: Discipline) -> bool:
-        """Whether the kernel's report is this, within the precision of its units and of tc."""
-        if (self.limit, self.gemodel is None) != (found.limit, found.gemodel is None):
-            return False
-        times = [(self.delay_s, found.delay_s), (self.jitter_s, found.jitter_s)]
-        pairs = [
-            (self.loss, found.loss),
-            (self.duplicate, found.duplicate),
-            (self.reorder, found.reorder),
-            (self.corrupt, found.corrupt),
-            (self.bytes_s, found.bytes_s),
-            *zip(self.gemodel or (), found.gemodel or (), strict=True),
-        ]
-        return all(
-            math.isclose(a, b, rel_tol=PRECISION, abs_tol=absolute)
-            for some, absolute in ((pairs, 1e-7), (times, TIME_PRECISION_S))
-            for a, b in some
-        )
+    def qdiscs(self, where: str | None) -> Sequence[Qdisc]:
+        with _inside(where), Netlink() as handle:
+            return handle.qdiscs()
 
 
-def _limit(impairment: Impairment) -> int:
-    """The limit of netem counts packets in flight too; a queue limit before a rate does not.
-
-    The room for packets in flight is reckoned in full-size frames.
-    """
-    if impairment.rate_bit_s is None:
-        return impairment.limit_packets or UNLIMITED_PACKETS
-    in_flight_s = (impairment.delay_ns + impairment.jitter_ns) / 1e9
-    flying = math.ceil(in_flight_s * impairment.rate_bit_s / 8 / FRAME_BYTES)
-    return (impairment.limit_packets or QUEUE_PACKETS) + flying
-
-
-def _us(seconds: float) -> str:
-    return f"{seconds * 1e6:.3f}us"
-
-
-def _percent(probability: float) -> str:
-    return f"{probability * 100:.10g}%"
-
-
-def _quadruple(bursts: Mapping[str, float]) -> tuple[float, float, float, float]:
-    return bursts["p"], bursts["r"], bursts["1-h"], bursts["1-k"]
+def _inside(where: str | None) -> netns.Entering:
+    return nullcontext() if where is None else netns.inside(where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +93,26 @@ class _Way:
     impairment: Impairment
     seed: int
 
+    @property
+    def discipline(self) -> Discipline:
+        try:
+            return Discipline.of(self.impairment)
+        except LinkError as error:
+            raise LinkError(f"{self.where}: {error}") from None
+
+    def options(self) -> bytes:
+        normal = self.impairment.jitter_distribution == "normal"
+        return self.discipline.encode(normal=normal, seed=self.seed)
+
 
 class Netem:
-    """netem on the links of one lab. ``run`` carries out commands; tests put their own there."""
+    """netem on the links of one lab. Tests put a stand-in for ``kernel`` there."""
 
     name = "netem"
     needs_inner = False
 
-    def __init__(self, run: Runner = _run, *, seeded: bool | None = None) -> None:
-        self._run = run
-        self._seeded = seeds() if seeded is None else seeded
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        self._kernel = kernel or _Here()
         self._links: dict[int, LinkAttachment] = {}
         self._zero: dict[tuple[str | None, str], LinkStats] = {}
 
@@ -250,18 +159,22 @@ class Netem:
 
         The kernel then forgets the routes through them, which a pulled cable would not do.
         """
+        change = rtnetlink.up if up else rtnetlink.down
         for way in _ways(self._link(link_id)):
-            state = "up" if up else "down"
-            self._run(way.end.netns, ["ip", "link", "set", "dev", way.end.outer, state], "")
+            self._send(way.end.netns, [change(way.end.outer)])
 
     def read(self, link_id: int) -> tuple[Impairment, Impairment]:
         """What is in force from a to b and from b to a.
 
         Raises LinkError naming link, wanted and got if the kernel has something else.
         """
-        link = self._link(link_id)
-        self._verify(_ways(link))
-        return link.a_to_b, link.b_to_a
+        return self.read_many([link_id])[link_id]
+
+    def read_many(self, link_ids: Iterable[int]) -> dict[int, tuple[Impairment, Impairment]]:
+        """As ``read``, for many links at once."""
+        links = [self._link(link_id) for link_id in link_ids]
+        self._verify([way for link in links for way in _ways(link)])
+        return {link.link_id: (link.a_to_b, link.b_to_a) for link in links}
 
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         """Counters of every link; netem does not tell causes of drops, nor lateness."""
@@ -309,59 +222,62 @@ class Netem:
             raise LinkError(f"no link {link_id}")
         return self._links[link_id]
 
-    def _apply(self, ways: list[_Way]) -> None:
-        by_netns = defaultdict(list)
-        for way in ways:
-            by_netns[way.end.netns].append(self._command(way))
-        for netns, commands in by_netns.items():
-            self._run(netns, ["tc", "-batch", "-"], "\n".join(commands) + "\n")
+    def _apply(self, ways: Sequence[_Way]) -> None:
+        for where, own in _by_namespace(ways).items():
+            known = self._kernel.indices(where)
+            missing = [way for way in own if way.end.outer not in known]
+            if missing:
+                raise LinkError(f"{missing[0].where}: there is no {missing[0].end.outer}")
+            self._send(
+                where,
+                [
+                    rtnetlink.root_qdisc(known[way.end.outer], KIND, way.options(), way.where)
+                    for way in own
+                ],
+            )
         self._verify(ways)
 
-    def _command(self, way: _Way) -> str:
+    def _send(self, where: str | None, requests: Iterable[Request]) -> None:
         try:
-            words = Discipline.of(way.impairment).words()
-        except LinkError as error:
-            raise LinkError(f"{way.where}: {error}") from None
-        if way.impairment.jitter_distribution == "normal" and way.impairment.jitter_ns:
-            words += ["distribution", "normal"]
-        if self._seeded:
-            words += ["seed", str(way.seed)]
-        device = ["qdisc", "replace", "dev", way.end.outer, "root", "handle", "1:", "netem"]
-        return " ".join([*device, *words])
+            self._kernel.send(where, requests)
+        except OSError as error:
+            raise LinkError(f"the kernel refused {error.strerror or error}") from None
 
-    def _verify(self, ways: Iterable[_Way]) -> None:
-        ways = list(ways)
-        present = self._show(way.end.netns for way in ways)
+    def _verify(self, ways: Sequence[_Way]) -> None:
+        present = self._show(way.end for way in ways)
         for way in ways:
-            wanted, qdisc = Discipline.of(way.impairment), present.get(_key(way.end))
-            found = Discipline.parse(qdisc) if qdisc else None
-            if found is None or not wanted.matches(found):
-                got = found or "no netem"
-                raise LinkError(f"{way.where}: wanted {wanted}, got {got}")
+            wanted, qdisc = way.discipline, present.get(_key(way.end))
+            found = Discipline.decode(qdisc.options) if qdisc else "no netem"
+            if found != wanted:
+                raise LinkError(f"{way.where}: wanted {wanted}, got {found}")
 
-    def _show(
-        self, namespaces: Iterable[str | None]
-    ) -> dict[tuple[str | None, str], Mapping[str, Any]]:
-        """The netem at the root of each interface in these namespaces."""
-        return {
-            (netns, qdisc["dev"]): qdisc
-            for netns in dict.fromkeys(namespaces)
-            for qdisc in json.loads(self._run(netns, ["tc", "-s", "-j", "qdisc", "show"], ""))
-            if qdisc["kind"] == "netem" and qdisc.get("root")
-        }
+    def _show(self, ends: Iterable[End]) -> dict[tuple[str | None, str], Qdisc]:
+        """The netem at the root of each interface in these ends' namespaces."""
+        shown = {}
+        for where in dict.fromkeys(end.netns for end in ends):
+            names = {index: name for name, index in self._kernel.indices(where).items()}
+            for qdisc in self._kernel.qdiscs(where):
+                if qdisc.kind == KIND and qdisc.is_root and qdisc.interface in names:
+                    shown[where, names[qdisc.interface]] = qdisc
+        return shown
 
     def _count(self) -> dict[tuple[str | None, str], LinkStats]:
         ends = [end for link in self._links.values() for end in (link.ends.a, link.ends.b)]
-        return {key: _stats(qdisc) for key, qdisc in self._show(e.netns for e in ends).items()}
+        return {key: _stats(qdisc) for key, qdisc in self._show(ends).items()}
 
     def _remove(self, ways: Iterable[_Way]) -> None:
         """Take netem off; where there is none, or no interface any more, that is as good."""
-        for way in ways:
-            command = ["tc", "qdisc", "del", "dev", way.end.outer, "root"]
+        for where, own in _by_namespace(ways).items():
             try:
-                self._run(way.end.netns, command, "")
-            except LinkError:
+                known = self._kernel.indices(where)
+            except OSError:
                 continue
+            for way in own:
+                if way.end.outer in known:
+                    try:
+                        self._kernel.send(where, [rtnetlink.no_qdisc(known[way.end.outer])])
+                    except OSError:
+                        continue
 
 
 def _ways(link: LinkAttachment) -> list[_Way]:
@@ -373,6 +289,13 @@ def _ways(link: LinkAttachment) -> list[_Way]:
         _Way(f"{where}, a to b", a, link.a_to_b, seed),
         _Way(f"{where}, b to a", b, link.b_to_a, seed + 1),
     ]
+
+
+def _by_namespace(ways: Iterable[_Way]) -> Mapping[str | None, list[_Way]]:
+    found: defaultdict[str | None, list[_Way]] = defaultdict(list)
+    for way in ways:
+        found[way.end.netns].append(way)
+    return found
 
 
 def _forgets_distribution(was: _Way, will: _Way) -> bool:
@@ -387,13 +310,13 @@ def _key(end: End) -> tuple[str | None, str]:
     return end.netns, end.outer
 
 
-def _stats(qdisc: Mapping[str, Any]) -> LinkStats:
+def _stats(qdisc: Qdisc) -> LinkStats:
     return LinkStats(
-        packets=qdisc.get("packets", 0),
-        bytes=qdisc.get("bytes", 0),
-        drops={"netem": qdisc.get("drops", 0)},
+        packets=qdisc.packets,
+        bytes=qdisc.bytes,
+        drops={"netem": qdisc.drops},
         lateness=Histogram(),
-        held=qdisc.get("qlen", 0),
+        held=qdisc.queued,
     )
 
 

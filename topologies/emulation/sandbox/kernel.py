@@ -43,7 +43,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 def configuration() -> str:
     """The hash of what shapes the kernel beside its source: configuration, patch, build."""
-    names = ("kernel.config", "random-seed.patch", "build.sh")
+    names = ("kernel.config", "guest.patch", "build.sh")
     return hashlib.sha256(b"".join((WORDS / name).read_bytes() for name in names)).hexdigest()
 
 

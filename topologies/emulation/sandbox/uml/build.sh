@@ -81,7 +81,7 @@ mkdir linux
 tar --extract --file deb/usr/src/linux-source-*.tar.xz --directory linux --strip-components 1
 rm -r deb
 cd linux
-patch --quiet -p1 <"$here/random-seed.patch" || fail "the patch does not fit Linux $version."
+patch --quiet -p1 <"$here/guest.patch" || fail "the patch does not fit Linux $version."
 
 # Equal sources give equal kernels, wherever and whenever they are built.
 export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=poplab KBUILD_BUILD_HOST=poplab KBUILD_BUILD_VERSION=1

@@ -1,0 +1,41 @@
+"""``python tests/in_guest.py ARGUMENT ...`` runs pytest in a guest, whose kernel has everything.
+
+Nothing of the host is touched and no root is needed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from topologies.emulation.sandbox import SandboxError
+from topologies.emulation.sandbox.guest import PROJECT, Guest
+
+LOG = "pytest.log"
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    box = Guest()
+    with tempfile.TemporaryDirectory(prefix="poplab-tests-") as made:
+        folder = Path(made)
+        shutil.copytree(PROJECT / "tests", folder / "tests")
+        shutil.copy(PROJECT / "pyproject.toml", folder)
+        command = [box.python, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *arguments]
+        try:
+            return box.run(command, folder, told=say, log=LOG)
+        except SandboxError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        finally:
+            if (folder / LOG).exists():
+                sys.stderr.write((folder / LOG).read_text(errors="replace"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
