@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -12,8 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.result import Result
-    from experiments.spec import Spec
+    from experiments.repeat import Comparison
+    from experiments.runner import Watch
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: no (valid) answer; the question cannot be asked so; Ctrl-C."""
@@ -48,8 +51,6 @@ Results = Annotated[
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this host can do, what is missing, and the command that mends it."""
-    from dataclasses import asdict
-
     from experiments import doctor as physician
 
     checks = physician.diagnose()
@@ -119,15 +120,17 @@ def up(
     ] = None,
     pops: Pops = None,
     links: Links = "auto",
+    datapath: Datapath = "auto",
+    clock: Annotated[
+        str, typer.Option(help="real, or virtual (for a command; there is no prompt).")
+    ] = "real",
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
+    from experiments import hands
     from topologies import sources
-    from topologies.emulation.sandbox.namespaces import Namespaces
 
-    sources.load(network, pops)  # refuse what is wrong before anything is built
-    ref = str(Path(network).resolve()) if Path(network).is_file() else network
-    argv = [sys.executable, "-m", "experiments.shell", ref, pops or "", links, *(command or [])]
-    raise typer.Exit(Namespaces().interact(argv))
+    options = hands.options(links, datapath, clock, command or [])
+    raise typer.Exit(hands.work(sources.load(network, pops), options, command or []))
 
 
 @app.command()
@@ -140,6 +143,9 @@ def run(
     links: Links = "auto",
     datapath: Datapath = "auto",
     clock: ClockWord = "auto",
+    repeat_check: Annotated[
+        int | None, typer.Option(min=2, help="Run so many times, and compare every frame.")
+    ] = None,
     results: Results = None,
     as_json: Json = False,
 ) -> None:
@@ -161,26 +167,70 @@ def run(
     if not as_json:
         choice = clocks.choose(named(study), clock)
         _console(stderr=True).print(f"{choice.clock} time: {choice.why}", highlight=False)
-    try:
-        result = _run(spec, results, quiet=as_json)
-    except KeyboardInterrupt:
-        _stop("stopped; nothing is left running and no run folder was written.", INTERRUPTED)
+    comparisons: list[Comparison] = []
+    title = f"{spec.study} on {spec.network.name}"
+    with _until_stopped(), _watching(quiet=as_json) as began:
+        if repeat_check:
+            from experiments import repeat
+
+            result, comparisons = repeat.check(
+                spec, repeat_check, results, lambda number: began(f"{title}, run {number}")
+            )
+        else:
+            result = runner.run_spec(spec, results, began(title))
     if as_json:
-        _put(result.contract())
+        repeats = {"repeats": [asdict(c) for c in comparisons]} if repeat_check else {}
+        _put(result.contract() | repeats)
     else:
         _report(result.run)
-    raise typer.Exit(0 if result.valid else FAILED)
+        for number, comparison in enumerate(comparisons, 2):
+            _console().print(f"run {number} and run 1 are {comparison.sentence()}", highlight=False)
+    good = result.valid and all(comparison.equal for comparison in comparisons)
+    raise typer.Exit(0 if good else FAILED)
 
 
-def _run(spec: Spec, results: Path | None, *, quiet: bool) -> Result:
-    from experiments import runner
+@app.command()
+def reproduce(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run in virtual time.")],
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Make a run again, from its spec alone, and say whether every frame is the same."""
+    from experiments import repeat
 
-    if quiet:
-        return runner.run_spec(spec, results)
+    with _until_stopped(), _watching(quiet=as_json) as began:
+        again, comparison = repeat.reproduce(run_folder, results, began(f"{run_folder.name} again"))
+    if as_json:
+        _put({"run": str(again.run), "equal": comparison.equal, **asdict(comparison)})
+    else:
+        _console().print(f"run  {again.run}", highlight=False, soft_wrap=True)
+        _console().print(comparison.sentence(), highlight=False)
+    raise typer.Exit(0 if comparison.equal else FAILED)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop("stopped; nothing is left running and no run folder was written.", INTERRUPTED)
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Callable[[str], Watch]]:
+    """A function that begins to show a run under a title, and gives who watches it."""
     from experiments.progress import Ticker
 
-    with Ticker(f"{spec.study} on {spec.network.name}", _console(stderr=True)) as ticker:
-        return runner.run_spec(spec, results, ticker)
+    with ExitStack() as stack:
+
+        def began(title: str) -> Watch:
+            stack.close()  # the mark of the run before
+            if quiet:
+                return lambda _message: None
+            return stack.enter_context(Ticker(title, _console(stderr=True)))
+
+        yield began
 
 
 @app.command()

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 
 class ClockBar(BarColumn):
-    """A bar that runs by the clock: a trial that measures cannot be asked how far it is."""
+    """A bar that runs by the trial's clock: one that measures cannot be asked how far it is."""
 
     def render(self, task: Task) -> ProgressBar:
         """The share of the expected seconds that has gone by; it pulses if none are known."""
         bar = super().render(task)
-        bar.completed = min(task.elapsed or 0.0, task.total or 0.0)
+        gone = task.fields.get("virtual_s", task.elapsed)
+        bar.completed = min(gone or 0.0, task.total or 0.0)
         return bar
 
 
+class VirtualSeconds(ProgressColumn):
+    """Virtual seconds beside the wall's, where there are any."""
+
+    def render(self, task: Task) -> Text:
+        """How much virtual time this step has taken so far."""
+        seconds = task.fields.get("virtual_s")
+        return Text("" if seconds is None else f"{seconds:.1f} s virtual", style="dim")
+
+
 class Ticker:
-    """Shows a trial's progress messages (see ``experiments.trial``); a context manager."""
+    """Shows a trial's progress messages (see ``experiments.trial``); a context manager.
+
+    Messages may come from any thread.
+    """
 
     def __init__(self, title: str, console: Console) -> None:
         """``console`` should write to standard error, so that results can be piped."""
         columns = (SpinnerColumn(), TextColumn("{task.description}"), ClockBar(24))
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        clocks = (TimeElapsedColumn(), VirtualSeconds())
+        self._progress = Progress(*columns, *clocks, console=console, transient=True)
         self._console = console
+        self._lock = threading.Lock()
         self._title = title
-        self._lab_s = 0.0
-        self._step: tuple[str, float] | None = None
+        self._step = "lab up, programmed, all addresses lent"
+        self._began_s = time.monotonic()
+        self._virtual_s: float | None = None
+        self._virtual_began_s = 0.0
         self._task = self._progress.add_task(f"{title}: the lab", total=None)
 
     def __enter__(self) -> Self:
@@ -53,20 +80,26 @@ class Ticker:
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         """Take in one message."""
-        if "phase" in message:
-            self._lab_s += message["seconds"]
+        with self._lock:
+            self._take(message)
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if "virtual_s" in message:
+            self._virtual_s = message["virtual_s"]
+            gone = message["virtual_s"] - self._virtual_began_s
+            self._progress.update(self._task, virtual_s=gone)
+        elif "phase" in message:
             self._progress.update(self._task, description=f"{self._title}: {message['phase']}")
         elif "step" in message:
             self._finish_step()
             self._begin_step(message["step"], message["expected_s"])
 
     def _begin_step(self, name: str, expected_s: float) -> None:
-        self._step = (name, time.monotonic())
+        self._step, self._began_s = name, time.monotonic()
+        self._virtual_began_s = self._virtual_s or 0.0
         self._progress.remove_task(self._task)
         self._task = self._progress.add_task(f"{self._title}: {name}", total=expected_s or None)
 
     def _finish_step(self) -> None:
-        name, seconds = "lab up, programmed, all addresses lent", self._lab_s
-        if self._step is not None:
-            name, seconds = self._step[0], time.monotonic() - self._step[1]
-        self._console.print(f"  [green]✓[/] {name} [dim]{seconds:.1f} s[/]", highlight=False)
+        seconds = time.monotonic() - self._began_s
+        self._console.print(f"  [green]✓[/] {self._step} [dim]{seconds:.1f} s[/]", highlight=False)

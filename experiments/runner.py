@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import clock as clocks
-from experiments import host, runfolder, study
+from experiments import fingerprint, host, runfolder, study
 from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Result
@@ -162,10 +162,15 @@ def _ran(box: Sandbox, started: float) -> dict[str, Any]:
         "end": _utc(time.time()),
         "duration_s": round(time.time() - started, 3),
         "sandbox": box.facts(),
+        "fingerprint": _fingerprint() if box.clock == "virtual" else None,
         "cpu": host.cpu(),
         "versions": host.versions(),
         "git": host.revision(),
     }
+
+
+def _fingerprint() -> dict[str, str]:
+    return {"code": fingerprint.code(), **fingerprint.environment()}
 
 
 def conclude(folder: Path) -> Result:
@@ -214,6 +219,7 @@ def conclude(folder: Path) -> Result:
             "duration_s": ran["duration_s"],
             "seed": spec.seed,
             "sandbox": ran["sandbox"],
+            "fingerprint": ran["fingerprint"],
             "capture": capture,
             "links": observed["links"],
             "fidelity": result.contract()["fidelity"],

@@ -1,26 +1,38 @@
 """The first process of a sandbox for people: a lab with the Mininet command line, or one command.
 
-``python -m experiments.shell REF POPS LINKS [COMMAND ...]``; empty POPS leaves the PoPs alone.
+``python -m experiments.shell [COMMAND ...]`` in a folder to which ``describe`` has written the lab.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from mininet.cli import CLI
 
 from experiments.testbed import Testbed
-from topologies import sources
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError
+from topologies.explicit import dump_json, parse_json
+from topologies.model import Network
 
 FOLDER = Path("/run/poplab")
 """Private to the sandbox, and gone with it."""
+
+
+LAB = "lab.json"
+
+
+def describe(folder: Path, network: Network, options: LabOptions) -> None:
+    """Write what the lab is, for the program inside."""
+    described = {"options": asdict(options), "network": json.loads(dump_json(network))}
+    (folder / LAB).write_text(json.dumps(described))
 
 
 class Prompt(CLI):
@@ -31,15 +43,14 @@ class Prompt(CLI):
 
 def main(argv: list[str]) -> int:
     """Bring the network up, then hand over to the person or to their command."""
-    ref, pops, links, *command = argv
-    options = LabOptions.parse(links, "auto", "real")
     logging.getLogger("mininet").setLevel(logging.WARNING)
-    network = sources.load(ref, pops or None)
+    lab = json.loads(Path(LAB).read_text())
+    network, options = parse_json(json.dumps(lab["network"])), LabOptions.parse(**lab["options"])
     begin = time.monotonic()
     try:
         with Testbed(network, folder=FOLDER, options=options) as lab:
-            if command:
-                return execute(lab, command)
+            if argv:
+                return execute(lab, argv)
             _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
             Prompt(lab)
             return 0

@@ -61,12 +61,6 @@ class Sandbox(Protocol):
         Raises SandboxError if it cannot be made, stands still, or is not done after ``limit_s``.
         """
 
-    def interact(self, argv: Sequence[str]) -> int:
-        """Run ``argv`` in a fresh sandbox on this terminal and return its exit code.
-
-        Raises SandboxError where there is none, or if a person cannot work in it.
-        """
-
 
 def sandbox(clock: Clock, seed: int = 0) -> Sandbox:
     """The sandbox for a clock; ``seed`` feeds the randomness of one whose time is virtual."""

@@ -148,14 +148,6 @@ class Guest:
         # stands on the command line or in any program of the guest.
         return [*words, f'"mount -t hostfs -o /proc/self/cwd/. none {RUN} && . {RUN}/{_OWN}/init"']
 
-    def interact(self, argv: Sequence[str]) -> int:
-        """Never: virtual time races while a person types."""
-        del argv
-        raise SandboxError(
-            "There is no prompt in virtual time, which races while a person types: "
-            "give a command after `--`, or use --clock real."
-        )
-
 
 class _Words:
     """Tells the program's own lines, which are handed on, from those of the kernel."""

@@ -114,10 +114,14 @@ class Namespaces:
         finally:
             end(process)
 
-    def interact(self, argv: Sequence[str]) -> int:
-        """As ``sandbox.Sandbox.interact``; Ctrl-C goes to the programs inside, as in a shell."""
+    def interact(self, argv: Sequence[str], folder: Path) -> int:
+        """Run ``argv`` in a fresh sandbox on this terminal, in ``folder``; its exit code.
+
+        Ctrl-C goes to the programs inside, as in a shell. Raises SandboxError where there is none.
+        """
         self.check()
-        process = subprocess.Popen(command(argv))
+        _check_visible(folder)
+        process = subprocess.Popen(command(argv), cwd=folder)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             return process.wait()

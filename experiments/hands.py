@@ -1,0 +1,62 @@
+"""A lab for people, seen from outside: the prompt, or one command."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.errors import UsageError
+from topologies.emulation.options import LabOptions
+from topologies.emulation.sandbox.guest import Guest
+from topologies.emulation.sandbox.namespaces import Namespaces
+from topologies.model import Network
+
+PROGRAM = ("-m", "experiments.shell")
+LOG = "shell.log"
+
+
+def options(links: str, datapath: str, clock: str, command: Sequence[str]) -> LabOptions:
+    """What carries the lab. Raises UsageError for unknown words, and for what cannot be."""
+    try:
+        chosen = LabOptions.parse(links, datapath, clock)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if chosen.clock == "virtual" and not command:
+        raise UsageError(
+            "There is no prompt in virtual time, which races while a person types: "
+            "give a host and its command after `--`, or use --clock real."
+        )
+    return chosen
+
+
+def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
+    """Bring the network up and hand it to the person or to their command; the exit code.
+
+    Raises SandboxError where no lab can be made.
+    """
+    from experiments.shell import describe
+
+    with tempfile.TemporaryDirectory(prefix="poplab-") as made:
+        folder = Path(made)
+        describe(folder, network, chosen)
+        if chosen.clock == "real":
+            box = Namespaces()
+            return box.interact([box.python, *PROGRAM, *command], folder)
+        return _in_guest(folder, command)
+
+
+def _in_guest(folder: Path, command: Sequence[str]) -> int:
+    """A guest has one way out for text, so what the command says of errors comes at its end."""
+    box = Guest()
+    try:
+        return box.run([box.python, *PROGRAM, *command], folder, told=_say, log=LOG)
+    finally:
+        if (folder / LOG).exists():
+            sys.stderr.write((folder / LOG).read_text(errors="replace"))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

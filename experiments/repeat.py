@@ -1,0 +1,93 @@
+"""The same run again: equal to the byte, or what differs and what may explain it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import fingerprint, rundata, runfolder, runner
+from experiments.errors import UsageError
+from experiments.result import Result
+from experiments.runner import Watch
+from experiments.spec import Spec
+
+Began = Callable[[int], Watch]
+"""Told that a run of this number begins; gives who watches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side: what differs between them, and what they depend on that differs."""
+
+    differing: tuple[str, ...]
+    causes: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differing
+
+    def sentence(self) -> str:
+        """The outcome in words."""
+        if self.equal:
+            return "equal: every frame, sample, event and lease"
+        why = f"; not the same either: {', '.join(self.causes)}" if self.causes else ""
+        return f"different in {', '.join(self.differing)}{why}"
+
+
+def check(
+    spec: Spec, times: int, results: Path | None, began: Began
+) -> tuple[Result, list[Comparison]]:
+    """Run a spec ``times`` times; the first is kept, each of the others compared with it.
+
+    Raises UsageError for a spec in real time, which never repeats, else as ``runner.run_spec``.
+    """
+    _refuse_real_time(spec)
+    first = runner.run_spec(spec, results, began(1))
+    with tempfile.TemporaryDirectory(prefix="poplab-repeat-") as made:
+        others = [
+            runner.run_spec(spec, Path(made), began(number)).run for number in range(2, times + 1)
+        ]
+        return first, [compare(first.run, other) for other in others]
+
+
+def reproduce(run: Path, results: Path | None, watch: Watch) -> tuple[Result, Comparison]:
+    """Make a run folder again from its spec and compare. Raises as ``check``."""
+    rundata.head(run)
+    spec = Spec.read(run / "spec.json")
+    _refuse_real_time(spec)
+    again = runner.run_spec(spec, results, watch)
+    return again, compare(run, again.run)
+
+
+def _refuse_real_time(spec: Spec) -> None:
+    if spec.options.clock != "virtual":
+        raise UsageError("Only a run in virtual time repeats to the byte: use --clock virtual.")
+
+
+def compare(one: Path, other: Path) -> Comparison:
+    """Compare two run folders by what they measured, not by when and where."""
+    a, b = _parts(one), _parts(other)
+    differing = tuple(name for name in dict.fromkeys((*a, *b)) if a.get(name) != b.get(name))
+    causes = fingerprint.differences(_depends(one), _depends(other)) if differing else []
+    return Comparison(differing, tuple(causes))
+
+
+def _parts(run: Path) -> dict[str, Any]:
+    """What must be equal, each under the name that people know."""
+    manifest = runfolder.read_json(run / "manifest.json")
+    tables = {path.name: path.read_bytes() for path in sorted(run.glob("*.csv"))}
+    return {
+        "frames": manifest["capture"],
+        "samples.parquet": (run / "samples.parquet").read_bytes(),
+        "leases": manifest["leases"],
+        **tables,
+    }
+
+
+def _depends(run: Path) -> dict[str, Any]:
+    manifest = runfolder.read_json(run / "manifest.json")
+    return {**manifest["sandbox"], **(manifest["fingerprint"] or {})}
