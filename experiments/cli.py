@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from experiments.runner import Watch
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: no (valid) answer; the question cannot be asked so; Ctrl-C."""
+"""Exit codes: no (valid) answer; the question cannot be asked so, or not here; Ctrl-C."""
 
 app = typer.Typer(
     help="Build, run and measure a CDN whose servers own no IP address.",
@@ -291,10 +291,10 @@ def main() -> None:
 def _exit_code(error: Exception) -> int | None:
     """The exit code for an error that its message explains; None for a defect of ours."""
     from experiments.errors import TrialError, UsageError
-    from topologies.emulation.sandbox import SandboxError
+    from topologies.emulation.sandbox import NoSandboxError, SandboxError
     from topologies.validate import NetworkError
 
-    if isinstance(error, (UsageError, NetworkError)):
+    if isinstance(error, (UsageError, NetworkError, NoSandboxError)):
         return MISUSED
     if isinstance(error, (TrialError, SandboxError, PermissionError)):
         return FAILED

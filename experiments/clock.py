@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from experiments.study import Study
 from topologies.emulation.options import Clock
-from topologies.emulation.sandbox import SandboxError, kernel
+from topologies.emulation.sandbox import NoSandboxError, kernel
 from topologies.emulation.sandbox.guest import Guest
 
 CHOICES = ("auto", "real", "virtual")
@@ -35,6 +35,6 @@ def choose(study: Study, asked: str = "auto") -> Choice:
         return Choice("real", "the study measures computing, which takes no virtual time")
     try:
         Guest().check()
-    except SandboxError as error:
+    except NoSandboxError as error:
         return Choice("real", str(error).rstrip("."))
     return Choice("virtual", f"Linux {kernel.need().release} in a guest: exact and repeatable")

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.capabilities import Finding
-from topologies.emulation.sandbox import SandboxError, namespaces
+from topologies.emulation.sandbox import NoSandboxError, namespaces
 
 __all__ = ["Check", "diagnose", "exit_code", "render"]
 
@@ -186,7 +186,7 @@ def _sandboxed() -> list[Check]:
         return _from_sandbox([], "not tried", "")
     try:
         namespaces.Namespaces().check()
-    except SandboxError as error:
+    except NoSandboxError as error:
         return _from_sandbox([], str(error), _SETUP)
     command = namespaces.command([sys.executable, "-m", "experiments.capabilities"])
     try:

@@ -44,9 +44,13 @@ def environment() -> dict[str, str]:
 
 def code() -> str:
     """The code of this project, as the guest sees it."""
-    return _files(
-        path for package in PACKAGES for path in sorted((PROJECT / package).rglob("*.py"))
-    )
+    found = (path for name in PACKAGES for path in (PROJECT / name).rglob("*"))
+    sources = [path for path in found if path.suffix in (".py", ".c", ".h")]
+    files = {path.relative_to(PROJECT).as_posix(): path for path in sources}
+    total = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        total.update(f"{name} {_files([path])}\n".encode())
+    return total.hexdigest()[:16]
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

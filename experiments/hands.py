@@ -34,7 +34,7 @@ def options(links: str, datapath: str, clock: str, command: Sequence[str]) -> La
 def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
     """Bring the network up and hand it to the person or to their command; the exit code.
 
-    Raises SandboxError where no lab can be made.
+    Raises NoSandboxError where no lab can be made.
     """
     from experiments.shell import describe
 

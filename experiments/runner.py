@@ -92,7 +92,7 @@ def run(
     ``params`` changes parameters of the study; ``results`` is where run folders go. Real time
     needs root. The result may be invalid: ask ``result.valid``.
 
-    Raises as ``make_spec``, SandboxError where no lab can be made, TrialError if the trial broke
+    Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.
     """
     spec = make_spec(

@@ -1,4 +1,6 @@
-"""What every test shares: tests of a real lab need root, and may not silently all be skipped."""
+"""What every test shares: real labs need root and may not silently all be skipped; guests need a
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,9 @@ import os
 
 import pytest
 from hypothesis import settings
+
+from topologies.emulation.sandbox import NoSandboxError
+from topologies.emulation.sandbox.guest import Guest
 
 # A shared machine stalls now and then; that is no bug in the code under test.
 settings.register_profile("poplab", deadline=None)
@@ -31,6 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("net"):
                 item.add_marker(needs_root)
+    try:
+        Guest().check()
+    except NoSandboxError as error:
+        needs_guest = pytest.mark.skip(reason=str(error))
+        for item in items:
+            if item.get_closest_marker("virtual"):
+                item.add_marker(needs_guest)
 
 
 class NetTestsRan:

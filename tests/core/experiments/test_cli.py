@@ -13,8 +13,9 @@ import pytest
 
 from experiments import cli, runfolder, runner
 from experiments.errors import TrialError
+from experiments.repeat import Comparison
 from experiments.result import Check, Fidelity, Metric, Result
-from topologies.emulation.sandbox import SandboxError
+from topologies.emulation.sandbox import NoSandboxError, SandboxError
 
 Poplab = Callable[..., tuple[int, str, str]]
 
@@ -53,7 +54,7 @@ def test_json_is_one_object_and_validity_the_exit_code(
 
 
 @pytest.mark.parametrize(
-    "error", [SandboxError("needs root"), TrialError("broke off"), PermissionError("read-only")]
+    "error", [SandboxError("stood still"), TrialError("broke off"), PermissionError("read-only")]
 )
 def test_failure_is_one_sentence_and_exit_code_1(
     poplab: Poplab, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -63,6 +64,75 @@ def test_failure_is_one_sentence_and_exit_code_1(
 
     monkeypatch.setattr(runner, "run_spec", fail)
     assert poplab("run", "latency", "--json") == (1, "", f"poplab: {error}\n")
+
+
+def test_where_no_lab_can_be_it_is_misuse(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Result:
+        raise NoSandboxError("needs root")
+
+    monkeypatch.setattr(runner, "run_spec", refuse)
+    assert poplab("run", "latency", "--json") == (2, "", "poplab: needs root\n")
+
+
+@pytest.fixture
+def kernel_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user for whom no guest kernel has been built."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("POPLAB_KERNEL", "SUDO_UID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("kernel_less")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "latency", "--clock", "virtual", "--json"),
+        ("up", "triangle", "--clock", "virtual", "--", "LHR-c1", "true"),
+    ],
+)
+def test_without_a_kernel_virtual_time_says_what_to_run(
+    poplab: Poplab, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = poplab(*arguments)
+    assert (code, out) == (2, "")
+    assert "run `make virtual`" in err
+
+
+@pytest.mark.usefixtures("kernel_less")
+def test_the_first_line_says_which_clock_and_why(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> Result:
+        raise NoSandboxError("enough seen")
+
+    monkeypatch.setattr(runner, "run_spec", refuse)
+    assert poplab("run", "latency", "--clock", "real")[2].startswith("real time: as asked\n")
+    assert poplab("run", "latency")[2].startswith("real time: Virtual time needs the guest's")
+
+
+@pytest.mark.parametrize(("differing", "code"), [((), 0), (("frames", "leases"), 1)])
+def test_a_repeat_check_fails_where_two_runs_differ(
+    poplab: Poplab,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    differing: tuple[str, ...],
+    code: int,
+) -> None:
+    from experiments import repeat
+
+    comparison = Comparison(differing, ("programs",) if differing else ())
+    good = _result(tmp_path, passed=True)
+    monkeypatch.setattr(repeat, "check", lambda *_: (good, [comparison]))
+    ended, out, _ = poplab("run", "latency", "--repeat-check", 2, "--json")
+    assert ended == code
+    told = {"differing": list(differing), "causes": list(comparison.causes)}
+    assert json.loads(out)["repeats"] == [told]
+
+
+def test_only_virtual_time_repeats(poplab: Poplab) -> None:
+    code, _, err = poplab("run", "latency", "--clock", "real", "--repeat-check", "2")
+    assert code == 2
+    assert "use --clock virtual" in err
 
 
 def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +151,12 @@ def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -
         ("run", "nope"),
         ("run", "latency", "--network", "atlantis"),
         ("run", "latency", "--links", "magic"),
+        ("run", "latency", "--datapath", "moon"),
+        ("run", "latency", "--clock", "sun"),
+        ("run", "latency", "--repeat-check", "1"),
+        ("up", "triangle", "--clock", "sun", "--", "LHR-c1", "true"),
+        ("up", "triangle", "--clock", "virtual"),  # no prompt there
+        ("reproduce", "/nonexistent"),
         ("run", "latency", "--pops", "NOWHERE"),
         ("run",),
         ("report", "/nonexistent"),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from topologies.emulation.options import Clock
 
-__all__ = ["LIMIT_S", "Sandbox", "SandboxError", "Told", "sandbox", "unwatched"]
+__all__ = ["LIMIT_S", "NoSandboxError", "Sandbox", "SandboxError", "Told", "sandbox"]
 
 LIMIT_S = 1800.0
 """Seconds on the wall after which a program that does not end is ended."""
@@ -26,6 +26,10 @@ class SandboxError(Exception):
     """The sandbox cannot be made, or had to be ended; the message says why and what mends it."""
 
 
+class NoSandboxError(SandboxError):
+    """No sandbox of this kind can be started here; nothing was begun."""
+
+
 class Sandbox(Protocol):
     """Where a lab's first program runs. Nothing outlives the command that started it."""
 
@@ -34,7 +38,7 @@ class Sandbox(Protocol):
     """The interpreter, as a program inside must call it."""
 
     def check(self) -> None:
-        """Raise SandboxError if no such sandbox can be started here."""
+        """Raise NoSandboxError if no such sandbox can be started here."""
 
     def facts(self) -> Mapping[str, Any]:
         """What the results depend on: clock and kernel among others, for the manifest."""
@@ -58,7 +62,8 @@ class Sandbox(Protocol):
         ``ticked`` is told the sandbox's own time in seconds now and then, if that differs from
         the wall's. Whatever ends the call early (an exception, Ctrl-C) ends the sandbox first.
 
-        Raises SandboxError if it cannot be made, stands still, or is not done after ``limit_s``.
+        Raises NoSandboxError as ``check``, SandboxError if it stands still or is not done after
+        ``limit_s``.
         """
 
 

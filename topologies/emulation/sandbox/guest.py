@@ -21,12 +21,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from topologies.emulation.options import Clock
-from topologies.emulation.sandbox import LIMIT_S, SandboxError, Told
+from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, SandboxError, Told
 from topologies.emulation.sandbox import kernel as kernels
 from topologies.emulation.sandbox.processes import end, limited, listen
 
@@ -47,6 +47,8 @@ MEMORY = "2G"
 STALL_S = 60.0
 """Seconds on the wall in which a living guest's clock must move."""
 LOOK_S = 0.25
+FULL_BYTES = 64 << 10
+"""A disk with less room than this counts as full."""
 
 _READY, _CODE = "poplab guest: ready", "poplab guest: code "
 _OWN = ".guest"
@@ -77,9 +79,9 @@ class Guest:
         self._seed = seed
 
     def check(self) -> None:
-        """Raise SandboxError if no guest can be started here."""
+        """Raise NoSandboxError if no guest can be started here."""
         if platform.machine() != "x86_64":
-            raise SandboxError("Virtual time needs an x86-64 host: use --clock real.")
+            raise NoSandboxError("Virtual time needs an x86-64 host: use --clock real.")
         kernels.need()
         _memory_folder()
 
@@ -103,7 +105,9 @@ class Guest:
         self.check()
         _compile()
         with _prepared(folder, _script(argv, log, env or {})):
-            return self._run(folder, told, limit_s, ticked)
+            code = self._run(folder, told, limit_s, ticked)
+        _check_whole(folder)
+        return code
 
     def _run(
         self, folder: Path, told: Told, limit_s: float, ticked: Callable[[float], None]
@@ -137,7 +141,8 @@ class Guest:
                 return 0 if enough and words.code is None else words.result()
             finally:
                 end(process)
-                (folder / "guest.log").write_text(words.kernel_log())
+                with suppress(OSError):  # a full disk has been told by the program that filled it
+                    (folder / "guest.log").write_text(words.kernel_log())
 
     def _command(self, kernel: kernels.Kernel) -> list[str]:
         words = [str(kernel.program), f"mem={MEMORY}", "rootfstype=hostfs", "root=/dev/root", "ro"]
@@ -220,11 +225,11 @@ def _prepared(folder: Path, script: str) -> Iterator[None]:
 def _compile() -> None:
     """Bytecode for all of our modules: without it, a guest would compile them, and differ.
 
-    Raises SandboxError if it is missing and cannot be written.
+    Raises NoSandboxError if it is missing and cannot be written.
     """
     for name in PACKAGES:
         if not compileall.compile_dir(PROJECT / name, quiet=2):
-            raise SandboxError(
+            raise NoSandboxError(
                 f"{PROJECT / name} has no bytecode, and this user cannot make it: run `make setup`."
             )
 
@@ -240,10 +245,19 @@ def _memory_folder() -> Path:
         room = found.f_bavail * found.f_frsize
         if os.access(name, os.W_OK) and not found.f_flag & os.ST_NOEXEC and room >= 400 << 20:
             return Path(name)
-    raise SandboxError(
+    raise NoSandboxError(
         f"A guest needs 400 MB for its memory, but none of {', '.join(tried)} has them and allows "
         "programs: name such a folder in TMPDIR."
     )
+
+
+def _check_whole(folder: Path) -> None:
+    """Raise SandboxError if the disk is full: a guest writes late, unseen by its programs."""
+    found = os.statvfs(folder)
+    if found.f_bavail * found.f_frsize < FULL_BYTES:
+        raise SandboxError(
+            f"The disk of {folder} is full, and some of what the guest wrote is lost."
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import struct
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from topologies.emulation.sandbox import SandboxError
+from topologies.emulation.sandbox import NoSandboxError, SandboxError
 
 WORDS = Path(__file__).parent / "uml"
 """What a kernel is made of: its build script, configuration, patch and pinned source."""
@@ -28,7 +29,7 @@ MEND = "run `make virtual` (a few minutes, once)"
 
 _ENVIRONMENT = "POPLAB_KERNEL"
 _COMM_BYTES = 16
-_INIT_COMM = b"swapper\0"  # the name of the kernel's first task
+_INIT_COMM = re.compile(rb"swapper(/0)?\0")  # the name of the kernel's first task
 _TASK_MOST_BYTES = 16384
 
 
@@ -106,10 +107,10 @@ def _open(folder: Path) -> Kernel | None:
 
 
 def need() -> Kernel:
-    """The kernel. Raises SandboxError saying what brings it if there is none."""
+    """The kernel. Raises NoSandboxError saying what brings it if there is none."""
     found = find()
     if found is None:
-        raise SandboxError(f"Virtual time needs the guest's kernel, which is not built: {MEND}.")
+        raise NoSandboxError(f"Virtual time needs the guest's kernel, which is not built: {MEND}.")
     return found
 
 
@@ -159,11 +160,11 @@ class Window:
     def task(self) -> str:
         """The name of the task that runs now; "" if it cannot be read."""
         first = self._read(self._addresses["init_task"], _TASK_MOST_BYTES) or b""
-        offset = first.find(_INIT_COMM)
+        comm = _INIT_COMM.search(first)
         pointer = self._read(self._addresses["cpu_tasks"], 8)
-        if offset < 0 or pointer is None:
+        if comm is None or pointer is None:
             return ""
-        name = self._read(struct.unpack("=Q", pointer)[0] + offset, _COMM_BYTES) or b""
+        name = self._read(struct.unpack("=Q", pointer)[0] + comm.start(), _COMM_BYTES) or b""
         return name.partition(b"\0")[0].decode(errors="replace")
 
     def _read(self, address: int, count: int) -> bytes | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies.emulation.options import Clock
-from topologies.emulation.sandbox import LIMIT_S, SandboxError, Told
+from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, SandboxError, Told
 from topologies.emulation.sandbox.processes import end, limited, listen
 
 PRIVATE_FOLDERS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
@@ -57,7 +57,7 @@ def command(argv: Sequence[str]) -> list[str]:
 def _check_visible(path: Path) -> None:
     for folder in PRIVATE_FOLDERS:
         if path.resolve().is_relative_to(folder):
-            raise SandboxError(f"{path} lies below {folder}, which a lab hides: choose another.")
+            raise NoSandboxError(f"{path} lies below {folder}, which a lab hides: choose another.")
 
 
 class Namespaces:
@@ -67,12 +67,12 @@ class Namespaces:
     python = sys.executable
 
     def check(self) -> None:
-        """Raise SandboxError if this process cannot start a sandbox."""
+        """Raise NoSandboxError if this process cannot start a sandbox."""
         if os.geteuid() != 0:
-            raise SandboxError("A lab needs root for its namespaces: run the command with sudo.")
+            raise NoSandboxError("A lab needs root for its namespaces: run the command with sudo.")
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if missing:
-            raise SandboxError(f"Missing on this host: {', '.join(missing)}: run `make setup`.")
+            raise NoSandboxError(f"Missing on this host: {', '.join(missing)}: run `make setup`.")
 
     def facts(self) -> Mapping[str, Any]:
         """The clock and the host's kernel."""
@@ -117,7 +117,7 @@ class Namespaces:
     def interact(self, argv: Sequence[str], folder: Path) -> int:
         """Run ``argv`` in a fresh sandbox on this terminal, in ``folder``; its exit code.
 
-        Ctrl-C goes to the programs inside, as in a shell. Raises SandboxError where there is none.
+        Ctrl-C goes to the programs inside, as in a shell. Raises NoSandboxError as ``check``.
         """
         self.check()
         _check_visible(folder)

@@ -1,0 +1,99 @@
+"""Two runs side by side: what counts as a difference, and how one is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import fingerprint, repeat, rundata, runfolder, runner
+from experiments.errors import UsageError
+from experiments.repeat import Comparison
+
+MANIFEST = {
+    "start": "2026-01-01T00:00:00Z",
+    "capture": {"frames": 9, "sha256": "ab"},
+    "leases": [{"server": "LHR-s1"}],
+    "sandbox": {"clock": "virtual", "seed": 1, "kernel_sha256": "cd"},
+    "fingerprint": {"code": "1", "programs": "2"},
+}
+
+
+def put(folder: Path, **manifest: Any) -> Path:
+    """A run folder with this in its manifest."""
+    folder.mkdir()
+    (folder / "samples.parquet").write_bytes(b"samples")
+    (folder / "events.csv").write_text("events")
+    runfolder.write_json(folder / "manifest.json", MANIFEST | manifest)
+    return folder
+
+
+def test_when_and_where_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
+    one = put(tmp_path / "one")
+    other = put(tmp_path / "other", start="2026-02-02T00:00:00Z")
+    comparison = repeat.compare(one, other)
+    assert comparison.equal
+    assert comparison.sentence() == "equal: every frame, sample, event and lease"
+
+
+def test_what_was_measured_does(tmp_path: Path) -> None:
+    one = put(tmp_path / "one")
+    other = put(tmp_path / "other", capture={"frames": 9, "sha256": "ef"}, leases=[])
+    (other / "samples.parquet").write_bytes(b"other")
+    (other / "events.csv").write_text("other")
+    (other / "clients.csv").write_text("one table more")
+    assert repeat.compare(one, other) == Comparison(
+        ("frames", "samples.parquet", "leases", "events.csv", "clients.csv"), ()
+    )
+
+
+def test_a_difference_is_explained_by_what_it_depends_on(tmp_path: Path) -> None:
+    one = put(tmp_path / "one")
+    newer = {"code": "1", "programs": "3"}
+    other_seed = {"clock": "virtual", "seed": 2, "kernel_sha256": "cd"}
+    other = put(tmp_path / "other", leases=[], fingerprint=newer, sandbox=other_seed)
+    comparison = repeat.compare(one, other)
+    assert comparison.causes == ("seed", "programs")
+    assert comparison.sentence() == "different in leases; not the same either: seed, programs"
+
+
+def test_what_changes_nothing_needs_no_explanation(tmp_path: Path) -> None:
+    one = put(tmp_path / "one")
+    assert repeat.compare(one, put(tmp_path / "other", fingerprint={"code": "0"})).causes == ()
+
+
+def test_a_run_in_real_time_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.make_spec("latency", clock="real").write(tmp_path / "spec.json")
+    monkeypatch.setattr(rundata, "head", lambda _: None)
+    with pytest.raises(UsageError, match="use --clock virtual"):
+        repeat.reproduce(tmp_path, None, lambda _: None)
+
+
+def test_a_fingerprint_holds_still_and_names_every_part() -> None:
+    one, again = fingerprint.environment(), fingerprint.environment()
+    assert fingerprint.differences(one, again) == []
+    assert set(one) == {"python", "python_libraries", "python_packages", "programs"}
+    assert all(one.values())
+
+
+def test_a_changed_line_of_code_changes_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "PROJECT", tmp_path)
+    file = tmp_path / "topologies" / "model.py"
+    file.parent.mkdir()
+    file.write_text("x = 1\n")
+    before = fingerprint.code()
+    (tmp_path / "notes.py").write_text("not ours\n")
+    assert fingerprint.code() == before
+    file.write_text("x = 2\n")
+    edited = fingerprint.code()
+    file.rename(file.with_name("plan.py"))
+    assert len({before, edited, fingerprint.code()}) == 3
+
+
+def test_differences_name_what_is_missing_too() -> None:
+    assert fingerprint.differences({"a": 1, "b": 2}, {"b": 2, "c": 3}) == ["a", "c"]

@@ -1,0 +1,169 @@
+"""Studies in virtual time: exact to microseconds, and equal to the byte whatever the host does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import load, repeat, run, runfolder
+from experiments.result import Result
+from experiments.study import STUDIES
+from topologies.emulation.sandbox import kernel
+from topologies.emulation.sandbox.guest import PACKAGES, PROJECT
+
+pytestmark = pytest.mark.virtual
+
+EXACT_US = 5.0
+"""How far any RTT may be from the model."""
+
+
+def virtual_run(study: str, results: Path, **options: object) -> Result:
+    return run(study, "triangle", quick=True, clock="virtual", results=results, **options)  # type: ignore[arg-type]
+
+
+@contextmanager
+def disturbed() -> Iterator[None]:
+    """A host with every processor busy, and a checkout in which something has been left."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
+    try:
+        with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".litter-"):
+            yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """A run of every study on a host as it is."""
+    results = tmp_path_factory.mktemp("first")
+    return {name: virtual_run(name, results) for name in STUDIES}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_is_valid(first: dict[str, Result], name: str) -> None:
+    result = first[name]
+    assert [check for check in result.checks if not check.passed] == []
+    assert any(check.name.startswith("control: ") for check in result.checks)
+    assert result.contract()["clock"] == "virtual"
+    assert result.fidelity.backend == "netem"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_disturbed_host_gives_the_same_bytes(
+    first: dict[str, Result], name: str, tmp_path: Path
+) -> None:
+    with disturbed():
+        again = virtual_run(name, tmp_path)
+    comparison = repeat.compare(first[name].run, again.run)
+    assert comparison.equal, comparison.sentence()
+    assert again.capture_sha256 == first[name].capture_sha256
+    assert again.metrics == first[name].metrics
+
+
+def test_what_was_captured_is_in_the_result(first: dict[str, Result]) -> None:
+    hashes = {result.contract()["capture_sha256"] for result in first.values()}
+    assert len(hashes) == len(STUDIES)
+    assert all(len(value) == 64 for value in hashes)
+    assert load(first["latency"].run).manifest["capture"]["frames"] > 1000
+
+
+def test_another_seed_is_another_run(first: dict[str, Result], tmp_path: Path) -> None:
+    other = virtual_run("latency", tmp_path, seed=2)
+    comparison = repeat.compare(first["latency"].run, other.run)
+    assert "frames" in comparison.differing
+    assert comparison.causes == ("seed",)
+
+
+def errors_us(samples: pd.DataFrame) -> pd.Series[float]:
+    """Measured minus modelled RTT of all that was answered."""
+    answered = samples[samples["outcome"] == "ok"]
+    assert len(answered) > 0
+    return (answered["rtt_ms"] - answered["model_rtt_ms"]).abs() * 1000
+
+
+def test_every_rtt_is_the_models(first: dict[str, Result]) -> None:
+    pings = load(first["latency"].run).samples
+    steady = errors_us(pings[pings["sequence"] > 0])
+    assert steady.median() <= 2
+    assert steady.max() <= EXACT_US
+    fetches = load(first["borrowing"].run).samples
+    direct = fetches[fetches["design"].isin(["own", "port sets"])]  # no proxy on the way
+    assert errors_us(direct).max() <= EXACT_US
+    for result in first.values():
+        assert abs(result.fidelity.worst_path_us) <= EXACT_US
+
+
+def test_the_link_daemon_and_userspace_switches_repeat_too(tmp_path: Path) -> None:
+    carried = {"links": "delayline", "datapath": "userspace"}
+    one = virtual_run("latency", tmp_path, **carried)
+    with disturbed():
+        again = virtual_run("latency", tmp_path, **carried)
+    assert one.valid
+    assert one.fidelity.backend == "delayline"
+    assert repeat.compare(one.run, again.run).equal
+
+
+def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
+    first: dict[str, Result],
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else; this whole file has just run without it")
+    with tempfile.TemporaryDirectory(prefix="poplab-nobody-") as made:
+        home = Path(made)
+        for name in PACKAGES:
+            shutil.copytree(PROJECT / name, home / "elsewhere" / name, symlinks=True)
+        shutil.copytree(kernel.need().folder, home / "kernel")
+        subprocess.run(["chown", "-R", "nobody", home], check=True)
+        become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        python = [*become, sys.executable, "-P"]
+        if subprocess.run([*python, "-c", "import typer"], check=False, cwd="/").returncode != 0:
+            pytest.skip(f"{sys.prefix} is out of the reach of other users")
+        arguments = ["run", "latency", "--quick", "--clock", "virtual", "--json"]
+        program = (
+            f"import sys; sys.argv[1:] = {arguments}; from experiments.cli import main; main()"
+        )
+        environment = {
+            "HOME": made,
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(home / "elsewhere"),
+            "POPLAB_KERNEL": str(home / "kernel"),
+            "POPLAB_RESULTS": str(home / "results"),
+            "LANG": "tr_TR.UTF-8",
+            "TZ": "Asia/Tokyo",
+        }
+        done = subprocess.run(
+            [*python, "-c", program],
+            env=environment, cwd=made, capture_output=True, text=True, timeout=110, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (home / "results" / "latency").stat().st_uid != 0
+        assert Path(told["run"]).is_relative_to(home)
+        assert repeat.compare(first["latency"].run, Path(told["run"])).equal
+        assert told["capture_sha256"] == first["latency"].capture_sha256
+
+
+REFERENCES = sorted(path.parent for path in (PROJECT / "results/reference").glob("*/spec.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
+def test_a_reference_run_comes_again(reference: Path, tmp_path: Path) -> None:
+    manifest = runfolder.read_json(reference / "manifest.json")
+    _, comparison = repeat.reproduce(reference, tmp_path, lambda _message: None)
+    if comparison.causes and not comparison.equal:
+        pytest.skip(f"{reference.name} was made with other {', '.join(comparison.causes)}")
+    assert comparison.equal, f"{comparison.sentence()}; it was made on {manifest['host']['cpu']}"
