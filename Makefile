@@ -9,10 +9,10 @@ ROOT := setup/root.sh
 LINKS := topologies/emulation/links
 DEMO := europe
 
-.PHONY: help setup packages links virtual check test test-netem demo bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual check test test-netem demo reference bench doctor lock clean FORCE
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: packages .venv/.ready links ## everything that is needed: packages, Python environment, link daemon
 
@@ -41,7 +41,8 @@ check: setup ## lint, types, layers and the tests that need no root (under a min
 	@setup/lint.sh
 	$(VENV)/pytest -q -m "not net and not virtual" -n auto
 
-test: check ## check, then every test on real labs (root or sudo)
+test: check ## check, then every test on real labs (root or sudo), and in virtual time if its kernel is there
+	$(VENV)/pytest -q -m virtual
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
 
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it
@@ -50,6 +51,9 @@ test-netem: virtual ## the tests of netem, in a guest whose kernel has it
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick
 	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick
+
+reference: virtual ## the reference runs and the README's figures again, in virtual time
+	@results/reference/make.sh
 
 bench: setup ## how fast poplab itself is, beside stock Mininet
 	$(ROOT) $(VENV)/python -m benchmarks $(ONLY)

@@ -49,10 +49,17 @@ Results = Annotated[
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    as_json: Json = False,
+    fix: Annotated[
+        str | None, typer.Option(help="Mend it: `virtual` builds the kernel for virtual time.")
+    ] = None,
+) -> None:
     """What this host can do, what is missing, and the command that mends it."""
     from experiments import doctor as physician
 
+    if fix is not None:
+        physician.mend(fix)
     checks = physician.diagnose()
     code = physician.exit_code(checks)
     if as_json:

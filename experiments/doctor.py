@@ -12,6 +12,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -21,13 +23,16 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.capabilities import Finding
-from topologies.emulation.sandbox import NoSandboxError, namespaces
+from experiments.errors import UsageError
+from topologies.emulation.sandbox import NoSandboxError, SandboxError, guest, kernel, namespaces
 
-__all__ = ["Check", "diagnose", "exit_code", "render"]
+__all__ = ["Check", "diagnose", "exit_code", "mend", "render"]
 
 PYTHONS = ((3, 11), (3, 13))
 ENOUGH_MEMORY_BYTES = 1 << 30
+VIRTUAL_TIME = "virtual time"
 _SETUP = "make setup"
+_VIRTUAL = "make virtual"
 _TIMEOUT_S = 60
 
 # Import in a process of its own: the shims patch the standard library.
@@ -69,11 +74,22 @@ _CAPABILITIES = {
 def diagnose() -> list[Check]:
     """Try everything; takes a few seconds and leaves nothing behind."""
     checks = [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
+    checks.append(_virtual_time())
     return [replace(check, mend="") if check.ok else check for check in checks]
 
 
+def mend(what: str) -> None:
+    """Bring what is missing; ``virtual`` is all that needs neither root nor a package manager.
+
+    Raises UsageError for anything else, SandboxError if that fails.
+    """
+    if what != "virtual":
+        raise UsageError(f"The doctor cannot fix {what!r} (only virtual): it names what does.")
+    kernel.find() or kernel.build()
+
+
 def exit_code(checks: Iterable[Check]) -> int:
-    """0 if labs can run here, 1 if something required is missing."""
+    """0 if labs in real time can run here, 1 if something that they require is missing."""
     return int(any(check.required and not check.ok for check in checks))
 
 
@@ -85,7 +101,10 @@ def render(checks: Sequence[Check], console: Console) -> None:
         console.print(line, no_wrap=True, overflow="ellipsis")
     missing = [check for check in checks if not check.ok]
     required = [check for check in missing if check.required]
-    if required:
+    if required and any(check.ok for check in checks if check.name == VIRTUAL_TIME):
+        words = "This host can run labs in virtual time. In real time they would need:"
+        console.print(Text(words, "bold yellow"))
+    elif required:
         console.print(Text("This host cannot run labs yet. It lacks:", "bold red"))
     elif missing:
         console.print(Text("This host can run labs. It could do more with:", "bold green"))
@@ -196,6 +215,28 @@ def _sandboxed() -> list[Check]:
     except subprocess.TimeoutExpired:
         return _from_sandbox([], f"a sandbox did not end within {_TIMEOUT_S} s", _PRIVILEGED)
     return _from_sandbox(_parse(done.stdout), _last_line(done.stderr), _PRIVILEGED)
+
+
+def _virtual_time() -> Check:
+    """Whether a guest comes up, and this project's Python in it."""
+    mend = f"{_VIRTUAL}, or `poplab doctor --fix virtual`"
+    if platform.machine() != guest.MACHINE:
+        mend = f"an {guest.MACHINE} host"
+    release = "import os; print(os.uname().release)"
+    lines: list[str] = []
+    box = guest.Guest()
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="poplab-") as made:
+            command = [box.python, "-c", release]
+            code = box.run(command, Path(made), told=lines.append, limit_s=_TIMEOUT_S)
+            said = (Path(made) / "sandbox.log").read_text(errors="replace")
+    except SandboxError as error:
+        return Check(VIRTUAL_TIME, False, False, str(error), mend)
+    if code != 0 or not lines:
+        return Check(VIRTUAL_TIME, False, False, _last_line(said) or f"code {code}", mend)
+    detail = f"a guest with Linux {lines[0]} is up in {time.monotonic() - began:.1f} s"
+    return Check(VIRTUAL_TIME, True, False, detail, mend)
 
 
 def _parse(output: str) -> list[Finding]:

@@ -33,7 +33,7 @@ class Comparison:
     def sentence(self) -> str:
         """The outcome in words."""
         if self.equal:
-            return "equal: every frame, sample, event and lease"
+            return "equal: every frame, sample, event, lease and figure"
         why = f"; not the same either: {', '.join(self.causes)}" if self.causes else ""
         return f"different in {', '.join(self.differing)}{why}"
 
@@ -79,12 +79,12 @@ def compare(one: Path, other: Path) -> Comparison:
 def _parts(run: Path) -> dict[str, Any]:
     """What must be equal, each under the name that people know."""
     manifest = runfolder.read_json(run / "manifest.json")
-    tables = {path.name: path.read_bytes() for path in sorted(run.glob("*.csv"))}
+    files = (path for suffix in ("csv", "png") for path in sorted(run.glob(f"*.{suffix}")))
     return {
         "frames": manifest["capture"],
         "samples.parquet": (run / "samples.parquet").read_bytes(),
         "leases": manifest["leases"],
-        **tables,
+        **{path.name: path.read_bytes() for path in files},
     }
 
 

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if command -v shellcheck >/dev/null; then
-    shellcheck setup/*.sh .ci/run
+    shellcheck setup/*.sh results/reference/make.sh topologies/emulation/sandbox/uml/build.sh .ci/run
 fi
 if command -v ruby >/dev/null; then
     ruby -c Vagrantfile >/dev/null

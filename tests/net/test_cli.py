@@ -45,7 +45,7 @@ def _interfaces() -> set[str]:
 
 
 def test_json_is_exactly_one_object(tmp_path: Path) -> None:
-    command = [POPLAB, "run", "reachability", "--network", "triangle", "--quick", "--json"]
+    command = [POPLAB, "run", "reachability", "--quick", "--clock", "real", "--json"]
     done = subprocess.run(
         [*command, "--results", str(tmp_path), "--seed", "5"],
         capture_output=True, text=True, timeout=90, cwd="/", check=False,
@@ -93,7 +93,7 @@ def test_interruption_leaves_nothing(
     number: signal.Signals, within_s: float, tmp_path: Path
 ) -> None:
     before, mark = _interfaces(), f"{os.getpid()}-{number.name}"
-    command = [POPLAB, "run", "latency", "--network", "triangle", "--results", str(tmp_path)]
+    command = [POPLAB, "run", "latency", "--clock", "real", "--results", str(tmp_path)]
     process = subprocess.Popen(
         command, env=os.environ | {MARK: mark}, stderr=subprocess.PIPE, text=True
     )

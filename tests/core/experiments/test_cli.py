@@ -162,6 +162,7 @@ def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -
         ("report", "/nonexistent"),
         ("show", "atlantis"),
         ("frobnicate",),
+        ("doctor", "--fix", "everything"),
     ],
 )
 def test_misuse_is_exit_code_2_and_says_why(poplab: Poplab, arguments: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.console import Console
 from experiments import doctor
 from experiments.capabilities import Finding, attempt
 from experiments.doctor import Check, exit_code, render
+from topologies.emulation.sandbox import Told
+from topologies.emulation.sandbox.guest import Guest
 
 WELL = Check("python", True, True, "3.11.2", "make setup")
 OPTIONAL = Check("netem", False, False, "kind is unknown", "modprobe sch_netem")
@@ -52,6 +55,50 @@ def test_screen_says_when_labs_cannot_run() -> None:
         "This host cannot run labs yet. It lacks:",
         "  veth: modprobe veth",
     ]
+
+
+def test_who_may_not_have_real_time_is_told_of_virtual_time() -> None:
+    root = Check("root", False, True, "no", "run poplab with sudo")
+    virtual = Check("virtual time", True, False, "a guest is up")
+    assert screen(root, virtual)[2:] == [
+        "This host can run labs in virtual time. In real time they would need:",
+        "  root: run poplab with sudo",
+    ]
+    assert exit_code([root, virtual]) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "detail"),
+    [
+        (["7.9.1"], 0, "a guest with Linux 7.9.1 is up in"),
+        ([], 1, "ModuleNotFoundError: no module"),
+        ([], 3, "code 3"),
+    ],
+)
+def test_virtual_time_is_tried(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str], code: int, detail: str
+) -> None:
+    def run(_self: Guest, _argv: list[str], folder: Path, *, told: Told, **_: float) -> int:
+        for line in lines:
+            told(line)
+        errors = "Traceback:\nModuleNotFoundError: no module\n" if code == 1 else ""
+        (folder / "sandbox.log").write_text(errors)
+        return code
+
+    monkeypatch.setattr(Guest, "run", run)
+    check = doctor._virtual_time()
+    assert (check.name, check.ok, check.required) == ("virtual time", code == 0, False)
+    assert check.detail.startswith(detail)
+    assert check.mend.startswith("make virtual")
+
+
+def test_without_a_kernel_virtual_time_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POPLAB_KERNEL", str(tmp_path))
+    check = doctor._virtual_time()
+    assert not check.ok
+    assert "not built" in check.detail
 
 
 def test_one_mend_for_two_things_is_named_once() -> None:

@@ -34,7 +34,7 @@ def test_when_and_where_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
     other = put(tmp_path / "other", start="2026-02-02T00:00:00Z")
     comparison = repeat.compare(one, other)
     assert comparison.equal
-    assert comparison.sentence() == "equal: every frame, sample, event and lease"
+    assert comparison.sentence() == "equal: every frame, sample, event, lease and figure"
 
 
 def test_what_was_measured_does(tmp_path: Path) -> None:
@@ -43,8 +43,9 @@ def test_what_was_measured_does(tmp_path: Path) -> None:
     (other / "samples.parquet").write_bytes(b"other")
     (other / "events.csv").write_text("other")
     (other / "clients.csv").write_text("one table more")
+    (other / "cdf.png").write_bytes(b"one figure more")
     assert repeat.compare(one, other) == Comparison(
-        ("frames", "samples.parquet", "leases", "events.csv", "clients.csv"), ()
+        ("frames", "samples.parquet", "leases", "events.csv", "clients.csv", "cdf.png"), ()
     )
 
 

@@ -40,6 +40,9 @@ ENVIRONMENT = "/run/poplab/python"
 PACKAGES = ("topologies", "controller", "experiments")
 PROJECT = Path(__file__).resolve().parents[3]
 
+MACHINE = "x86_64"
+"""The only processors that User-mode Linux runs on."""
+
 START_NS = 1_767_225_600_000_000_000
 """What the guest's wall clock says at its boot: 2026-01-01, always."""
 
@@ -80,8 +83,8 @@ class Guest:
 
     def check(self) -> None:
         """Raise NoSandboxError if no guest can be started here."""
-        if platform.machine() != "x86_64":
-            raise NoSandboxError("Virtual time needs an x86-64 host: use --clock real.")
+        if platform.machine() != MACHINE:
+            raise NoSandboxError(f"Virtual time needs an {MACHINE} host: use --clock real.")
         kernels.need()
         _memory_folder()
 
