@@ -20,7 +20,7 @@ PLAN = plan(sources.load("triangle"))
 ORACLE = Oracle(PLAN)
 Clock = Literal["real", "virtual"]
 
-BELOW_MS: dict[Clock, float] = {"real": 0.1, "virtual": 0.0}
+BELOW_MS: dict[Clock, float] = {"real": 0.3, "virtual": 0.0}
 ABOVE_MS: dict[Clock, float] = {"real": 2.0, "virtual": 0.005}
 """How far a median RTT may be below and above the model, in real time on a busy machine."""
 
