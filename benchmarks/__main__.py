@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import startup
+from benchmarks import clocks, startup
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "startup": startup.rows,
+    "clocks": clocks.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 INK, QUIET, GRID = network_map.INK, network_map.QUIET, "#D9DDE3"
 BLUE, ORANGE, GREEN, PINK, YELLOW = network_map.COLOURS[:5]
 
+ERROR_FLOOR_US = 0.001
+"""The least error that is shown on a logarithmic axis: the kernel's stamps are whole ns."""
+
 DESIGN_LOOKS: Mapping[str, tuple[str, str, str]] = {
     "own": (BLUE, "s", "A  an address for every server"),
     "owner": (ORANGE, "v", "B  one owner for all PoPs"),
@@ -80,6 +83,38 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
     _plain(axes)
     figure.savefig(path)
     return path
+
+
+def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
+    """How far round-trip times are from the model, us, one step line for each series of pings."""
+    figure, (axes,) = _figure(7.2, 4.4, 1)
+    looks: Sequence[dict[str, Any]] = (
+        {"color": ORANGE},
+        {"color": BLUE, "linewidth": 3.4},
+        {"color": ORANGE, "linestyle": "--"},
+        {"color": INK, "linestyle": ":"},
+    )
+    for (label, series), look in zip(errors_us.items(), looks, strict=False):
+        values, shares = stats.cdf(series.clip(lower=ERROR_FLOOR_US))
+        middle, most = stats.median(series), stats.quantile(series, 1.0)
+        label = f"{label}\nmedian {_us(middle)}, max {_us(most)}"
+        axes.step(values, shares, where="post", label=label, **{"linewidth": 1.8} | look)
+    axes.set_xscale("log")
+    axes.set(xlabel="|measured - modelled round-trip time|, us (logarithmic)", ylim=(0, 1.02))
+    axes.set_ylabel("share of the pings")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.legend(loc="center", frameon=False, fontsize=8.5, labelspacing=0.9)
+    _title(axes, "How true is an emulated round-trip time?")
+    _plain(axes)
+    figure.savefig(path)
+    return path
+
+
+def _us(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f} us" if value >= 10 else f"{value:.2g} us"
 
 
 def catchment_map(plan: Plan, landed: Mapping[str, str | None], path: Path) -> Path:

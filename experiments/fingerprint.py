@@ -23,7 +23,10 @@ from typing import Any
 
 from topologies.emulation.sandbox.guest import PACKAGES, PROJECT
 
-PROGRAMS = ("sh", "mount", "mkdir", "ip", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd")
+PROGRAMS = (
+    *("sh", "mount", "mkdir", "ip", "chrt", "pgrep"),
+    *("ovsdb-tool", "ovsdb-server", "ovs-vswitchd"),
+)
 """What a guest runs besides Python."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,7 +48,7 @@ def environment() -> dict[str, str]:
 def code() -> str:
     """The code of this project, as the guest sees it."""
     found = (path for name in PACKAGES for path in (PROJECT / name).rglob("*"))
-    sources = [path for path in found if path.suffix in (".py", ".c", ".h")]
+    sources = [path for path in found if path.suffix in (".py", ".c", ".h") or path.name == "init"]
     files = {path.relative_to(PROJECT).as_posix(): path for path in sources}
     total = hashlib.sha256()
     for name, path in sorted(files.items()):
