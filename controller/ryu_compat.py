@@ -33,6 +33,14 @@ def prepare() -> None:
     # Ryu's wsgi still answers with this constant, which eventlet dropped in 0.31.
     if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):
         eventlet.wsgi.ALREADY_HANDLED = []
+    _serve_in_order()
+
+
+def _serve_in_order() -> None:
+    """Ready connections are served in the order of a set: let that be by number, not by address."""
+    from eventlet.hubs.hub import FdListener
+
+    FdListener.__hash__ = lambda listener: hash(listener.fileno)
 
 
 @total_ordering

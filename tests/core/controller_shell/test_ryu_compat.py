@@ -1,0 +1,43 @@
+"""The shims, in a process of their own: they patch the standard library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# A hub is told that five descriptors are ready, in an order of ours; whom does it call first?
+# What is kept alive between the listeners moves them to other addresses.
+PROGRAM = """
+import sys
+if sys.argv[1] == "shims":
+    from controller.ryu_compat import prepare
+    prepare()
+import eventlet
+from eventlet.hubs import poll
+
+class Told(poll.Hub):
+    def do_poll(self, seconds):
+        return [(number, self.READ_MASK) for number in (9, 3, 7, 5, 8)]
+    def add(self, *arguments):
+        keep.append([object() for _ in range(257 * len(keep))])
+        return poll.hub.BaseHub.add(self, *arguments)
+
+orders = set()
+for _ in range(12):
+    keep, called = [], []
+    told = Told()
+    for number in (3, 5, 7, 8, 9):
+        told.add(told.READ, number, called.append, None, None)
+    told.wait(0)
+    orders.add(tuple(called))
+print(len(orders))
+"""
+
+
+@pytest.mark.parametrize("shims", [True, False])
+def test_connections_are_served_in_an_order_that_memory_does_not_change(shims: bool) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, "shims" if shims else "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) == 1) is shims
