@@ -100,6 +100,11 @@ def test_every_option_comes_back_exactly(impairment: Impairment) -> None:
     assert Discipline.decode(wanted.encode()) == wanted
 
 
+def test_more_packets_in_flight_than_netem_can_count_are_all_that_it_can() -> None:
+    far = Impairment(jitter_ns=228_080_318_671, rate_bit_s=228_080_318_671)
+    assert Discipline.of(far).limit == 2**32 - 1
+
+
 def test_options_are_what_others_read() -> None:
     wanted = Impairment(
         delay_ns=12_345_678,

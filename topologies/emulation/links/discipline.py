@@ -22,6 +22,8 @@ QUEUE_PACKETS = 1000
 ORDERED_BYTES_S = RATE_RANGE_BIT_S[1] // 8
 """A rate that costs no time but makes netem keep packets in order in spite of jitter."""
 FRAME_BYTES = 1514
+MOST_PACKETS = (1 << 32) - 1
+"""netem counts its packets in 32 bits."""
 
 ALWAYS = (1 << 32) - 1
 """Probability 1."""
@@ -155,4 +157,4 @@ def _limit(impairment: Impairment) -> int:
         return impairment.limit_packets or UNLIMITED_PACKETS
     in_flight_s = (impairment.delay_ns + impairment.jitter_ns) / 1e9
     flying = math.ceil(in_flight_s * impairment.rate_bit_s / 8 / FRAME_BYTES)
-    return (impairment.limit_packets or QUEUE_PACKETS) + flying
+    return min((impairment.limit_packets or QUEUE_PACKETS) + flying, MOST_PACKETS)
