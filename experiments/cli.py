@@ -43,6 +43,9 @@ Datapath = Annotated[
 ClockWord = Annotated[
     str, typer.Option("--clock", help="real, virtual (exact and repeatable), or auto.")
 ]
+RootWord = Annotated[
+    str, typer.Option("--root", help="In virtual time: the host's files, or hermetic (pinned).")
+]
 Results = Annotated[
     Path | None, typer.Option(help="Where run folders go (else $POPLAB_RESULTS, or results).")
 ]
@@ -52,7 +55,8 @@ Results = Annotated[
 def doctor(
     as_json: Json = False,
     fix: Annotated[
-        str | None, typer.Option(help="Mend it: `virtual` builds the kernel for virtual time.")
+        str | None,
+        typer.Option(help="`virtual` builds the kernel for virtual time, `hermetic` its root."),
     ] = None,
 ) -> None:
     """What this host can do, what is missing, and the command that mends it."""
@@ -131,12 +135,13 @@ def up(
     clock: Annotated[
         str, typer.Option(help="real, or virtual (for a command; there is no prompt).")
     ] = "real",
+    root: RootWord = "host",
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
     from experiments import hands
     from topologies import sources
 
-    options = hands.options(links, datapath, clock, command or [])
+    options = hands.options(links, datapath, clock, root, command or [])
     raise typer.Exit(hands.work(sources.load(network, pops), options, command or []))
 
 
@@ -150,6 +155,7 @@ def run(
     links: Links = "auto",
     datapath: Datapath = "auto",
     clock: ClockWord = "auto",
+    root: RootWord = "host",
     repeat_check: Annotated[
         int | None, typer.Option(min=2, help="Run so many times, and compare every frame.")
     ] = None,
@@ -170,6 +176,7 @@ def run(
         links=links,
         datapath=datapath,
         clock=clock,
+        root=root,
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)

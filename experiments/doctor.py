@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +24,14 @@ from rich.text import Text
 
 from experiments.capabilities import Finding
 from experiments.errors import UsageError
-from topologies.emulation.sandbox import NoSandboxError, SandboxError, guest, kernel, namespaces
+from topologies.emulation.sandbox import (
+    NoSandboxError,
+    SandboxError,
+    guest,
+    kernel,
+    namespaces,
+    root,
+)
 
 __all__ = ["Check", "diagnose", "exit_code", "mend", "render"]
 
@@ -79,13 +86,18 @@ def diagnose() -> list[Check]:
 
 
 def mend(what: str) -> None:
-    """Bring what is missing; ``virtual`` is all that needs neither root nor a package manager.
+    """Bring what needs neither root nor a package manager: ``virtual``, ``hermetic``.
 
     Raises UsageError for anything else, SandboxError if that fails.
     """
-    if what != "virtual":
-        raise UsageError(f"The doctor cannot fix {what!r} (only virtual): it names what does.")
-    kernel.find() or kernel.build()
+    cures: dict[str, Callable[[], object]] = {
+        "virtual": lambda: kernel.find() or kernel.build(),
+        "hermetic": lambda: root.find() or root.build(),
+    }
+    if what not in cures:
+        words = " or ".join(cures)
+        raise UsageError(f"The doctor cannot fix {what!r}, only {words}: it names what does.")
+    cures[what]()
 
 
 def exit_code(checks: Iterable[Check]) -> int:

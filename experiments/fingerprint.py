@@ -14,14 +14,17 @@ import re
 import shutil
 import sqlite3
 import ssl
+import struct
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 from typing import Any
 
-from topologies.emulation.sandbox.guest import PACKAGES, PROJECT
+from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 
 PROGRAMS = (
     *("sh", "mount", "mkdir", "ip", "chrt", "pgrep"),
@@ -41,6 +44,7 @@ def environment() -> dict[str, str]:
         "python": f"{platform.python_version()} {_files([python, *_libraries([python])])}",
         "python_libraries": f"{ssl.OPENSSL_VERSION}, SQLite {sqlite3.sqlite_version}",
         "python_packages": _packages(),
+        "python_bytecode": _bytecode(Path(sysconfig.get_path("purelib"))),
         "programs": _files([*programs, *_libraries(programs)]),
     }
 
@@ -73,6 +77,27 @@ def _packages() -> str:
     found = {(d.metadata["Name"].lower(), d.version) for d in metadata.distributions()}
     names = sorted(f"{name} {version}" for name, version in found if name != "poplab")
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _bytecode(folder: Path) -> str:
+    """How many modules have bytecode that Python takes: the others a guest compiles, and differs.
+
+    The format is that of PEP 552: a magic number, flags, the source's date and size.
+    """
+    modules = [Path(top) / name for top, _, names in os.walk(folder) for name in names]
+    modules = [path for path in modules if path.suffix == ".py"]
+    return f"{sum(map(_is_compiled, modules))} of {len(modules)}"
+
+
+def _is_compiled(module: Path) -> bool:
+    try:
+        with open(cache_from_source(str(module)), "rb") as file:
+            magic, flags, date, size = struct.unpack("<4sIII", file.read(16))
+        source = module.stat()
+    except (OSError, struct.error):
+        return False
+    current = (int(source.st_mtime) & 0xFFFF_FFFF, source.st_size & 0xFFFF_FFFF)
+    return bool(magic == MAGIC_NUMBER and (flags or (date, size) == current))
 
 
 def _libraries(programs: list[str]) -> list[str]:

@@ -17,10 +17,10 @@ PROGRAM = ("-m", "experiments.shell")
 LOG = "shell.log"
 
 
-def options(links: str, datapath: str, clock: str, command: Sequence[str]) -> LabOptions:
+def options(links: str, datapath: str, clock: str, root: str, command: Sequence[str]) -> LabOptions:
     """What carries the lab. Raises UsageError for unknown words, and for what cannot be."""
     try:
-        chosen = LabOptions.parse(links, datapath, clock)
+        chosen = LabOptions.parse(links, datapath, clock, root)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if chosen.clock == "virtual" and not command:
@@ -44,12 +44,11 @@ def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
         if chosen.clock == "real":
             box = Namespaces()
             return box.interact([box.python, *PROGRAM, *command], folder)
-        return _in_guest(folder, command)
+        return _in_guest(Guest(root=chosen.root), folder, command)
 
 
-def _in_guest(folder: Path, command: Sequence[str]) -> int:
+def _in_guest(box: Guest, folder: Path, command: Sequence[str]) -> int:
     """A guest has one way out for text, so what the command says of errors comes at its end."""
-    box = Guest()
     try:
         return box.run([box.python, *PROGRAM, *command], folder, told=_say, log=LOG)
     finally:

@@ -52,6 +52,7 @@ def make_spec(
     links: str = "auto",
     datapath: str = "auto",
     clock: str = "auto",
+    root: str = "host",
     params: Mapping[str, float] | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
@@ -62,7 +63,7 @@ def make_spec(
     asked = study.study(study_name)
     resolved = asked.params(quick, params or {})
     try:
-        options = LabOptions.parse(links, datapath, clocks.choose(asked, clock).clock)
+        options = LabOptions.parse(links, datapath, clocks.choose(asked, clock).clock, root)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not isinstance(network, Network):
@@ -83,6 +84,7 @@ def run(
     links: str = "auto",
     datapath: str = "auto",
     clock: str = "auto",
+    root: str = "host",
     params: Mapping[str, float] | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
@@ -91,6 +93,7 @@ def run(
 
     ``network`` is a ``Network`` or what ``topologies.sources.load`` takes; ``pops`` puts its
     PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see ``experiments.clock``);
+    ``root`` is ``host`` or, in virtual time, ``hermetic`` (see ``sandbox.root``);
     ``params`` changes parameters of the study; ``results`` is where run folders go. Real time
     needs root. The result may be invalid: ask ``result.valid``.
 
@@ -106,6 +109,7 @@ def run(
         links=links,
         datapath=datapath,
         clock=clock,
+        root=root,
         params=params,
     )
     return run_spec(spec, None if results is None else Path(results), watch)
@@ -113,7 +117,7 @@ def run(
 
 def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched) -> Result:
     """Run what a spec describes; otherwise as ``run``."""
-    sandbox(spec.options.clock).check()
+    sandbox(spec.options).check()
     if spec.options.clock == "virtual":  # in real time it would disturb the lab
         threading.Thread(target=_load_evaluation, daemon=True).start()
     with runfolder.building(spec.study, spec.network.name, runfolder.root(results)) as (tmp, final):
@@ -135,7 +139,7 @@ def run_trial(spec: Spec, folder: Path, watch: Watch = _unwatched) -> None:
     Raises SandboxError where no lab can be made, TrialError with the cause if it gave no answer.
     """
     spec.write(folder / "spec.json")
-    box = sandbox(spec.options.clock, spec.seed)
+    box = sandbox(spec.options, spec.seed)
     started = time.time()
     told: list[str] = []
 
@@ -150,8 +154,9 @@ def run_trial(spec: Spec, folder: Path, watch: Watch = _unwatched) -> None:
         return False
 
     argv = [box.python, "-m", "experiments.trial", "spec.json", "."]
+    virtual = box.clock == "virtual"
     with ThreadPoolExecutor(1) as meanwhile:
-        depends = meanwhile.submit(_fingerprint) if box.clock == "virtual" else None
+        depends = meanwhile.submit(_fingerprint, spec.options) if virtual else None
         code = box.run(
             argv,
             folder,
@@ -182,8 +187,10 @@ def _ran(box: Sandbox, started: float) -> dict[str, Any]:
     }
 
 
-def _fingerprint() -> dict[str, str]:
-    return {"code": fingerprint.code(), **fingerprint.environment()}
+def _fingerprint(options: LabOptions) -> dict[str, str]:
+    """What a guest depends on; a hermetic root stands in its sandbox's facts, by its hash."""
+    host_files = fingerprint.environment() if options.root == "host" else {}
+    return {"code": fingerprint.code(), **host_files}
 
 
 def conclude(folder: Path) -> Result:

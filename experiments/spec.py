@@ -41,6 +41,7 @@ class Spec:
             "links": self.options.links,
             "datapath": self.options.datapath,
             "clock": self.options.clock,
+            "root": self.options.root,
             "params": dict(self.params),
             "network": json.loads(dump_json(self.network)),
         }
@@ -62,7 +63,10 @@ class Spec:
             seed=data["seed"],
             quick=data["quick"],
             options=LabOptions.parse(
-                data["links"], data.get("datapath", "auto"), data.get("clock", "real")
+                data["links"],
+                data.get("datapath", "auto"),
+                data.get("clock", "real"),
+                data.get("root", "host"),
             ),
             params=dict(data["params"]),
         )

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from topologies.emulation.sandbox import SandboxError
-from topologies.emulation.sandbox.guest import PROJECT, Guest
+from topologies.emulation.sandbox.files import PROJECT
+from topologies.emulation.sandbox.guest import Guest
 
 LOG = "pytest.log"
 

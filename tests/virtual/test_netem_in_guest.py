@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from topologies.emulation.sandbox.guest import PROJECT
+from topologies.emulation.sandbox.files import PROJECT
 
 pytestmark = pytest.mark.virtual
 

@@ -18,8 +18,8 @@ import pytest
 from experiments import load, repeat, run, runfolder
 from experiments.result import Result
 from experiments.study import STUDIES
-from topologies.emulation.sandbox import kernel
-from topologies.emulation.sandbox.guest import PACKAGES, PROJECT
+from topologies.emulation.sandbox import kernel, root
+from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 
 pytestmark = pytest.mark.virtual
 
@@ -116,22 +116,36 @@ def test_the_link_daemon_and_userspace_switches_repeat_too(tmp_path: Path) -> No
     assert repeat.compare(one.run, again.run).equal
 
 
+@pytest.mark.parametrize("files", ["host", "hermetic"])
 def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
-    first: dict[str, Result],
+    first: dict[str, Result], files: str, tmp_path: Path
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else; this whole file has just run without it")
+    mine = first["latency"]
+    if files == "hermetic":
+        if root.find() is None:
+            pytest.skip(f"the hermetic root has not been made: {root.MEND}")
+        mine = virtual_run("latency", tmp_path, root="hermetic")
+        assert mine.sandbox["root"] == root.need().sha256
+        assert mine.capture_sha256 != first["latency"].capture_sha256
     with tempfile.TemporaryDirectory(prefix="poplab-nobody-") as made:
         home = Path(made)
         for name in PACKAGES:
             shutil.copytree(PROJECT / name, home / "elsewhere" / name, symlinks=True)
         shutil.copytree(kernel.need().folder, home / "kernel")
+        if files == "hermetic":
+            shutil.copy(PROJECT / "requirements.lock", home / "elsewhere")
+            here = root.need().folder
+            there = home / "cache" / "poplab" / here.name
+            shutil.copytree(here, there, symlinks=True)
+            shutil.copy(here.with_name(f"{here.name}.facts"), there.parent)
         subprocess.run(["chown", "-R", "nobody", home], check=True)
         become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         python = [*become, sys.executable, "-P"]
         if subprocess.run([*python, "-c", "import typer"], check=False, cwd="/").returncode != 0:
             pytest.skip(f"{sys.prefix} is out of the reach of other users")
-        arguments = ["run", "latency", "--quick", "--clock", "virtual", "--json"]
+        arguments = ["run", "latency", "--quick", "--clock", "virtual", "--root", files, "--json"]
         program = (
             f"import sys; sys.argv[1:] = {arguments}; from experiments.cli import main; main()"
         )
@@ -140,6 +154,7 @@ def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": str(home / "elsewhere"),
             "POPLAB_KERNEL": str(home / "kernel"),
+            "XDG_CACHE_HOME": str(home / "cache"),
             "POPLAB_RESULTS": str(home / "results"),
             "LANG": "tr_TR.UTF-8",
             "TZ": "Asia/Tokyo",
@@ -152,8 +167,8 @@ def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
         told = json.loads(done.stdout)
         assert (home / "results" / "latency").stat().st_uid != 0
         assert Path(told["run"]).is_relative_to(home)
-        assert repeat.compare(first["latency"].run, Path(told["run"])).equal
-        assert told["capture_sha256"] == first["latency"].capture_sha256
+        assert repeat.compare(mine.run, Path(told["run"])).equal
+        assert told["capture_sha256"] == mine.capture_sha256
 
 
 REFERENCES = sorted(path.parent for path in (PROJECT / "results/reference").glob("*/spec.json"))

@@ -9,11 +9,15 @@ Clock = Literal["real", "virtual"]
 """``real``: time passes as on the wall. ``virtual``: it passes in a guest kernel only while nobody
 in the guest has anything to do (see ``sandbox.guest``)."""
 
+RootChoice = Literal["host", "hermetic"]
+"""Whose files a guest sees: the host's own, or pinned ones (see ``sandbox.root``)."""
+
 LinkChoice = Literal["auto", "delayline", "netem"]
 DatapathChoice = Literal["auto", "userspace", "kernel"]
 
 CLOCKS: tuple[Clock, ...] = get_args(Clock)
 LINKS: tuple[LinkChoice, ...] = get_args(LinkChoice)
+ROOTS: tuple[RootChoice, ...] = get_args(RootChoice)
 DATAPATHS: tuple[DatapathChoice, ...] = get_args(DatapathChoice)
 
 
@@ -22,25 +26,37 @@ class LabOptions:
     """How a lab is carried. ``auto`` leaves the choice to ``resolved``.
 
     ``links`` is the link backend, ``datapath`` where Open vSwitch forwards, ``clock`` that of the
-    sandbox.
+    sandbox, ``root`` whose files it sees.
     """
 
     links: LinkChoice = "auto"
     datapath: DatapathChoice = "auto"
     clock: Clock = "real"
+    root: RootChoice = "host"
 
     @staticmethod
-    def parse(links: str, datapath: str, clock: str) -> LabOptions:
-        """The options with these words. Raises ValueError naming the words that there are."""
+    def parse(links: str, datapath: str, clock: str, root: str = "host") -> LabOptions:
+        """The options with these words.
+
+        Raises ValueError naming the words that there are, or which do not go together.
+        """
         for what, word, words in (
             ("link backend", links, LINKS),
             ("datapath", datapath, DATAPATHS),
             ("clock", clock, CLOCKS),
+            ("root", root, ROOTS),
         ):
             if word not in words:
                 raise ValueError(f"No {what} {word!r}: use one of {', '.join(words)}.")
+        if root == "hermetic" and clock == "real":
+            raise ValueError("A hermetic root is for guests alone: use --clock virtual.")
+        if root == "hermetic" and links == "delayline":
+            raise ValueError("The link daemon is built by the host's compiler: use --root host.")
         return LabOptions(
-            cast(LinkChoice, links), cast(DatapathChoice, datapath), cast(Clock, clock)
+            cast(LinkChoice, links),
+            cast(DatapathChoice, datapath),
+            cast(Clock, clock),
+            cast(RootChoice, root),
         )
 
     def resolved(self) -> LabOptions:

@@ -30,9 +30,12 @@ def test_what_was_asked_for_stays(clock: str) -> None:
         (("cable", "auto", "real"), "No link backend 'cable': use one of auto, delayline, netem"),
         (("auto", "moon", "real"), "No datapath 'moon': use one of auto, userspace, kernel"),
         (("auto", "auto", "sun"), "No clock 'sun': use one of real, virtual"),
+        (("auto", "auto", "virtual", "tree"), "No root 'tree': use one of host, hermetic"),
+        (("auto", "auto", "real", "hermetic"), "for guests alone: use --clock virtual"),
+        (("delayline", "auto", "virtual", "hermetic"), "host's compiler: use --root host"),
     ],
 )
-def test_unknown_words_are_refused(words: tuple[str, str, str], what: str) -> None:
+def test_unknown_words_are_refused(words: tuple[str, ...], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         LabOptions.parse(*words)
 

@@ -153,6 +153,7 @@ def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -
         ("run", "latency", "--links", "magic"),
         ("run", "latency", "--datapath", "moon"),
         ("run", "latency", "--clock", "sun"),
+        ("run", "latency", "--clock", "real", "--root", "hermetic"),
         ("run", "latency", "--repeat-check", "1"),
         ("up", "triangle", "--clock", "sun", "--", "LHR-c1", "true"),
         ("up", "triangle", "--clock", "virtual"),  # no prompt there

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
+import os
+import py_compile
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +79,23 @@ def test_a_run_in_real_time_is_not_made_again(
 def test_a_fingerprint_holds_still_and_names_every_part() -> None:
     one, again = fingerprint.environment(), fingerprint.environment()
     assert fingerprint.differences(one, again) == []
-    assert set(one) == {"python", "python_libraries", "python_packages", "programs"}
+    parts = {"python", "python_libraries", "python_packages", "python_bytecode", "programs"}
+    assert set(one) == parts
     assert all(one.values())
+
+
+def test_stale_bytecode_changes_the_fingerprint(tmp_path: Path) -> None:
+    module = tmp_path / "deep" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    assert fingerprint._bytecode(tmp_path) == "0 of 1"
+    compileall.compile_dir(tmp_path, quiet=2)
+    assert fingerprint._bytecode(tmp_path) == "1 of 1"
+    os.utime(module, (1, 1))
+    assert fingerprint._bytecode(tmp_path) == "0 of 1"
+    hashed = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(tmp_path, quiet=2, force=True, invalidation_mode=hashed)
+    assert fingerprint._bytecode(tmp_path) == "1 of 1"
 
 
 def test_a_changed_line_of_code_changes_the_fingerprint(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from topologies.emulation.options import Clock
+from topologies.emulation.options import Clock, LabOptions
 
 __all__ = ["LIMIT_S", "NoSandboxError", "Sandbox", "SandboxError", "Told", "sandbox"]
 
@@ -67,9 +67,9 @@ class Sandbox(Protocol):
         """
 
 
-def sandbox(clock: Clock, seed: int = 0) -> Sandbox:
-    """The sandbox for a clock; ``seed`` feeds the randomness of one whose time is virtual."""
+def sandbox(options: LabOptions, seed: int = 0) -> Sandbox:
+    """The sandbox that a lab wants; ``seed`` feeds the randomness of one whose time is virtual."""
     from topologies.emulation.sandbox.guest import Guest
     from topologies.emulation.sandbox.namespaces import Namespaces
 
-    return Guest(seed) if clock == "virtual" else Namespaces()
+    return Guest(seed, options.root) if options.clock == "virtual" else Namespaces()

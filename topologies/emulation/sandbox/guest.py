@@ -9,14 +9,12 @@ environment at places of their own, and the run folder at RUN.
 
 from __future__ import annotations
 
-import compileall
 import os
 import platform
 import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,20 +23,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from topologies.emulation.options import Clock
+from topologies.emulation.options import Clock, RootChoice
 from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, SandboxError, Told
 from topologies.emulation.sandbox import kernel as kernels
+from topologies.emulation.sandbox.files import HERE, OWN, OWN_NAME, files
 from topologies.emulation.sandbox.processes import end, limited, listen
 
 RUN = Path("/mnt")
 """Where the guest sees the run folder; it is the working folder there."""
-
-CODE = "/run/poplab/code"
-ENVIRONMENT = "/run/poplab/python"
-"""Where the guest sees this project's packages and the Python environment."""
-
-PACKAGES = ("topologies", "controller", "experiments")
-PROJECT = Path(__file__).resolve().parents[3]
 
 MACHINE = "x86_64"
 """The only processors that User-mode Linux runs on."""
@@ -54,11 +46,7 @@ FULL_BYTES = 64 << 10
 """A disk with less room than this counts as full."""
 
 _READY, _CODE = "poplab guest: ready", "poplab guest: code "
-_OWN = ".guest"
-"""What is the guest's own in a run folder; it goes when the guest has ended."""
-
 _VARIABLES = {
-    "PYTHONPATH": CODE,
     "PYTHONSAFEPATH": "1",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -72,26 +60,28 @@ _VARIABLES = {
 class Guest:
     """A guest in virtual time; see ``sandbox.Sandbox`` for the methods.
 
-    Equal seeds give equal guests.
+    Equal seeds give equal guests. ``root`` says whose files it sees.
     """
 
     clock: Clock = "virtual"
-    python = f"{ENVIRONMENT}/bin/python"
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, root: RootChoice = "host") -> None:
         self._seed = seed
+        self._files = files(root)
+        self.python = self._files.python
 
     def check(self) -> None:
         """Raise NoSandboxError if no guest can be started here."""
         if platform.machine() != MACHINE:
             raise NoSandboxError(f"Virtual time needs an {MACHINE} host: use --clock real.")
         kernels.need()
+        self._files.check()
         _memory_folder()
 
     def facts(self) -> Mapping[str, Any]:
-        """Clock, kernel, seed and memory."""
+        """Clock, kernel, root, seed and memory."""
         own = {"clock": self.clock, "seed": self._seed, "memory": MEMORY}
-        return own | kernels.need().facts()
+        return {**own, **self._files.facts(), **kernels.need().facts()}
 
     def run(
         self,
@@ -106,8 +96,9 @@ class Guest:
     ) -> int:
         """As ``sandbox.Sandbox.run``. The program sees ``folder`` at RUN and nothing else of it."""
         self.check()
-        _compile()
-        with _prepared(folder, _script(argv, log, env or {})):
+        variables = {"PYTHONPATH": self._files.path, **_VARIABLES, **(env or {})}
+        script = _script(argv, log, variables, self._files.mounts())
+        with _prepared(folder, script, self._files.folders()):
             code = self._run(folder, told, limit_s, ticked)
         _check_whole(folder)
         return code
@@ -123,7 +114,7 @@ class Guest:
                 cwd=folder,
                 env={
                     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                    "HOME": f"/proc/self/cwd/{_OWN}",
+                    "HOME": OWN,
                     "TMPDIR": str(_memory_folder()),
                 },
                 stdin=subprocess.DEVNULL,
@@ -151,10 +142,10 @@ class Guest:
         words = [str(kernel.program), f"mem={MEMORY}", "rootfstype=hostfs", "root=/dev/root", "ro"]
         words += ["con=null", "con0=null,fd:1", "loglevel=1", "seccomp=on", "norandmaps"]
         words += ["time-travel=inf-cpu", f"time-travel-start={START_NS}"]
-        words += [f"random-seed={self._seed}", "init=/bin/sh", "--", "-c"]
+        words += [f"random-seed={self._seed}", *self._files.words, "init=/bin/sh", "--", "-c"]
         # The guest's folder is the working folder of its kernel's process: no path of the host
         # stands on the command line or in any program of the guest.
-        return [*words, f'"mount -t hostfs -o /proc/self/cwd/. none {RUN} && . {RUN}/{_OWN}/init"']
+        return [*words, f'"mount -t hostfs -o {HERE}/. none {RUN} && . {RUN}/{OWN_NAME}/init"']
 
 
 class _Words:
@@ -188,16 +179,14 @@ class _Words:
         return "".join(f"{line}\n" for line in self._kernel)
 
 
-def _script(argv: Sequence[str], log: str, env: Mapping[str, str]) -> str:
+def _script(
+    argv: Sequence[str], log: str, env: Mapping[str, str], mounts: Mapping[str, str]
+) -> str:
     """The guest's first program: the world of ``uml/init``, our code in it, the command."""
-    own = f"/proc/self/cwd/{_OWN}"
-    mounts = {f"{CODE}/{name}": f"{own}/{name}" for name in PACKAGES}
-    mounts[ENVIRONMENT] = f"{own}/python"
     lines = [(kernels.WORDS / "init").read_text()]
-    for inside, outside in mounts.items():
-        lines.append(f"mkdir -p {inside} && mount -r -t hostfs -o {outside}/. none {inside}")
-    variables = {**_VARIABLES, **env}
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    for inside, name in mounts.items():
+        lines.append(f"mkdir -p {inside} && mount -r -t hostfs -o {OWN}/{name}/. none {inside}")
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     lines += [
         f"cd {RUN}",
         f"echo {shlex.quote(_READY)}",
@@ -211,30 +200,17 @@ def _script(argv: Sequence[str], log: str, env: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _prepared(folder: Path, script: str) -> Iterator[None]:
-    """The guest's own files in the run folder: its script, and where our code lies."""
-    own = folder / _OWN
+def _prepared(folder: Path, script: str, folders: Mapping[str, Path]) -> Iterator[None]:
+    """The guest's own files in the run folder: its script, and where what it sees lies."""
+    own = folder / OWN_NAME
     own.mkdir()
     try:
         (own / "init").write_text(script)
-        for name in PACKAGES:
-            (own / name).symlink_to(PROJECT / name)
-        (own / "python").symlink_to(sys.prefix)
+        for name, seen in folders.items():
+            (own / name).symlink_to(seen)
         yield
     finally:
         shutil.rmtree(own, ignore_errors=True)
-
-
-def _compile() -> None:
-    """Bytecode for all of our modules: without it, a guest would compile them, and differ.
-
-    Raises NoSandboxError if it is missing and cannot be written.
-    """
-    for name in PACKAGES:
-        if not compileall.compile_dir(PROJECT / name, quiet=2):
-            raise NoSandboxError(
-                f"{PROJECT / name} has no bytecode, and this user cannot make it: run `make setup`."
-            )
 
 
 def _memory_folder() -> Path:

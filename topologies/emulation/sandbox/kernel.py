@@ -34,10 +34,11 @@ _TASK_MOST_BYTES = 16384
 
 
 def _pinned() -> dict[str, str]:
-    return _pairs((WORDS / "source").read_text())
+    return pairs((WORDS / "source").read_text())
 
 
-def _pairs(text: str) -> dict[str, str]:
+def pairs(text: str) -> dict[str, str]:
+    """The lines ``name=value`` of a text."""
     lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -48,11 +49,18 @@ def configuration() -> str:
     return hashlib.sha256(b"".join((WORDS / name).read_bytes() for name in names)).hexdigest()
 
 
-def _caches() -> Iterator[Path]:
-    """The user's cache folder; under sudo also that of the user who called it."""
+def caches() -> Iterator[Path]:
+    """The cache folders to look into: the user's; under sudo also that of the user who called."""
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poplab"
     if caller := os.environ.get("SUDO_UID"):
         yield Path(pwd.getpwuid(int(caller)).pw_dir) / ".cache" / "poplab"
+
+
+def cache() -> Path:
+    """The user's cache folder, which is there from now on."""
+    folder = next(caches())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +98,17 @@ def find() -> Kernel | None:
     if chosen := os.environ.get(_ENVIRONMENT):
         return _open(Path(chosen))
     mark, pinned = configuration()[:12], _pinned()["version"]
-    for cache in _caches():
-        folders = sorted(cache.glob(f"kernel-*-{mark}"), key=lambda f: pinned not in f.name)
-        for folder in folders:
-            if (found := _open(folder)) is not None:
+    for folder in caches():
+        folders = sorted(folder.glob(f"kernel-*-{mark}"), key=lambda f: pinned not in f.name)
+        for candidate in folders:
+            if (found := _open(candidate)) is not None:
                 return found
     return None
 
 
 def _open(folder: Path) -> Kernel | None:
     try:
-        told = _pairs((folder / "facts").read_text())
+        told = pairs((folder / "facts").read_text())
     except OSError:
         return None
     return Kernel(folder, told) if os.access(folder / "linux", os.X_OK) else None
@@ -120,15 +128,13 @@ def build(source: str = "") -> Kernel:
     ``source`` is a file that holds the Debian package, "" to fetch it. Raises SandboxError if the
     build fails; its own words have told why.
     """
-    cache = next(_caches())
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=cache) as made:
+    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=cache()) as made:
         words = [str(WORDS / "build.sh"), made, *([source] if source else [])]
         if subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             raise SandboxError("The guest's kernel was not built: the lines above tell why.")
         built = _open(Path(made))
         assert built is not None, "build.sh leaves a kernel and its facts"
-        final = cache / f"kernel-{built.told['version']}-{configuration()[:12]}"
+        final = cache() / f"kernel-{built.told['version']}-{configuration()[:12]}"
         if not final.exists():
             Path(made).rename(final)
             Path(made).mkdir()  # for TemporaryDirectory to take away
