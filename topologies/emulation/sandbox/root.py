@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -277,10 +277,11 @@ def _unpack_python(root: Path) -> None:
 def _compile(root: Path, folder: Path, seen_at: str) -> None:
     """Bytecode for all modules below ``folder``, by the root's own Python, valid for ever."""
     words = [str(root / _LOADER), "--library-path", str(root / "usr/lib/x86_64-linux-gnu")]
-    words += [str(root / PYTHON), "-W", "ignore", "-m", "compileall", "-q"]
+    words += [str(root / PYTHON), "-W", "ignore", "-m", "compileall", "-q", "-f"]
     words += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", seen_at]
     words.append(str(folder))
-    env: Mapping[str, str] = {"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0"}
+    # What the compiler itself imports must not leave bytecode of another kind.
+    env = {"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     if not any(folder.rglob("*.pyc")):
         raise SandboxError(f"The root's Python does not run here:\n{done.stderr[-2000:].strip()}")
