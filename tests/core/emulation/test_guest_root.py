@@ -42,7 +42,7 @@ def package() -> bytes:
     with tarfile.open(fileobj=data, mode="w") as archive:
         archive.addfile(member("./lib", type=tarfile.DIRTYPE, mode=0o755))
         archive.addfile(
-            member("./lib/tool", mode=0o755, size=3, uid=7, gname="staff"), io.BytesIO(b"run")
+            member("./lib/tool", mode=0o4755, size=3, uid=7, gname="staff"), io.BytesIO(b"run")
         )
         archive.addfile(member("./lib/alias", type=tarfile.SYMTYPE, linkname="tool"))
         archive.addfile(member("./dev/null", type=tarfile.CHRTYPE))
@@ -67,7 +67,7 @@ def test_a_package_is_unpacked_through_the_links_of_merged_usr(tmp_path: Path) -
     tool = tmp_path / "usr/lib/tool"
     assert (tmp_path / "lib").is_symlink()
     assert tool.read_bytes() == b"run"
-    assert tool.stat().st_mode & 0o777 == 0o755
+    assert tool.stat().st_mode & 0o7777 == 0o755
     assert tool.stat().st_uid == os.getuid()
     assert (tmp_path / "lib/alias").readlink() == Path("tool")
     assert not (tmp_path / "dev/null").exists()

@@ -170,7 +170,9 @@ class _Words:
     def result(self) -> int:
         """The program's exit code. Raises SandboxError if the guest died before it had one."""
         if self.code is None:
-            tail = "\n".join(self._kernel[-10:])
+            panic = [i for i, line in enumerate(self._kernel) if "Kernel panic" in line]
+            end = panic[0] + 1 if panic else len(self._kernel)  # a stack tells users nothing
+            tail = "\n".join(self._kernel[:end][-10:])
             raise SandboxError(f"The guest's kernel ended by itself; its last words:\n{tail}")
         return self.code
 

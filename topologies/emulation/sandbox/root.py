@@ -236,7 +236,8 @@ def _unpack(package: bytes, root: Path) -> None:
             if member.isdev():
                 continue
             member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-            member.mode |= 0o755 if member.isdir() else 0o644
+            # Set-user-ID would take a guest's root its rights: here all files are this user's.
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
             if not (member.isdir() and (root / member.name).is_dir()):
                 archive.extract(member, root)
 
