@@ -43,6 +43,9 @@ _NEEDED = ("mininet", "ryu", "eventlet", "networkx", "setuptools")
 _MIRRORS = ("http://deb.debian.org/debian", "http://snapshot.debian.org/archive/debian/{snapshot}")
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _UNNEEDED = tuple(f"usr/share/{name}" for name in ("doc", "man", "locale", "info", "lintian"))
+_OUTWARD = "usr/lib/python3.11/sitecustomize.py"
+"""An absolute link: the compiler would follow it into the host's own files."""
+
 _OF_THE_INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "uv_cache.json", "direct_url.json")
 _FOLDERS = ("bin", "sbin", "lib", "lib64")
 _MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "mnt", "etc/openvswitch", "var/log", "var/tmp")
@@ -203,6 +206,7 @@ def _unpack_debian(root: Path) -> None:
             _unpack(package, root)
     for name in _UNNEEDED:
         shutil.rmtree(root / name, ignore_errors=True)
+    (root / _OUTWARD).unlink()
     for name in _MOUNT_POINTS:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in _REPLACED:
