@@ -9,7 +9,7 @@ ROOT := setup/root.sh
 LINKS := topologies/emulation/links
 DEMO := europe
 
-.PHONY: help setup packages links virtual check test test-netem demo reference bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual hermetic check test test-netem demo reference bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +32,9 @@ virtual: setup ## the guest's kernel for runs in virtual time, into your cache f
 	@setup/packages.sh flex bison bc xz-utils patch
 	@$(VENV)/python -m topologies.emulation.sandbox.kernel $(SOURCE)
 
+hermetic: setup ## pinned files for guests, into your cache folder, so that the host's no longer matter (a minute, once)
+	@$(VENV)/python -m topologies.emulation.sandbox.root
+
 check: setup ## lint, types, layers and the tests that need no root (under a minute)
 	@$(VENV)/uv pip check --quiet
 	$(VENV)/ruff check --quiet .
@@ -52,7 +55,7 @@ demo: setup ## two short studies on a real network: who is served where, and how
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick
 	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick
 
-reference: virtual ## the reference runs and the README's figures again, in virtual time
+reference: virtual hermetic ## the reference runs and the README's figures again, in virtual time
 	@results/reference/make.sh
 
 bench: setup ## how fast poplab itself is, beside stock Mininet

@@ -10,4 +10,5 @@ compile() {
 }
 
 compile --upgrade --extra dev pyproject.toml --output-file requirements.lock
+setup/lock-root.sh
 compile --upgrade setup/uv.in --output-file setup/uv.lock

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make the reference runs again: `make reference`. Equal code on an equal host gives equal files,
-# but for the times and the revision in the manifest.
+# Make the reference runs again: `make reference`. Equal code and an equal kernel give equal files, on any
+# host, but for the times and the revision in the manifest.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 cd "$here/../.."
@@ -8,7 +8,7 @@ cd "$here/../.."
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 for study in latency borrowing; do
-    .venv/bin/poplab run "$study" --network europe --clock virtual --results "$made"
+    .venv/bin/poplab run "$study" --network europe --clock virtual --root hermetic --results "$made"
 done
 for study in latency borrowing; do
     name=$study-europe

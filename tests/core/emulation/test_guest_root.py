@@ -127,7 +127,7 @@ def test_the_hash_tells_apart_whatever_a_program_could_see(tmp_path: Path) -> No
 
 def test_none_is_told_with_its_mend(cache: Path) -> None:
     assert root.find() is None
-    with pytest.raises(NoSandboxError, match="poplab doctor --fix hermetic"):
+    with pytest.raises(NoSandboxError, match="run `make hermetic`"):
         HermeticFiles().check()
     HostFiles().check()
 

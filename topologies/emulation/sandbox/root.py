@@ -28,7 +28,7 @@ from pathlib import Path
 from topologies.emulation.sandbox import NoSandboxError, SandboxError
 from topologies.emulation.sandbox.kernel import WORDS, cache, caches, pairs
 
-MEND = "run `poplab doctor --fix hermetic` (about a minute, once)"
+MEND = "run `make hermetic` (about a minute, once)"
 
 PYTHON = "usr/bin/python3.11"
 LIBRARIES = "opt/poplab"
@@ -315,3 +315,18 @@ def content_sha256(folder: Path) -> str:
             kind = f"{executable:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         total.update(f"{name} {kind}\n".encode())
     return total.hexdigest()
+
+
+def main() -> int:
+    """Make the root unless it is there; exit code 1 if that fails."""
+    try:
+        found = find() or build()
+    except SandboxError as error:
+        sys.stderr.write(f"poplab: {error}\n")
+        return 1
+    _say(f"{found.sha256[:12]} in {found.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
