@@ -69,8 +69,8 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
         values, shares = stats.cdf(clients[f"{arm}_rtt_ms"])
         middle = stats.median(clients[f"{arm}_rtt_ms"])
         label = label if middle is None else f"{label}: median {middle:.1f} ms"
-        start = values[:1]
-        axes.step([*start, *values], [0.0, *shares][: len(values) + 1], where="post",
+        start = [0.0] if values else []
+        axes.step([*values[:1], *values], [*start, *shares], where="post",
                   label=label, **{"linewidth": 1.8} | look)  # fmt: skip
     axes.axhline(0.5, color=GRID, linewidth=1, zorder=0)
     axes.set(xlabel="round-trip time to the service, ms (median of each client)", ylim=(0, 1.02))
@@ -117,20 +117,18 @@ def _us(value: float | None) -> str:
     return f"{value:,.0f} us" if value >= 10 else f"{value:.2g} us"
 
 
-def catchment_map(plan: Plan, landed: Mapping[str, str | None], path: Path) -> Path:
-    """Which PoP answered the clients of each city; ``landed`` is by client."""
-    cities = {
-        host.city: pop
-        for host in plan.hosts_of(HostRole.CLIENT)
-        if (pop := landed.get(host.name)) is not None
-    }
+def catchment_map(plan: Plan, landed: Mapping[str, str], path: Path) -> Path:
+    """Which PoP answered the clients of each city; ``landed`` is by client, of those answered."""
+    clients = plan.hosts_of(HostRole.CLIENT)
+    cities = {host.city: landed[host.name] for host in clients if host.name in landed}
     return network_map.draw(plan.network, path, cities)
 
 
 def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
     """Addresses needed against RTT to origins, and the fetches that got through, by design."""
     figure, (cost, through) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
-    shown = designs[designs["design"] != "plain anycast"]  # what it loses has no RTT
+    shown = designs[designs["design"] != "plain anycast"]
+    shown = shown.dropna(subset="rtt_p50_ms")  # what is lost has no RTT
     side = 0.012 * shown["addresses"].max()  # equal costs stand side by side
     before: Counter[int] = Counter()
     for row in shown.to_dict("records"):

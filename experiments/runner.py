@@ -9,7 +9,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ Watch = Callable[[Mapping[str, Any]], None]
 """Gets each progress message of the trial (see ``experiments.trial``)."""
 
 LOG_TAIL_LINES = 15
+TRIAL = ("-m", "experiments.trial")
 TRIAL_LOG = "trial.log"
 
 
@@ -133,8 +134,12 @@ def _load_evaluation() -> None:
     del calibrate, figures
 
 
-def run_trial(spec: Spec, folder: Path, watch: Watch = _unwatched) -> None:
+def run_trial(
+    spec: Spec, folder: Path, watch: Watch = _unwatched, program: Sequence[str] = TRIAL
+) -> None:
     """Run the trial alone: afterwards ``folder`` is an archive that ``conclude`` can read anywhere.
+
+    ``program`` is what Python runs: the trial, or one that does something to it first.
 
     Raises SandboxError where no lab can be made, TrialError with the cause if it gave no answer.
     """
@@ -153,7 +158,7 @@ def run_trial(spec: Spec, folder: Path, watch: Watch = _unwatched) -> None:
             watch(message)
         return False
 
-    argv = [box.python, "-m", "experiments.trial", "spec.json", "."]
+    argv = [box.python, *program, "spec.json", "."]
     virtual = box.clock == "virtual"
     with ThreadPoolExecutor(1) as meanwhile:
         depends = meanwhile.submit(_fingerprint, spec.options) if virtual else None

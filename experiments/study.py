@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +29,15 @@ COUNTERS_STILL_S = 1.2
 
 STILL_DUTIES = ("spoof", "return", "home", "unlent")
 """The counters that studies read; others never rest, since leases are renewed."""
+
+Counters = dict[str, dict[str, int]]
+"""Packets by switch and duty."""
+
+
+def total(counters: Mapping[str, Mapping[str, int]], duty: str) -> int:
+    """Packets of one duty over all switches."""
+    return sum(duties.get(duty, 0) for duties in counters.values())
+
 
 STUDIES = ("reachability", "latency", "borrowing")
 
@@ -101,8 +109,8 @@ class Trial:
         """A parameter's value as a whole number."""
         return int(self.spec.params[name])
 
-    def counters(self) -> dict[str, int]:
-        """Packets by duty over all switches since they were programmed, once they stand still.
+    def counters(self) -> Counters:
+        """Packets by switch and duty since they were programmed, once they stand still.
 
         Open vSwitch brings its counters up to date about once a second.
         """
@@ -111,21 +119,23 @@ class Trial:
         while time.monotonic() < deadline:
             time.sleep(COUNTERS_STILL_S)
             now = self._count_packets()
-            if all(now.get(duty, 0) == last.get(duty, 0) for duty in STILL_DUTIES):
+            if all(total(now, duty) == total(last, duty) for duty in STILL_DUTIES):
                 return now
             last = now
         return last
 
-    def _count_packets(self) -> dict[str, int]:
-        total: Counter[str] = Counter()
-        for duties in self.lab.controller_api.counters().values():
-            for duty, counted in duties.items():
-                total[duty] += counted["packets"]
-        return dict(total)
+    def _count_packets(self) -> Counters:
+        return {
+            switch: {duty: counted["packets"] for duty, counted in duties.items()}
+            for switch, duties in self.lab.controller_api.counters().items()
+        }
 
-    def counters_since(self, before: Mapping[str, int]) -> dict[str, int]:
-        """Packets by duty since an earlier reading."""
-        return {duty: n - before.get(duty, 0) for duty, n in self.counters().items()}
+    def counters_since(self, before: Counters) -> Counters:
+        """Packets by switch and duty since an earlier reading."""
+        return {
+            switch: {duty: n - before.get(switch, {}).get(duty, 0) for duty, n in duties.items()}
+            for switch, duties in self.counters().items()
+        }
 
     def unlent_address(self) -> IPv4Address:
         """An address of the pool that nobody holds, from the end that is lent last."""

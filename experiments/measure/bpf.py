@@ -14,7 +14,15 @@ from ipaddress import IPv4Address, IPv4Network
 
 from experiments.measure.packets import TCP, UDP
 
-__all__ = ["MAX_INSTRUCTIONS", "Instruction", "PortSet", "attach", "lent_to_any", "lent_to_others"]
+__all__ = [
+    "MAX_INSTRUCTIONS",
+    "Instruction",
+    "PortSet",
+    "attach",
+    "lent_to_any",
+    "lent_to_others",
+    "tcp_syns",
+]
 
 MAX_INSTRUCTIONS = 4096
 
@@ -22,6 +30,7 @@ LOAD_WORD = 0x20  # ld [k]
 LOAD_HALF = 0x28  # ldh [k]
 LOAD_BYTE = 0x30  # ldb [k]
 LOAD_HALF_INDEXED = 0x48  # ldh [x + k]
+LOAD_BYTE_INDEXED = 0x50  # ldb [x + k]
 LOAD_HEADER_LENGTH = 0xB1  # ldxb 4 * ([k] & 0xf)
 AND = 0x54
 JUMP = 0x05
@@ -30,6 +39,8 @@ JUMP_NOT_LESS = 0x35
 JUMP_GREATER = 0x25
 JUMP_ANY_BIT = 0x45
 RETURN = 0x06
+
+_SYN, _ACK = 0x02, 0x10
 
 _ATTACH_FILTER = 26
 _SNAPSHOT = 128
@@ -85,6 +96,22 @@ def lent_to_others(pools: Sequence[IPv4Network], held: Sequence[PortSet]) -> lis
             Instruction(RETURN, 0),
         ]
     return _in_pools(pools, [*body, Instruction(RETURN, _SNAPSHOT)])
+
+
+def tcp_syns() -> list[Instruction]:
+    """Accept TCP segments that ask for a connection: SYN without ACK (RFC 9293)."""
+    return [
+        Instruction(LOAD_BYTE, 9),
+        Instruction(JUMP_EQUAL, TCP, 0, 6),
+        Instruction(LOAD_HALF, 6),
+        Instruction(JUMP_ANY_BIT, 0x1FFF, 4, 0),
+        Instruction(LOAD_HEADER_LENGTH, 0),
+        Instruction(LOAD_BYTE_INDEXED, 13),
+        Instruction(AND, _SYN | _ACK),
+        Instruction(JUMP_EQUAL, _SYN, 1, 0),
+        Instruction(RETURN, 0),
+        Instruction(RETURN, _SNAPSHOT),
+    ]
 
 
 def _in_pools(pools: Sequence[IPv4Network], body: list[Instruction]) -> list[Instruction]:

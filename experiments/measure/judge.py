@@ -22,7 +22,7 @@ from topologies.emulation import netns
 
 __all__ = ["Judge", "MisdeliveredRow", "PortSet", "Verdict"]
 
-_ETH_P_IP = 0x0800
+ETH_P_IP = 0x0800
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_IGNORE_OUTGOING = 23
@@ -114,8 +114,8 @@ class _Watch:
         self._delivered = 0
         self._misdelivered = 0
         with netns.inside(server):
-            self._all = _sniffer()
-            self._wrong = _sniffer()
+            self._all = sniffer()
+            self._wrong = sniffer()
         attach(self._all, lent_to_any(pools))
         # Never read, only counted: its queue is kept as small as the kernel allows.
         self._all.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
@@ -126,7 +126,7 @@ class _Watch:
         attach(self._wrong, lent_to_others(self._pools, sets))
         for sniffer in (self._all, self._wrong):
             if sniffer.getsockname()[0] == "":
-                sniffer.bind(("eth0", _ETH_P_IP))
+                sniffer.bind(("eth0", ETH_P_IP))
 
     def verdict(self) -> Verdict:
         self._delivered += _seen(self._all)
@@ -156,7 +156,7 @@ class _Watch:
         self._wrong.close()
 
 
-def _sniffer() -> socket.socket:
+def sniffer() -> socket.socket:
     """A packet socket that is deaf until it is bound, so that its filter is there first."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
     sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.result import Check, Metric
-from experiments.study import Evidence, Findings, Parameter, Study, Trial
+from experiments.study import (
+    STILL_DUTIES,
+    Evidence,
+    Findings,
+    Parameter,
+    Study,
+    Trial,
+    total,
+)
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -60,7 +68,8 @@ def trial(t: Trial) -> None:
         verdicts = judge.verdicts()
     t.observed["delivered"] = sum(verdict.delivered for verdict in verdicts)
     t.observed["misdelivered"] = sum(verdict.misdelivered for verdict in verdicts)
-    t.observed["counters"] = t.counters_since(before)
+    counted = t.counters_since(before)
+    t.observed["counters"] = {duty: total(counted, duty) for duty in STILL_DUTIES}
 
 
 def _fetches(t: Trial, times: int, designs: Iterable[str] = DESIGNS) -> list[Fetch]:
@@ -186,7 +195,7 @@ def evaluate(e: Evidence) -> Findings:
     crossed, returned = (e.observed["counters"].get(duty, 0) for duty in ("home", "return"))
     metrics = {
         "addresses_used": Metric(by_design[BORROWED]["addresses"], "1"),
-        "addresses_per_pop_max": Metric(int(_per_pop(borrowed).max()), "1"),
+        "addresses_per_pop_max": Metric(_most_per_pop(borrowed), "1"),
         "servers": Metric(int(e.samples["server"].nunique()), "1"),
         "connections_ok": Metric(int((borrowed["outcome"] == "ok").sum()), "1"),
         "connections_total": Metric(len(borrowed), "1"),
@@ -204,9 +213,9 @@ def evaluate(e: Evidence) -> Findings:
     return Findings(_answer(metrics, by_design), metrics, checks, {"designs": designs})
 
 
-def _per_pop(borrowed: pd.DataFrame) -> pd.Series[int]:
+def _most_per_pop(borrowed: pd.DataFrame) -> int:
     good = borrowed[borrowed["outcome"] == "ok"]
-    return good.groupby("pop")["seen_address"].nunique()
+    return int(good.groupby("pop")["seen_address"].nunique().max()) if len(good) else 0
 
 
 def _model_share(borrowed: pd.DataFrame) -> float:
@@ -291,6 +300,8 @@ def _answer(metrics: dict[str, Metric], designs: dict[Any, dict[Any, Any]]) -> s
     own, shared = designs["own"]["rtt_p50_ms"], designs[BORROWED]["rtt_p50_ms"]
     lost = metrics["plain_anycast_lost_share"].value
     assert lost is not None
+    if own != own or shared != shared:
+        return "Not every design was answered, so there is nothing to compare."
     return (
         f"{servers} servers share {used} addresses and reach origins in {shared:.1f} ms (median; "
         f"{own:.1f} ms with an address each); without return dispatch {lost:.0%} are lost."

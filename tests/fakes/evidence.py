@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from experiments import runner, study
+from experiments import controls, runner, study
 from experiments.oracle import Oracle
 from experiments.study import Evidence
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -58,8 +59,7 @@ def _latency(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str
                 }
                 for sequence in range(3)
             ]
-    nobody = {"address": "203.0.113.255", "sent": 3, "answered": 0}
-    return rows, {"landed": landed, "nobody": nobody}
+    return rows, {"landed": landed, "knocks": _knocks(made)}
 
 
 def _reachability(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -75,10 +75,43 @@ def _reachability(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dic
             row = {"method": "egress", "source": server.name, "target": origin.name, **blank}
             rtt_ms = oracle.rtt_ms(server.name, origin.name)
             rows.append(row | {"outcome": "ok", "rtt_ms": rtt_ms})
-        for control in ("foreign port", "foreign address"):
-            rows.append({"method": control, "source": server.name, "target": "an origin"} | lost)
-    rows.append({"method": "unlent reply", "source": "a client", "target": "an address"} | lost)
-    return rows, {"dropped": {"spoof": 12, "unlent": 4}}
+    lies, knocks = _lies(made), _knocks(made)
+    for one in (*lies["tries"], *knocks["tries"]):
+        names = {"method": one["control"], "source": one["source"], "target": one["target"]}
+        rows.append(names | lost | {"outcome": one["outcome"]})
+    dropped = {edge.name: {"spoof": 4 * 2, "unlent": len(made.edges)} for edge in made.edges}
+    return rows, {"lies": lies, "knocks": knocks, "dropped": dropped}
+
+
+def _lies(made: Plan) -> dict[str, Any]:
+    servers = made.hosts_of(HostRole.SERVER)
+    tries = [
+        _try(control, server.name, "an origin", server.city, outcome)
+        for server in servers
+        for control, outcome in (
+            (controls.FOREIGN_PORT, "timeout"),
+            (controls.FOREIGN_ADDRESS, "timeout"),
+            (controls.OWN_SET, "ok"),
+        )
+    ]
+    return {"tries": tries, "arrived": 0, "lawful_arrived": len(servers)}
+
+
+def _knocks(made: Plan) -> dict[str, Any]:
+    tries = [
+        _try(control, f"client at {at.city}", f"address of {home.city}", home.city, outcome)
+        for at in made.edges
+        for home in made.edges
+        for control, outcome in (
+            (controls.UNLENT_SET, "timeout"),
+            (controls.HELD_SET, "refused"),
+        )
+    ]
+    return {"tries": tries, "delivered": len(tries) // 2, "misdelivered": 0}
+
+
+def _try(control: str, source: str, target: str, pop: str, outcome: str) -> dict[str, Any]:
+    return asdict(controls.Try(control, source, target, pop, outcome))
 
 
 def _borrowing(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -15,7 +15,14 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Raw
 
 from experiments.measure import bpf
-from experiments.measure.bpf import Instruction, PortSet, attach, lent_to_any, lent_to_others
+from experiments.measure.bpf import (
+    Instruction,
+    PortSet,
+    attach,
+    lent_to_any,
+    lent_to_others,
+    tcp_syns,
+)
 
 POOLS = [IPv4Network("203.0.113.0/24"), IPv4Network("198.18.0.0/15"), IPv4Network("192.0.2.8/32")]
 ADDRESSES = st.one_of(
@@ -43,9 +50,10 @@ def run(program: Sequence[Instruction], packet: bytes) -> int:
     while True:
         i = program[at]
         at += 1
-        sizes = {bpf.LOAD_WORD: 4, bpf.LOAD_HALF: 2, bpf.LOAD_BYTE: 1, bpf.LOAD_HALF_INDEXED: 2}
+        indexed = {bpf.LOAD_HALF_INDEXED: 2, bpf.LOAD_BYTE_INDEXED: 1}
+        sizes = {bpf.LOAD_WORD: 4, bpf.LOAD_HALF: 2, bpf.LOAD_BYTE: 1, **indexed}
         if i.code in sizes:
-            offset = i.k + (index if i.code == bpf.LOAD_HALF_INDEXED else 0)
+            offset = i.k + (index if i.code in indexed else 0)
             if offset + sizes[i.code] > len(packet):
                 return 0
             accumulator = load(offset, sizes[i.code])
@@ -84,6 +92,19 @@ def test_filters_agree_with_the_question_in_python(pools, held, address, port, l
     mine = frag == 0 and any(ports.holds(address, port) for ports in held)
     assert bool(run(lent_to_any(pools), packet)) == lent
     assert bool(run(lent_to_others(pools, held), packet)) == (lent and not mine)
+
+
+@given(
+    st.sampled_from([TCP, UDP, ICMP]),
+    st.integers(0, 255),
+    st.sampled_from([0, 0, 100]),
+    st.integers(0, 10),
+)
+def test_syns_are_told_from_all_other_packets(layer, flags, frag, words):
+    payload = layer(flags=flags) if layer is TCP else layer()
+    packet = bytes(IP(frag=frag, options=b"\x01" * (words * 4) or []) / payload)
+    syn = layer is TCP and frag == 0 and flags & 0x12 == 0x02
+    assert bool(run(tcp_syns(), packet)) == syn
 
 
 def test_many_pools_and_sets_stay_within_the_reach_of_jumps():

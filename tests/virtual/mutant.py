@@ -1,0 +1,105 @@
+"""A trial in a network whose rules have been tampered with, at one PoP alone.
+
+``python mutant.py MUTATION SPEC OUT`` runs inside a guest, where it lies in the run folder; it is
+``experiments.trial`` but for that. See ``test_controls.py``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from controller.core import labels
+from controller.core.rules import Duty, Table, cookie
+from experiments import trial
+from experiments.testbed import Testbed
+
+POP = "ARN"
+OTHER = "FCO"
+
+
+def ofctl(command: str, switch: str, flow: str) -> str:
+    words = ["ovs-ofctl", "-O", "OpenFlow13", command, switch, flow]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def remove(switch: str, duty: Duty) -> None:
+    """Take away all of a switch's rules for one duty; there must be some."""
+    which = f"cookie={cookie(duty):#x}/0xffffffff00000000"
+    assert "priority" in ofctl("dump-flows", switch, which)
+    ofctl("del-flows", switch, which)
+
+
+def pool(lab: Testbed) -> str:
+    return str(lab.plan.network.pools[0].prefix)
+
+
+def to_a_server(lab: Testbed) -> str:
+    server = lab.plan.servers_of(POP)[0]
+    return f"actions=set_field:{server.mac}->eth_dst,output:{server.port}"
+
+
+def guard_bypassed(lab: Testbed) -> None:
+    flow = f"table={Table.ADMISSION:d},priority=65000,ip,nw_src={pool(lab)}"
+    ofctl("add-flow", f"e{POP}", f"{flow},actions=goto_table:{Table.SERVICE:d}")
+
+
+def unlent_bypassed(lab: Testbed) -> None:
+    """What is for nobody and landed at its home goes to some server."""
+    flow = f"table={Table.BORROWED:d},priority=150,ip,nw_dst={pool(lab)}"
+    ofctl("add-flow", f"e{POP}", f"{flow},{to_a_server(lab)}")
+
+
+def landed_unlent_bypassed(lab: Testbed) -> None:
+    """What is for nobody and came home from elsewhere goes to some server."""
+    flow = f"table={Table.BORROWED:d},priority=350,ip,nw_dst={pool(lab)}"
+    edge = lab.plan.edge(POP)
+    for value, mask in labels.landed(edge.number, len(lab.plan.edges)):
+        ofctl("add-flow", edge.name, f"{flow},dl_dst={_mac(value)}/{_mac(mask)},{to_a_server(lab)}")
+
+
+def steered_elsewhere(lab: Testbed) -> None:
+    """The clients of one city are sent to the PoP of another."""
+    address = lab.plan.network.services[0]
+    wrong = _mac(labels.encode(lab.plan.edge(OTHER).number))
+    link = next(k for k in lab.plan.links_of(f"t{POP}") if k.far(f"t{POP}").node == f"t{OTHER}")
+    port = link.near(f"t{POP}").port
+    flow = f"table={Table.ROUTE:d},priority=65000,ip,nw_dst={address},dl_dst=02:00:00:00:00:01"
+    ofctl("add-flow", f"t{POP}", f"{flow},actions=set_field:{wrong}->eth_dst,output:{port}")
+
+
+def _mac(number: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in number.to_bytes(6, "big"))
+
+
+MUTATIONS: dict[str, Callable[[Testbed], None]] = {
+    "nothing": lambda _lab: None,
+    "guard bypassed": guard_bypassed,
+    "guard removed": lambda _lab: remove(f"e{POP}", Duty.SPOOF),
+    "admission of leases removed": lambda _lab: remove(f"e{POP}", Duty.ADMIT_LEASE),
+    "return removed": lambda _lab: remove(f"e{POP}", Duty.RETURN),
+    "home removed": lambda _lab: remove(f"e{POP}", Duty.HOME),
+    "unlent removed": lambda _lab: remove(f"e{POP}", Duty.UNLENT),
+    "unlent bypassed": unlent_bypassed,
+    "landed unlent bypassed": landed_unlent_bypassed,
+    "label removed": lambda _lab: remove(f"t{POP}", Duty.LABEL),
+    "service removed": lambda _lab: remove(f"e{POP}", Duty.SERVICE),
+    "steering removed": lambda _lab: remove(f"t{POP}", Duty.STEER),
+    "steered elsewhere": steered_elsewhere,
+}
+
+
+def main(mutation: str, *arguments: str) -> int:
+    start = Testbed.start
+
+    def tampered(lab: Testbed) -> None:
+        start(lab)
+        MUTATIONS[mutation](lab)
+
+    Testbed.start = tampered  # type: ignore[method-assign]
+    return trial.main(list(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""A test of all controls: each kind of rule is spoilt at one PoP, and the studies must notice.
+
+In virtual time nothing else can be to blame.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from experiments import runner
+from experiments.result import Check
+
+pytestmark = pytest.mark.virtual
+
+MUTANT = Path(__file__).parent / "mutant.py"
+
+NOTICED: Mapping[str, Mapping[str, str]] = {
+    "guard bypassed": {"reachability": "control: no lie reaches an origin"},
+    "guard removed": {"reachability": "spoofed packets are counted at every PoP"},
+    "admission of leases removed": {
+        "reachability": "twin: a server that uses its own port set is answered",
+        "borrowing": "every borrowed connection works",
+    },
+    "return removed": {
+        "reachability": "twin: a port set that somebody holds answers",
+        "latency": "twin: a port set that somebody holds answers",
+        "borrowing": "every borrowed connection works",
+    },
+    "home removed": {
+        "reachability": "every pair reaches",
+        "latency": "twin: a port set that somebody holds answers",
+        "borrowing": "replies that land elsewhere come home",
+    },
+    "unlent removed": {"reachability": "unlent packets are counted at every PoP"},
+    "unlent bypassed": {
+        "reachability": "control: no knock at an unlent set reaches a server",
+        "latency": "control: no knock at an unlent set reaches a server",
+    },
+    "landed unlent bypassed": {
+        "reachability": "control: no knock at an unlent set reaches a server",
+        "latency": "control: no knock at an unlent set reaches a server",
+    },
+    "label removed": {
+        "reachability": "every pair reaches",
+        "borrowing": "every borrowed connection works",
+    },
+    "service removed": {
+        "reachability": "every pair reaches",
+        "latency": "every client is answered",
+    },
+    "steering removed": {
+        "reachability": "every pair reaches",
+        "latency": "every client is answered",
+    },
+    "steered elsewhere": {"latency": "every client lands in its best PoP"},
+}
+"""By mutation and study: a check that must fail."""
+
+
+def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
+    """What a study says of a network with this mutation."""
+    spec = runner.make_spec(study, "triangle", quick=True, clock="virtual")
+    shutil.copy(MUTANT, folder)
+    runner.run_trial(spec, folder, program=(MUTANT.name, mutation))
+    return [check for check in runner.conclude(folder).checks if not check.passed]
+
+
+@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing"])
+def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
+    assert failed_checks(study, "nothing", tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("mutation", "study"),
+    [(mutation, study) for mutation, studies in NOTICED.items() for study in studies],
+)
+def test_a_spoilt_rule_at_one_pop_is_noticed(mutation: str, study: str, tmp_path: Path) -> None:
+    failed = failed_checks(study, mutation, tmp_path)
+    assert NOTICED[mutation][study] in [check.name for check in failed]
