@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.result import Fidelity, Metric, Result
+
+MARKS: Mapping[bool | None, tuple[str, str]] = {
+    True: ("✓ ", "green"),
+    False: ("✗ ", "bold red"),
+    None: ("? ", "bold yellow"),
+}
 
 
 def render(result: Result, answer: str, figures: Iterable[Path], console: Console) -> None:
@@ -19,7 +25,7 @@ def render(result: Result, answer: str, figures: Iterable[Path], console: Consol
     rows = [(name, *_value(metric)) for name, metric in result.metrics.items()]
     console.print(table("", ("metric", "value", "unit"), rows, numeric=(1,)))
     for check in result.checks:
-        mark = ("✓ ", "green") if check.passed else ("✗ ", "bold red")
+        mark = MARKS[check.passed]
         console.print(Text.assemble("  ", mark, check.name, (f"  {check.detail}", "dim")))
     console.print(Text.assemble("  ", _verdict(result), f"  {_error_bar(result.fidelity)}"))
     console.print()
@@ -63,5 +69,8 @@ def _error_bar(found: Fidelity) -> str:
 def _verdict(result: Result) -> tuple[str, str]:
     if result.valid:
         return "valid", "bold green"
-    failed = sum(not check.passed for check in result.checks)
-    return f"INVALID: {failed} of {len(result.checks)} checks failed", "bold red"
+    failed = sum(check.passed is False for check in result.checks)
+    if failed or not result.checks:
+        return f"INVALID: {failed} of {len(result.checks)} checks failed", "bold red"
+    unknown = sum(check.passed is None for check in result.checks)
+    return f"UNKNOWN: {unknown} of {len(result.checks)} checks could not be told", "bold yellow"

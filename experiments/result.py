@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Verdict = Literal["valid", "invalid", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A statement about the run that must hold, a control that must fail among them."""
+    """A statement about the run that must hold, a control that must fail among them.
+
+    ``passed`` is None where nobody could tell.
+    """
 
     name: str
-    passed: bool
+    passed: bool | None
     detail: str
 
 
@@ -76,9 +81,19 @@ class Result:
         return str(self.sandbox.get("clock", "real"))
 
     @property
+    def verdict(self) -> Verdict:
+        """``valid`` if every check passed: what must fail did, and the emulator was true.
+
+        ``unknown`` if none failed, but some could not be told. That never counts as valid.
+        """
+        if not self.checks or any(check.passed is False for check in self.checks):
+            return "invalid"
+        return "valid" if all(check.passed for check in self.checks) else "unknown"
+
+    @property
     def valid(self) -> bool:
-        """Whether every check passed: controls that must fail did, and the emulator was true."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
+        """Whether the verdict is ``valid``."""
+        return self.verdict == "valid"
 
     def contract(self) -> dict[str, Any]:
         """The object that ``poplab run --json`` prints; scripts rely on its names."""
@@ -91,6 +106,7 @@ class Result:
             "sandbox": dict(self.sandbox),
             "capture_sha256": self.capture_sha256,
             "valid": self.valid,
+            "verdict": self.verdict,
             "checks": [asdict(check) for check in self.checks],
             "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
             "fidelity": asdict(self.fidelity),

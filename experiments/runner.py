@@ -19,7 +19,7 @@ from experiments import clock as clocks
 from experiments import fingerprint, host, runfolder, study
 from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
-from experiments.result import Result
+from experiments.result import Check, Fidelity, Result
 from experiments.spec import Spec
 from experiments.study import Evidence, Findings
 from topologies import sources
@@ -225,7 +225,7 @@ def conclude(folder: Path) -> Result:
         study=spec.study,
         network=spec.network.name,
         seed=spec.seed,
-        checks=(*findings.checks, *calibrate.checks(fidelity)),
+        checks=(*findings.checks, *_fidelity_checks(asked, evidence, fidelity)),
         metrics=findings.metrics,
         fidelity=fidelity,
         sandbox=ran["sandbox"],
@@ -260,6 +260,18 @@ def conclude(folder: Path) -> Result:
         },
     )
     return result
+
+
+def _fidelity_checks(
+    asked: study.Study, evidence: Evidence, fidelity: Fidelity
+) -> tuple[Check, ...]:
+    """Whether the emulator was true, by its own account and by the study's own times."""
+    from experiments import calibrate, truth
+
+    times = asked.timed
+    own = truth.checks(times, evidence.samples, evidence.plan) if times else ()
+    virtual = evidence.spec.options.clock == "virtual"
+    return (*calibrate.checks(fidelity, judged=bool(own) or virtual), *own)
 
 
 def _write_frames(tmp: Path, samples: pd.DataFrame, findings: Findings) -> None:

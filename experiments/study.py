@@ -16,6 +16,7 @@ from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Check, Metric
 from experiments.spec import Spec
+from experiments.truth import Timed
 from topologies.emulation.links import Histogram
 from topologies.plan import Plan
 
@@ -208,6 +209,8 @@ class Study:
     trial: Callable[[Trial], None]
     evaluate: Callable[[Evidence], Findings]
     draw: Callable[[Evidence, Findings, Path], list[Path]]
+    timed: Timed | None = None
+    """Which of its samples are times, by which every run is judged; None if it measures none."""
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 

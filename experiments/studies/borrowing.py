@@ -28,6 +28,7 @@ from experiments.study import (
     Trial,
     total,
 )
+from experiments.truth import Timed
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -333,4 +334,10 @@ STUDY = Study(
     trial=trial,
     evaluate=evaluate,
     draw=draw,
+    timed=Timed(
+        ("design", "pop"),
+        # Proxies on the way compute; a crowd waits for processors.
+        where=lambda s: s["design"].isin(["own", BORROWED]) & (s["phase"] == "paced"),
+        floor_us=1000.0,
+    ),
 )

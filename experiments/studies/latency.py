@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import controls
 from experiments.result import Check, Metric
 from experiments.study import Evidence, Findings, Parameter, Study, Trial
+from experiments.truth import Timed
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -192,4 +193,5 @@ STUDY = Study(
     trial=trial,
     evaluate=evaluate,
     draw=draw,
+    timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0),
 )

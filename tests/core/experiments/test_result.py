@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from experiments import calibrate
 from experiments.calibrate import Calibration, PathError
+from experiments.report import render
 from experiments.result import Check, Fidelity, Metric, Result
 
 TRUE = Fidelity("delayline", 100.0, 900.0, 9, 150.0, 1000.0, 100)
@@ -26,7 +29,8 @@ GOOD = Result(
 
 def test_contract_has_the_promised_shape() -> None:
     contract = json.loads(json.dumps(GOOD.contract(), allow_nan=False))
-    keys = "run study network seed clock sandbox capture_sha256 valid checks metrics fidelity"
+    keys = "run study network seed clock sandbox capture_sha256 valid verdict checks metrics "
+    keys += "fidelity"
     assert list(contract) == keys.split()
     assert contract["checks"] == [
         {"name": "control: fails", "passed": True, "detail": "as it must"}
@@ -63,7 +67,7 @@ def _fidelity(*paths: PathError, late_us: float | None = 80.0, **load: float) ->
 
 
 def _passed(found: Fidelity) -> bool:
-    return all(check.passed for check in calibrate.checks(found))
+    return all(check.passed for check in calibrate.checks(found, judged=False))
 
 
 def test_fidelity_sums_up_paths() -> None:
@@ -96,15 +100,43 @@ def test_untrue_emulator_fails_its_check(paths: tuple[PathError, ...], why: str)
     ],
 )
 def test_late_links_spoil_a_run_and_the_cause_is_named(load: dict[str, float], cause: str) -> None:
-    late = calibrate.checks(_fidelity(_path(100), late_us=1500.0, **load))[1]
+    late = calibrate.checks(_fidelity(_path(100), late_us=1500.0, **load), judged=True)[1]
     assert not late.passed
     assert cause in late.detail
     # 2 % of the least RTT is more than that
     assert _passed(_fidelity(_path(100, model_rtt_us=100_000), late_us=1500.0, **load))
 
 
-def test_a_backend_that_cannot_tell_is_believed() -> None:
-    assert _passed(_fidelity(_path(100), late_us=None))
+def test_what_no_backend_tells_is_unknown_unless_times_are_judged_otherwise() -> None:
+    found = _fidelity(_path(100), late_us=None)
+    assert [check.passed for check in calibrate.checks(found, judged=False)] == [True, None]
+    assert [check.passed for check in calibrate.checks(found, judged=True)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("passed", "verdict"),
+    [
+        ([True, True], "valid"),
+        ([True, None], "unknown"),
+        ([None, False], "invalid"),
+        ([True, False], "invalid"),
+        ([], "invalid"),
+    ],
+)
+def test_unknown_never_counts_as_valid(passed: list[bool | None], verdict: str) -> None:
+    result = replace(GOOD, checks=tuple(Check(str(i), p, "") for i, p in enumerate(passed)))
+    assert result.verdict == result.contract()["verdict"] == verdict
+    assert result.valid is (verdict == "valid")
+    assert Result.from_contract(result.contract()) == result
+
+
+def test_an_unknown_verdict_is_shown_as_such() -> None:
+    output = io.StringIO()
+    unknown = replace(GOOD, checks=(*GOOD.checks, Check("links", None, "nobody tells")))
+    render(unknown, "It is far.", [], Console(file=output, width=80))
+    shown = output.getvalue()
+    assert "? links  nobody tells" in shown
+    assert "UNKNOWN: 1 of 2 checks could not be told" in shown
 
 
 def test_long_paths_may_err_more() -> None:

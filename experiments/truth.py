@@ -1,0 +1,76 @@
+"""Are the study's own times those of the model? Every run is judged by what it measured itself.
+
+The calibration's pings (``experiments.calibrate``) tell of other paths at other moments; a study
+whose own samples are off is wrong, whatever they said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from experiments.result import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from topologies.plan import Plan
+
+SHARE = 0.1
+"""A path's median may be off by this share of its RTT, or by ``Timed.floor_us`` if that is more."""
+
+TAIL = 3.0
+"""One sample in a hundred may be off by so many times what a median may."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Which samples of a study are times: ``rtt_ms`` beside ``model_rtt_ms``.
+
+    ``path`` names the columns that tell paths apart, ``where`` picks the rows that count, and
+    ``floor_us`` is what programs at the ends may add to any path.
+    """
+
+    path: tuple[str, ...]
+    where: Callable[[pd.DataFrame], pd.Series[bool]]
+    floor_us: float = 400.0
+
+
+def checks(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
+    """Whether each path's median is the model's, on either side, and how far the tail reaches."""
+    import pandas as pd
+
+    rows = samples[(samples["outcome"] == "ok") & timed.where(samples)]
+    rows = rows.dropna(subset=["rtt_ms", "model_rtt_ms"])
+    if len(rows) == 0:
+        return (Check("the study's times are the model's", False, "nothing was timed"),)
+    error_us = (rows["rtt_ms"] - rows["model_rtt_ms"]) * 1000
+    bound_us = (SHARE * rows["model_rtt_ms"] * 1000).clip(lower=timed.floor_us)
+    off = error_us / bound_us
+    path = rows[list(timed.path)].astype(str).agg(" ".join, axis=1)
+    judged = pd.DataFrame({"off": off, "error": error_us, "bound": bound_us})
+    medians = judged.groupby(path).median()
+    worst = int(medians["off"].abs().to_numpy().argmax())
+    name, error, bound = medians.index[worst], *medians.iloc[worst][["error", "bound"]]
+    by_median = Check(
+        "the study's times are the model's",
+        bool((medians["off"].abs() <= 1).all()),
+        f"{len(medians)} paths; the worst median, {name}, is off by {error:.0f} us, "
+        f"the bound is {bound:.0f} us",
+    )
+    if _scatters(plan):
+        return (by_median,)
+    tail = float(off.abs().quantile(0.99))
+    by_tail = Check(
+        "the study's times keep together",
+        tail <= TAIL,
+        f"of {len(rows)} times one in a hundred is off by {tail:.2g} times its path's bound "
+        f"or more; {TAIL:g} times are allowed",
+    )
+    return (by_median, by_tail)
+
+
+def _scatters(plan: Plan) -> bool:
+    """Whether links scatter times by themselves: then a tail is no fault of the emulator."""
+    return any(link.line.jitter_ns or link.line.rate_bit_s for link in plan.links)

@@ -1,0 +1,83 @@
+"""A study is judged by its own times: path by path, on either side, and by its tail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from experiments import truth
+from experiments.result import Check
+from experiments.truth import Timed
+from topologies import sources
+from topologies.plan import Plan, plan
+
+TRIANGLE = plan(sources.load("triangle"))
+TIMED = Timed(("client",), where=lambda samples: samples["sequence"] > 0)
+
+
+def samples(**errors_ms: list[float]) -> pd.DataFrame:
+    """Times of clients, by what is added to the model's 10 ms."""
+    rows = [
+        {
+            "client": client,
+            "sequence": sequence,
+            "outcome": "ok",
+            "model_rtt_ms": 10.0,
+            "rtt_ms": 10.0 + error,
+        }
+        for client, errors in errors_ms.items()
+        for sequence, error in enumerate([50.0, *errors])  # the first is not counted
+    ]
+    return pd.DataFrame(rows)
+
+
+def failed(checks: tuple[Check, ...]) -> list[str]:
+    return [check.name for check in checks if check.passed is False]
+
+
+MEDIANS, TAIL = "the study's times are the model's", "the study's times keep together"
+
+
+@pytest.mark.parametrize(
+    ("one", "wanted"),
+    [
+        ([0.1] * 9, []),
+        ([0.9] * 9, []),
+        ([1.1] * 9, [MEDIANS]),
+        ([-1.1] * 9, [MEDIANS]),
+        ([0.1] * 8 + [2.9], []),
+        ([0.1] * 8 + [40.0], [TAIL]),
+        ([0.1] * 8 + [-5.0], [TAIL]),
+    ],
+)
+def test_one_path_of_many_decides(one: list[float], wanted: list[str]) -> None:
+    found = truth.checks(TIMED, samples(good=[0.0] * 9, one=one), TRIANGLE)
+    assert failed(found) == wanted
+
+
+def test_the_worst_path_is_named() -> None:
+    (medians, _) = truth.checks(TIMED, samples(good=[0.0] * 9, bad=[-3.0] * 9), TRIANGLE)
+    assert "bad, is off by -3000 us, the bound is 1000 us" in medians.detail
+
+
+def test_a_short_path_may_be_off_by_the_floor() -> None:
+    short = samples(one=[0.3] * 9).assign(model_rtt_ms=1.0)
+    short["rtt_ms"] -= 9.0
+    assert failed(truth.checks(TIMED, short, TRIANGLE)) == []
+    assert failed(truth.checks(replace(TIMED, floor_us=200), short, TRIANGLE)) == [MEDIANS]
+
+
+def test_what_timed_nothing_is_not_true() -> None:
+    lost = samples(one=[0.0] * 9).assign(outcome="timeout")
+    assert failed(truth.checks(TIMED, lost, TRIANGLE)) == [MEDIANS]
+
+
+def test_links_that_scatter_times_excuse_the_tail_alone() -> None:
+    network = TRIANGLE.network
+    first = network.links[0]
+    rough = replace(first, line=replace(first.line, jitter_ns=1_000_000))
+    jittery: Plan = plan(replace(network, links=(rough, *network.links[1:])))
+    assert failed(truth.checks(TIMED, samples(one=[0.1] * 8 + [40.0]), jittery)) == []
+    assert failed(truth.checks(TIMED, samples(one=[9.0] * 9), jittery)) == [MEDIANS]
