@@ -299,7 +299,7 @@ def main() -> None:
         code = _exit_code(error)
         if code is None:
             raise
-        _stop(str(error), code)
+        _stop("\n".join([str(error), *getattr(error, "__notes__", [])]), code)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +41,20 @@ class Comparison:
 def check(
     spec: Spec, times: int, results: Path | None, began: Began
 ) -> tuple[Result, list[Comparison]]:
-    """Run a spec ``times`` times; the first is kept, each of the others compared with it.
+    """Run a spec ``times`` times; each of the others is compared with the first.
 
-    Raises UsageError for a spec in real time, which never repeats, else as ``runner.run_spec``.
+    The first is kept, and each that differs from it. Raises UsageError for a spec in real time,
+    which never repeats, else as ``runner.run_spec``.
     """
     _refuse_real_time(spec)
     first = runner.run_spec(spec, results, began(1))
-    with tempfile.TemporaryDirectory(prefix="poplab-repeat-") as made:
-        others = [
-            runner.run_spec(spec, Path(made), began(number)).run for number in range(2, times + 1)
-        ]
-        return first, [compare(first.run, other) for other in others]
+    comparisons = []
+    for number in range(2, times + 1):
+        other = runner.run_spec(spec, results, began(number)).run
+        comparisons.append(compare(first.run, other))
+        if comparisons[-1].equal:
+            shutil.rmtree(other)
+    return first, comparisons
 
 
 def reproduce(run: Path, results: Path | None, watch: Watch) -> tuple[Result, Comparison]:

@@ -1,4 +1,6 @@
-"""A run's folder: it appears under its name when it is complete, or it does not appear at all.
+"""A run's folder: it appears under its name when it is complete, and not before.
+
+What broke off stays as ``<name>.failed``, with its logs: it is the evidence of why.
 
 Layout and columns are described in ``results/README.md``.
 """
@@ -12,7 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,9 @@ def name(network: str, now_s: float) -> str:
 def building(study: str, network: str, results: Path) -> Iterator[tuple[Path, Path]]:
     """A temporary folder to fill, and the path that it gets when the block ends well.
 
-    If the block raises, or the process dies (even by SIGKILL), the temporary folder goes.
-    Raises OSError if ``results`` cannot be written to.
+    If the block raises an Exception the folder stays as ``<name>.failed``, and the exception is
+    given a note that says so. If the user stops it, or the process dies (even by SIGKILL), the
+    folder goes. Raises OSError if ``results`` cannot be written to.
     """
     final = results / study / name(network, time.time())
     temporary = final.with_name(f".{final.name}.unfinished")
@@ -66,6 +69,12 @@ def building(study: str, network: str, results: Path) -> Iterator[tuple[Path, Pa
     try:
         yield temporary, final
         temporary.rename(final)
+    except Exception as error:
+        broken = final.with_name(f"{final.name}.failed")
+        with suppress(OSError):
+            temporary.rename(broken)
+            error.add_note(f"What there is of the run, logs among it, is in {broken}")
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         assert janitor.stdin is not None

@@ -66,6 +66,19 @@ def test_failure_is_one_sentence_and_exit_code_1(
     assert poplab("run", "latency", "--json") == (1, "", f"poplab: {error}\n")
 
 
+def test_failure_says_where_its_evidence_is(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Result:
+        error = TrialError("broke off")
+        error.add_note("What there is of the run is in /there.failed")
+        raise error
+
+    monkeypatch.setattr(runner, "run_spec", fail)
+    said = "poplab: broke off\nWhat there is of the run is in /there.failed\n"
+    assert poplab("run", "latency", "--json") == (1, "", said)
+
+
 def test_where_no_lab_can_be_it_is_misuse(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Result:
         raise NoSandboxError("needs root")

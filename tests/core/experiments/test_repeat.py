@@ -6,6 +6,7 @@ import compileall
 import os
 import py_compile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from experiments import fingerprint, repeat, rundata, runfolder, runner
 from experiments.errors import UsageError
 from experiments.repeat import Comparison
+from experiments.runner import Watch
+from experiments.spec import Spec
 
 MANIFEST = {
     "start": "2026-01-01T00:00:00Z",
@@ -65,6 +68,25 @@ def test_a_difference_is_explained_by_what_it_depends_on(tmp_path: Path) -> None
 def test_what_changes_nothing_needs_no_explanation(tmp_path: Path) -> None:
     one = put(tmp_path / "one")
     assert repeat.compare(one, put(tmp_path / "other", fingerprint={"code": "0"})).causes == ()
+
+
+@pytest.mark.parametrize(("frames", "kept"), [(9, 1), (8, 2)])
+def test_a_repeat_check_keeps_the_first_run_and_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, kept: int
+) -> None:
+    numbers = iter([9, frames])
+
+    def run_spec(_spec: Spec, results: Path | None, _watch: Watch) -> Any:
+        assert results is not None
+        count = next(numbers)
+        folder = put(results / f"run{len(list(results.iterdir()))}", capture={"frames": count})
+        return SimpleNamespace(run=folder)
+
+    monkeypatch.setattr(runner, "run_spec", run_spec)
+    spec = runner.make_spec("latency", clock="virtual")
+    _, (comparison,) = repeat.check(spec, 2, tmp_path, lambda _number: lambda _message: None)
+    assert comparison.equal is (kept == 1)
+    assert len(list(tmp_path.iterdir())) == kept
 
 
 def test_a_run_in_real_time_is_not_made_again(

@@ -70,15 +70,30 @@ def test_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert list(final.parent.iterdir()) == [final]
 
 
-def test_nothing_stays_when_the_block_fails(tmp_path: Path) -> None:
-    def fail() -> None:
-        with runfolder.building("latency", "t", tmp_path) as (folder, _):
-            (folder / "data").write_text("x")
-            raise RuntimeError
+def break_off(results: Path, error: type[BaseException]) -> list[Path]:
+    """What stays of a run that ends like this."""
 
-    with pytest.raises(RuntimeError):
+    def fail() -> None:
+        with runfolder.building("latency", "t", results) as (folder, _):
+            (folder / "trial.log").write_text("why")
+            raise error
+
+    with pytest.raises(error) as raised:
         fail()
-    assert list((tmp_path / "latency").iterdir()) == []
+    left = list((results / "latency").iterdir())
+    notes = getattr(raised.value, "__notes__", [])
+    assert [str(path) in note for path, note in zip(left, notes, strict=True)] == [True] * len(left)
+    return left
+
+
+def test_a_run_that_broke_off_stays_as_evidence(tmp_path: Path) -> None:
+    (left,) = break_off(tmp_path, RuntimeError)
+    assert left.name.endswith(".failed")
+    assert (left / "trial.log").read_text() == "why"
+
+
+def test_a_run_that_was_stopped_leaves_nothing(tmp_path: Path) -> None:
+    assert break_off(tmp_path, KeyboardInterrupt) == []
 
 
 def test_nothing_stays_after_sigkill(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ fail() {
     exit 1
 }
 
+progress() { # of the compiler's lines on standard input
+    local kind compiled=0
+    while read -r kind _; do
+        [[ $kind != CC && $kind != AS ]] || ((++compiled % 100)) || say "$compiled of about $objects files"
+    done
+}
+
 missing=()
 for program in gcc make flex bison bc xz patch dpkg-deb tar nm strip; do
     command -v "$program" >/dev/null || missing+=("$program")
@@ -88,7 +95,7 @@ export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=poplab KBUILD_BUILD_H
 make --silent ARCH=um KCONFIG_ALLCONFIG="$here/kernel.config" allnoconfig
 say "compiling on $(nproc) cores: some minutes"
 nice make ARCH=um --jobs "$(nproc)" linux 2>../make.log |
-    awk -v all=$objects '/^  (CC|AS) /{n++; if (n % 100 == 0) printf "kernel: %d of about %d files\n", n, all > "/dev/stderr"}' ||
+    progress ||
     { tail -n 20 ../make.log >&2; fail "the compiler failed: the lines above tell why."; }
 
 mkdir -p "$out"
