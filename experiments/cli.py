@@ -51,6 +51,23 @@ Results = Annotated[
 ]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"poplab {version('poplab')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def poplab(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="The version.")
+    ] = False,
+) -> None:
+    """Build, run and measure a CDN whose servers own no IP address."""
+
+
 @app.command()
 def doctor(
     as_json: Json = False,
@@ -99,6 +116,7 @@ def show(
 ) -> None:
     """PoPs, links, delays and the address plan of a network, and a map of it."""
     from experiments import runfolder
+    from experiments.errors import UsageError
     from topologies import describe, sources
     from topologies import map as network_map
     from topologies.explicit import dump_json
@@ -106,19 +124,30 @@ def show(
 
     loaded = sources.load(network, pops)
     path = picture or runfolder.root() / "maps" / f"{loaded.name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    network_map.draw(loaded, path)
+    if path.suffix != ".png":
+        raise UsageError(f"A map is a PNG picture: {path} should end in .png.")
+    unwritable = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        network_map.draw(loaded, path)
+    except OSError as error:
+        unwritable = f"there is no map: {error}; choose a place with --map"
     tables = describe.tables(plan(loaded))
     if as_json:
         named = {
             t.title: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in tables
         }
-        _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": str(path)})
+        drawn = None if unwritable else str(path)
+        _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": drawn})
+        if unwritable:
+            _stop(unwritable, FAILED)
         return
     console = _console()
     console.print(f"[bold]{loaded.name}[/] {loaded.description}", highlight=False)
     for table in tables:
         console.print(_table(table.title, table.columns, table.rows))
+    if unwritable:
+        _stop(unwritable, FAILED)
     console.print(f"map  {path}", highlight=False, soft_wrap=True)
 
 

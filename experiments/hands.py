@@ -34,9 +34,15 @@ def options(links: str, datapath: str, clock: str, root: str, command: Sequence[
 def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
     """Bring the network up and hand it to the person or to their command; the exit code.
 
-    Raises NoSandboxError where no lab can be made.
+    Raises NoSandboxError where no lab can be made, UsageError for a command that nobody knows.
     """
-    from experiments.shell import describe
+    from experiments.shell import describe, understands
+
+    if command and not understands(network, command):
+        raise UsageError(
+            f"{network.name} has no host or switch {command[0]!r}, and the Mininet prompt no such "
+            f"command: see `poplab show {network.name}`."
+        )
 
     with tempfile.TemporaryDirectory(prefix="poplab-") as made:
         folder = Path(made)

@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError
 from topologies.explicit import dump_json, parse_json
 from topologies.model import Network
+from topologies.plan import plan
 
 FOLDER = Path("/run/poplab")
 """Private to the sandbox, and gone with it."""
@@ -59,10 +61,18 @@ def main(argv: list[str]) -> int:
         return 1
 
 
+def understands(network: Network, command: Sequence[str]) -> bool:
+    """Whether a command's first word is a node of the network or one of the Mininet prompt's."""
+    made = plan(network)
+    nodes = {host.name for host in made.hosts} | {switch.name for switch in made.switches}
+    return command[0] in nodes or hasattr(Prompt, f"do_{command[0]}")
+
+
 def execute(lab: Testbed, command: list[str]) -> int:
-    """Run a host's command (``LHR-c1 ping ...``) or a line of the Mininet command line."""
-    if command[0] in {host.name for host in lab.plan.hosts}:
-        return subprocess.call(["ip", "netns", "exec", *command])
+    """Run a node's command (``LHR-c1 ping ...``) or a line of the Mininet command line."""
+    namespaces = {host.name: host.name for host in lab.plan.hosts} | dict(lab.switch_namespaces)
+    if command[0] in namespaces:
+        return subprocess.call(["ip", "netns", "exec", namespaces[command[0]], *command[1:]])
     Prompt(lab, script="/dev/null").onecmd(" ".join(command))
     return 0
 

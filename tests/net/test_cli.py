@@ -69,8 +69,17 @@ def test_up_runs_a_command_in_a_host() -> None:
     assert "pop=FCO" in done.stdout.splitlines()
 
 
-def test_up_returns_the_commands_exit_code() -> None:
-    command = [POPLAB, "up", "triangle", "--", "FCO-c1", "sh", "-c", "exit 7"]
+def test_names_resolve_in_every_host() -> None:
+    command = [POPLAB, "up", "triangle", "--", "FCO-c1", "ping", "-c1", "LHR-s1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 received" in done.stdout
+    assert "LHR-s1" not in Path("/etc/hosts").read_text()
+
+
+@pytest.mark.parametrize("node", ["FCO-c1", "tFCO"])
+def test_up_returns_the_commands_exit_code(node: str) -> None:
+    command = [POPLAB, "up", "triangle", "--", node, "sh", "-c", "exit 7"]
     assert subprocess.run(command, timeout=60, check=False).returncode == 7
 
 

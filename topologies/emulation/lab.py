@@ -36,6 +36,9 @@ from topologies.model import Line, Network
 from topologies.plan import LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
 
+NAMES = Path("/run/hosts")
+"""What a sandbox shows as ``/etc/hosts``, so that names resolve in every host."""
+
 OPENFLOW = "127.0.0.1:6653"
 """Where the switches of a lab look for their controller."""
 
@@ -112,8 +115,10 @@ class Lab(Mininet):
         self._on_phase(name, self.phases[name])
 
     def write_network(self) -> None:
-        """Write the resolved network for the lab's programs."""
+        """Write the resolved network for the lab's programs, and its hosts' names for all."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        lines = [f"{host.address} {host.name}" for host in self.plan.hosts]
+        NAMES.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         self.network_file.write_text(dump_json(self.plan.network))
 
     def build(self) -> None:

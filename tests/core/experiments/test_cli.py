@@ -170,11 +170,13 @@ def test_interruption_is_said(poplab: Poplab, monkeypatch: pytest.MonkeyPatch) -
         ("run", "latency", "--repeat-check", "1"),
         ("up", "triangle", "--clock", "sun", "--", "LHR-c1", "true"),
         ("up", "triangle", "--clock", "virtual"),  # no prompt there
+        ("up", "triangle", "--", "NOPE", "ping"),
         ("reproduce", "/nonexistent"),
         ("run", "latency", "--pops", "NOWHERE"),
         ("run",),
         ("report", "/nonexistent"),
         ("show", "atlantis"),
+        ("show", "triangle", "--map", "map.jpg"),
         ("frobnicate",),
         ("doctor", "--fix", "everything"),
     ],
@@ -201,6 +203,23 @@ def test_show_has_the_network_its_tables_and_a_map(poplab: Poplab, tmp_path: Pat
     assert [row["PoP"] for row in shown["tables"]["PoPs"]] == ["LHR", "ARN", "FCO"]
     assert shown["network"]["name"] == "triangle"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_map_that_cannot_be_written_hides_nothing_else(poplab: Poplab, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    where = tmp_path / "file" / "map.png"
+    code, out, err = poplab("show", "triangle", "--map", where)
+    assert code == 1
+    assert "10.98 ms" in out
+    assert "choose a place with --map" in err
+    code, out, _ = poplab("show", "triangle", "--map", where, "--json")
+    assert (code, json.loads(out)["map"]) == (1, None)
+
+
+def test_the_version_is_told(poplab: Poplab) -> None:
+    code, out, _ = poplab("--version")
+    assert code == 0
+    assert out.startswith("poplab 0.")
 
 
 def test_show_for_people_names_links_and_addresses(poplab: Poplab, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ for folder in $1; do
   if [ -d "$folder" ]; then mount -t tmpfs tmpfs "$folder"; fi
 done
 mkdir -p /run/netns /run/openvswitch /run/tmp
+echo "127.0.0.1 localhost" >/run/hosts
+if [ -e /etc/hosts ]; then mount --bind /run/hosts /etc/hosts; fi
 export TMPDIR=/run/tmp
 mount -t sysfs sysfs /sys
 shift
