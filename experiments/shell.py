@@ -19,7 +19,7 @@ from mininet.cli import CLI
 from experiments.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
-from topologies.emulation.processes import LabError
+from topologies.emulation.processes import LabError, watched
 from topologies.explicit import dump_json, parse_json
 from topologies.model import Network
 from topologies.plan import plan
@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
             if argv:
                 return execute(lab, argv)
             _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
-            Prompt(lab)
+            with watched(lab.programs, lambda cause: _say(f"\npoplab: {cause}")):
+                Prompt(lab)
             return 0
     except (LabError, LinkError) as error:
         _say(f"poplab: {error}")

@@ -28,7 +28,7 @@ from experiments.spec import Spec
 from experiments.study import Lease, Trial, study
 from experiments.testbed import Testbed
 from topologies.emulation.links import Histogram, LinkError
-from topologies.emulation.processes import LabError
+from topologies.emulation.processes import LabError, watched
 from topologies.plan import HostRole
 
 BEGIN_S = 20.0
@@ -96,12 +96,13 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             leases=_leases(lab),
             reporter=recorder,
         )
-        with t.step("the emulator's own error"):
-            calibration = calibrate.compensate(t)
-        with LoadWatch() as watch:
-            study(spec.study).trial(t)
-        with t.step("the emulator's own error again"):
-            calibration = replace(calibration, compensated=calibrate.measure(t))
+        with watched(lab.programs, lambda cause: _break_off(recorder, tell, cause)):
+            with t.step("the emulator's own error"):
+                calibration = calibrate.compensate(t)
+            with LoadWatch() as watch:
+                study(spec.study).trial(t)
+            with t.step("the emulator's own error again"):
+                calibration = replace(calibration, compensated=calibrate.measure(t))
         lab.check()
         observed = {
             "study": t.observed,
@@ -118,6 +119,15 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         if virtual:
             os.sync()  # whoever reads "done" may end the guest
         tell({"done": True})
+
+
+def _break_off(recorder: Recorder, tell: Tell, cause: str) -> None:
+    """End the trial at once, wherever it is: without that program it can only wait in vain."""
+    recorder.event("fell", cause)
+    recorder.close()
+    os.sync()
+    tell({"error": cause})
+    os._exit(1)  # the sandbox goes with its first process, and all programs with it
 
 
 def _capture(lab: Testbed) -> dict[str, Any] | None:

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 from controller.core import labels
@@ -69,12 +71,24 @@ def steered_elsewhere(lab: Testbed) -> None:
     ofctl("add-flow", f"t{POP}", f"{flow},actions=set_field:{wrong}->eth_dst,output:{port}")
 
 
+def fell(lab: Testbed, name: str, how: signal.Signals) -> None:
+    """A program dies, or falls asleep for good, while the study runs."""
+    (program,) = (program for program in lab.programs() if program.name == name)
+    threading.Timer(0.3, program.process.send_signal, [how]).start()
+
+
 def _mac(number: int) -> str:
     return ":".join(f"{byte:02x}" for byte in number.to_bytes(6, "big"))
 
 
 MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "nothing": lambda _lab: None,
+    "controller killed": lambda lab: fell(lab, "controller", signal.SIGKILL),
+    "controller stopped": lambda lab: fell(lab, "controller", signal.SIGSTOP),
+    "agent killed": lambda lab: fell(lab, "agent", signal.SIGKILL),
+    "endpoints stopped": lambda lab: fell(lab, "endpoints", signal.SIGSTOP),
+    "vswitchd killed": lambda lab: fell(lab, "tLHR-ovs-vswitchd", signal.SIGKILL),
+    "ovsdb stopped": lambda lab: fell(lab, "tLHR-ovsdb-server", signal.SIGSTOP),
     "guard bypassed": guard_bypassed,
     "guard removed": lambda _lab: remove(f"e{POP}", Duty.SPOOF),
     "admission of leases removed": lambda _lab: remove(f"e{POP}", Duty.ADMIT_LEASE),

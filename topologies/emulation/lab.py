@@ -181,10 +181,14 @@ class Lab(Mininet):
         if self.emulator is not None:
             self.emulator.check()
 
+    def programs(self) -> tuple[Program, ...]:
+        """Every program of the lab that should be running."""
+        daemons = (program for vswitch in self._vswitches for program in vswitch.programs)
+        links = self.emulator.program if self.emulator is not None else None
+        return (*daemons, *self._programs.values(), *((links,) if links else ()))
+
     def _check_programs(self) -> None:
-        for vswitch in self._vswitches:
-            vswitch.check()
-        for program in self._programs.values():
+        for program in self.programs():
             program.check()
 
     def connect(self) -> None:

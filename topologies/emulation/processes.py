@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,40 @@ def until(condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) 
         pause = min(pause * 1.5, 0.05)
 
 
+WATCH_S = 0.5
+"""How often a watch looks: a program that fell is told of within a second or two."""
+
+
+@contextmanager
+def watched(
+    programs: Callable[[], Iterable[Program]], fell: Callable[[str], None]
+) -> Iterator[None]:
+    """Within the block, tell ``fell`` of the first of the programs that dies or is stopped.
+
+    It is called in a thread of its own, with the program's name and the end of its log.
+    ``programs`` is asked each time, so what is ended on purpose is taken out before it ends.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(WATCH_S):
+            try:
+                for program in programs():
+                    program.check_awake()
+            except LabError as error:
+                if not over.is_set():
+                    fell(str(error))
+                return
+
+    thread = threading.Thread(target=look, name="program watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @dataclass(frozen=True)
 class Program:
     """A running program of the lab."""
@@ -38,6 +74,14 @@ class Program:
         if code is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise LabError(f"{self.name} ended with code {code}; its log ends:\n{tail}")
+
+    def check_awake(self) -> None:
+        """As ``check``, and raise LabError too if the program has been stopped."""
+        self.check()
+        with suppress(OSError, IndexError):
+            status = Path(f"/proc/{self.process.pid}/stat").read_text()
+            if status.rpartition(")")[2].split()[0] in "Tt":  # its name may hold anything
+                raise LabError(f"{self.name} was stopped by a signal: it does nothing any more.")
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Ask it to end, then insist."""

@@ -140,6 +140,11 @@ class VSwitch:
             operations.append({"op": "update", "table": "Bridge", "where": where, "row": change})
         self._db.transact(operations)
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """Both daemons."""
+        return tuple(self._programs)
+
     def check(self) -> None:
         """Raise LabError if one of the daemons has died."""
         for program in self._programs:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from topologies.emulation.processes import LabError, start, until
+from topologies.emulation.processes import LabError, Program, start, until, watched
 
 
 def test_waiting_ends_with_the_state() -> None:
@@ -38,3 +40,44 @@ def test_a_program_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     program.check()
     program.stop(timeout_s=0.1)
     assert program.process.returncode == -9
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[Program]:
+    program = start("sleeper", ["sh", "-c", "echo good night; exec sleep 60"], tmp_path)
+    until(lambda: program.log.stat().st_size > 0, "its words")
+    yield program
+    program.kill()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (signal.SIGKILL, "sleeper ended with code -9; its log ends:\ngood night"),
+        (signal.SIGSTOP, "sleeper was stopped by a signal: it does nothing any more."),
+    ],
+)
+def test_a_watch_names_who_fell(sleeper: Program, how: signal.Signals, said: str) -> None:
+    told: list[str] = []
+    with watched(lambda: [sleeper], told.append):
+        sleeper.process.send_signal(how)
+        until(lambda: bool(told), "the watch to tell", timeout_s=5)
+    assert told == [said]
+
+
+def test_who_was_let_go_before_is_not_told_of(sleeper: Program) -> None:
+    told: list[str] = []
+    programs = [sleeper]
+    asked: list[None] = []
+
+    def running() -> list[Program]:
+        asked.append(None)
+        return list(programs)
+
+    with watched(running, told.append):
+        until(lambda: bool(asked), "the watch to look", timeout_s=5)
+        programs.clear()
+        sleeper.kill()
+        seen = len(asked)
+        until(lambda: len(asked) > seen + 1, "the watch to look again", timeout_s=5)
+    assert told == []

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
+from topologies.emulation.processes import Program
+
 __all__ = [
     "Distribution",
     "End",
@@ -242,6 +244,10 @@ class LinkBackend(Protocol):
     needs_inner: bool
     """Whether a link is two cables whose inner ends meet in the backend's namespace (True), or
     one cable from outer end to outer end (False)."""
+
+    @property
+    def program(self) -> Program | None:
+        """The program that carries the links; None where the kernel does."""
 
     def attach_many(self, links: Iterable[LinkAttachment]) -> None:
         """Carry these links from now on. All interfaces must exist."""

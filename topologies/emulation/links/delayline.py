@@ -28,6 +28,7 @@ from topologies.emulation.links import (
     LinkError,
     LinkStats,
 )
+from topologies.emulation.processes import Program
 
 BINARY = Path(__file__).parent / "delayline"
 
@@ -75,6 +76,7 @@ class DelayLine:
         self._lock = threading.Lock()
         self._labels: dict[int, str] = {}
         self._traces: dict[str, tuple[int, ...]] = {}
+        self._log = log
         self._words: IO[bytes] = log.open("w+b") if log else tempfile.TemporaryFile()  # noqa: SIM115
         options = [f"--advance={advance_ns}", f"--memory={memory_bytes}"]
         if netns is not None:
@@ -94,6 +96,12 @@ class DelayLine:
         except LinkError:
             self.close()
             raise
+
+    @property
+    def program(self) -> Program:
+        """The daemon."""
+        log = self._log or Path(f"/proc/self/fd/{self._words.fileno()}")
+        return Program("delayline", self._process, log)
 
     @property
     def pid(self) -> int:

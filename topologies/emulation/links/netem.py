@@ -110,6 +110,7 @@ class Netem:
 
     name = "netem"
     needs_inner = False
+    program = None
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self._kernel = kernel or _Here()
