@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from experiments.result import Check, Fidelity
 
 if TYPE_CHECKING:
-    from experiments.study import Trial
+    from experiments.oracle import Oracle
+    from experiments.testbed import Testbed
 
 PATHS = 12
 PINGS = 11
@@ -57,45 +58,46 @@ class Calibration:
     compensated: tuple[PathError, ...] = ()
 
 
-def measure(t: Trial) -> tuple[PathError, ...]:
+def measure(oracle: Oracle, seed: int) -> tuple[PathError, ...]:
     """Ping from some clients to a server of some PoP each, chosen by the seed alone."""
     from experiments.measure.ping import EchoProbe, ping
     from topologies.plan import HostRole
 
-    chance = random.Random(t.spec.seed)  # its own, so that the same paths are pinged each time
-    clients = list(t.plan.hosts_of(HostRole.CLIENT))
+    chance = random.Random(seed)  # its own, so that the same paths are pinged each time
+    plan = oracle.plan
+    clients = list(plan.hosts_of(HostRole.CLIENT))
     chosen = chance.sample(clients, min(PATHS, len(clients)))
-    pairs = [(client, t.plan.servers_of(chance.choice(t.oracle.pops))[0]) for client in chosen]
+    pairs = [(client, plan.servers_of(chance.choice(oracle.pops))[0]) for client in chosen]
     rows = ping(
         [EchoProbe(client.name, server.address) for client, server in pairs],
         count=PINGS,
         interval_s=max(0.05, len(pairs) / RATE_PER_S),
         timeout_s=2.0,
-        seed=t.spec.seed,
+        seed=seed,
     )
     paths = []
     for index, (client, server) in enumerate(pairs):
-        model_us = t.oracle.rtt_ms(client.name, server.name) * 1000
+        model_us = oracle.rtt_ms(client.name, server.name) * 1000
         errors = tuple(
             row.rtt_ns / 1000 - model_us
             for row in rows
             # The first packet of a flow pays for its set-up in the switches.
             if row.probe == index and row.sequence > 0 and row.rtt_ns is not None
         )
-        links = t.oracle.emulated_links(client.name, server.name)
+        links = oracle.emulated_links(client.name, server.name)
         paths.append(PathError(client.name, server.name, model_us, links, errors))
     return tuple(paths)
 
 
-def compensate(t: Trial) -> Calibration:
+def compensate(lab: Testbed, oracle: Oracle, seed: int) -> Calibration:
     """Measure without compensation, then have the emulator send earlier, if it can.
 
     A path has as many switches as emulated links, so one figure for each link, the same
     everywhere, makes up for both.
     """
-    raw = measure(t)
-    assert t.lab.emulator is not None
-    in_force_ns = t.lab.emulator.compensate(round(excess_us(raw) * 1000))
+    raw = measure(oracle, seed)
+    assert lab.emulator is not None
+    in_force_ns = lab.emulator.compensate(round(excess_us(raw) * 1000))
     return Calibration(in_force_ns / 1000, raw)
 
 

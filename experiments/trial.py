@@ -98,11 +98,13 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         )
         with watched(lab.programs, lambda cause: _break_off(recorder, tell, cause)):
             with t.step("the emulator's own error"):
-                calibration = calibrate.compensate(t)
+                calibration = calibrate.compensate(lab, t.oracle, spec.seed)
             with LoadWatch() as watch:
                 study(spec.study).trial(t)
             with t.step("the emulator's own error again"):
-                calibration = replace(calibration, compensated=calibrate.measure(t))
+                calibration = replace(
+                    calibration, compensated=calibrate.measure(t.oracle, spec.seed)
+                )
         lab.check()
         observed = {
             "study": t.observed,
