@@ -4,6 +4,8 @@ GET  /v1/status
 GET  /v1/leases
 GET  /v1/counters                            live from the switches
 POST /v1/leases/{address}/{psid}/revoke
+
+What is refused is answered by a problem in JSON (RFC 9457).
 """
 
 from __future__ import annotations
@@ -39,7 +41,19 @@ def _json(answer: Answer, status: int = 200) -> Response:
 
 
 def _refuse(status: int, error: object) -> Response:
-    return _json({"error": str(error)}, status)
+    """A problem: its status and what is wrong."""
+    refused = _json({"status": status, "detail": str(error)}, status)
+    refused.content_type = "application/problem+json"
+    return refused
+
+
+def _port_set(text: str, bits: int) -> int:
+    """The number of a port set in a path. Raises ValueError for one that no address has."""
+    most = (1 << bits) - 1
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else -1
+    if not 0 <= number <= most:
+        raise ValueError(f"there is no port set {text!r}: they are numbered 0 to {most}")
+    return number
 
 
 class Doors(ControllerBase):
@@ -49,17 +63,17 @@ class Doors(ControllerBase):
         super().__init__(request, link, data, **config)
         self._controller: Controller = data["controller"]
 
-    @route("status", "/v1/status", methods=["GET"])  # type: ignore[untyped-decorator]
+    @route("status", "/v1/status", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     def status(self, _request: Any, **_: Any) -> Response:
         """Whether every switch is connected and programmed."""
         return _json(status(self._controller))
 
-    @route("leases", "/v1/leases", methods=["GET"])  # type: ignore[untyped-decorator]
+    @route("leases", "/v1/leases", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     def leases(self, _request: Any, **_: Any) -> Response:
         """Every port set that is not free."""
         return _json(leases(self._controller))
 
-    @route("counters", "/v1/counters", methods=["GET"])  # type: ignore[untyped-decorator]
+    @route("counters", "/v1/counters", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     def counters(self, _request: Any, **_: Any) -> Response:
         """Packets and bytes by switch and duty, read from the switches now."""
         try:
@@ -71,7 +85,9 @@ class Doors(ControllerBase):
     def revoke(self, _request: Any, address: str, psid: str, **_: Any) -> Response:
         """Take a port set away from its holder."""
         try:
-            lease = self._controller.lender.revoke(IPv4Address(address), int(psid))
+            lender = self._controller.lender
+            number = _port_set(psid, lender.book.port_set_bits)
+            lease = lender.revoke(IPv4Address(address), number)
         except (AddressValueError, ValueError) as error:
             return _refuse(400, error)
         except LendingError as error:

@@ -216,7 +216,9 @@ class Book:
     # -- questions
 
     def lease(self, address: IPv4Address, psid: int) -> Lease | None:
-        """The entry of a port set; None if it was never lent."""
+        """The entry of a port set; None if it was never lent, or if there is no such set."""
+        if not 0 <= psid < 1 << self.port_set_bits:
+            return None
         return self._leases.get(_key(address, psid))
 
     def holder(self, address: IPv4Address, port: int) -> Lease | None:

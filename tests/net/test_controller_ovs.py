@@ -207,12 +207,19 @@ def test_bad_dhcp_is_counted_and_harms_nobody(lab_folder: Path) -> None:
         assert states["LHR-s2"] == "lent"
         assert fetch(lab, "LHR-s2", theirs)
 
-        for path, code in (("203.0.113.0/9/revoke", 409), ("nonsense/1/revoke", 400)):
+        for path, code in (
+            ("203.0.113.0/9/revoke", 409),
+            ("203.0.113.0/65538/revoke", 400),
+            ("203.0.113.0/+1/revoke", 400),
+            ("nonsense/1/revoke", 400),
+        ):
             request = urllib.request.Request(f"http://{REST}/v1/leases/{path}", method="POST")
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(request)
             assert refused.value.code == code
-            assert json.load(refused.value)["error"]
+            problem = json.load(refused.value)
+            assert (problem["status"], bool(problem["detail"])) == (code, True)
+            assert refused.value.headers["Content-Type"].startswith("application/problem+json")
 
 
 def packet_ins(lab: Testbed) -> int:

@@ -143,6 +143,18 @@ def test_release_and_revoke_end_in_quarantine() -> None:
     assert book.held("s1", "any") is None
 
 
+@pytest.mark.parametrize("psid", [-1, 1 << 2, 65536 + 1])
+def test_a_port_set_that_no_address_has_is_nobodys(psid: int) -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    before = lease.address - 1  # whose set 65537 once was the next address's set 1
+    for address in (lease.address, before):
+        assert book.lease(address, psid) is None
+        with pytest.raises(NotHeldError):
+            book.revoke(address, psid, 0)
+    assert book.held("s1", "any") == lease
+
+
 def test_only_the_holder_may_renew_or_release() -> None:
     book = _book()
     lease = _acquire(book, "s1")
