@@ -325,20 +325,24 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        code = _exit_code(error)
-        if code is None:
+        explained = _explain(error)
+        if explained is None:
             raise
-        _stop("\n".join([str(error), *getattr(error, "__notes__", [])]), code)
+        _stop(*explained)
 
 
-def _exit_code(error: Exception) -> int | None:
-    """The exit code for an error that its message explains; None for a defect of ours."""
-    from experiments.errors import TrialError, UsageError
+def _explain(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error, and the exit code; None for a defect of ours."""
+    from experiments.errors import TrialError, UsageError, mend
     from topologies.emulation.sandbox import NoSandboxError, SandboxError
     from topologies.validate import NetworkError
 
+    said = "\n".join([str(error), *getattr(error, "__notes__", [])])
     if isinstance(error, (UsageError, NetworkError, NoSandboxError)):
-        return MISUSED
-    if isinstance(error, (TrialError, SandboxError, PermissionError)):
-        return FAILED
+        return said, MISUSED
+    if isinstance(error, (TrialError, SandboxError)):
+        return said, FAILED
+    if isinstance(error, OSError) and (helps := mend(error)):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}: {helps}.", FAILED
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class UsageError(Exception):
     """The question cannot be asked like this; nothing was built (exit code 2)."""
@@ -9,3 +11,21 @@ class UsageError(Exception):
 
 class TrialError(Exception):
     """The trial was started and gave no answer (exit code 1)."""
+
+
+_ELSEWHERE = "choose another place with --results"
+_MENDS = {
+    errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
+    errno.EDQUOT: f"free some space, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`)",
+    errno.ENFILE: "raise the limit of open files (`ulimit -n 4096`)",
+}
+
+
+def mend(error: OSError) -> str | None:
+    """What helps against an error of the host; None if that is nothing a user could do."""
+    return _MENDS.get(error.errno or 0)

@@ -118,10 +118,11 @@ def run(
 
 def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched) -> Result:
     """Run what a spec describes; otherwise as ``run``."""
-    sandbox(spec.options).check()
+    place = runfolder.root(results)
+    sandbox(spec.options).check(place)
     if spec.options.clock == "virtual":  # in real time it would disturb the lab
         threading.Thread(target=_load_evaluation, daemon=True).start()
-    with runfolder.building(spec.study, spec.network.name, runfolder.root(results)) as (tmp, final):
+    with runfolder.building(spec.study, spec.network.name, place) as (tmp, final):
         run_trial(spec, tmp, watch)
         watch({"step": "evaluation and figures", "expected_s": 0})
         return replace(conclude(tmp), run=final)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,9 +55,7 @@ def test_json_is_one_object_and_validity_the_exit_code(
     assert err == ""
 
 
-@pytest.mark.parametrize(
-    "error", [SandboxError("stood still"), TrialError("broke off"), PermissionError("read-only")]
-)
+@pytest.mark.parametrize("error", [SandboxError("stood still"), TrialError("broke off")])
 def test_failure_is_one_sentence_and_exit_code_1(
     poplab: Poplab, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -64,6 +64,42 @@ def test_failure_is_one_sentence_and_exit_code_1(
 
     monkeypatch.setattr(runner, "run_spec", fail)
     assert poplab("run", "latency", "--json") == (1, "", f"poplab: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [
+        (errno.ENOSPC, "free some space, or choose another place with --results."),
+        (errno.EROFS, "choose another place with --results."),
+        (errno.EMFILE, "raise the limit of open files (`ulimit -n 4096`)."),
+    ],
+)
+def test_an_error_of_the_host_comes_with_its_mend(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch, number: int, helps: str
+) -> None:
+    def fail(*_: Any) -> Result:
+        raise OSError(number, os.strerror(number), "/there")
+
+    monkeypatch.setattr(runner, "run_spec", fail)
+    code, out, err = poplab("run", "latency", "--json")
+    assert (code, out) == (1, "")
+    assert err == f"poplab: {os.strerror(number)} (/there): {helps}\n"
+
+
+def test_a_results_place_that_is_a_file_is_one_sentence(poplab: Poplab, tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    code, out, err = poplab("run", "latency", "--clock", "real", "--json", "--results", place)
+    assert (code, out) == (1 if os.geteuid() == 0 else 2, "")
+    assert err.count("\n") == 1
+
+
+def test_a_results_place_that_a_lab_hides_is_refused_before_it_is_made(poplab: Poplab) -> None:
+    place = Path("/run/poplab-test-results")
+    code, out, err = poplab("run", "latency", "--clock", "real", "--json", "--results", place)
+    assert (code, out) == (2, "")
+    assert "which a lab hides: choose another" in err
+    assert not place.exists()
 
 
 def test_failure_says_where_its_evidence_is(

@@ -37,8 +37,8 @@ class Sandbox(Protocol):
     python: str
     """The interpreter, as a program inside must call it."""
 
-    def check(self) -> None:
-        """Raise NoSandboxError if no such sandbox can be started here."""
+    def check(self, folder: Path | None = None) -> None:
+        """Raise NoSandboxError if no such sandbox can be started here, or not in this folder."""
 
     def facts(self) -> Mapping[str, Any]:
         """What the results depend on: clock and kernel among others, for the manifest."""

@@ -68,8 +68,10 @@ class Namespaces:
     clock: Clock = "real"
     python = sys.executable
 
-    def check(self) -> None:
-        """Raise NoSandboxError if this process cannot start a sandbox."""
+    def check(self, folder: Path | None = None) -> None:
+        """Raise NoSandboxError if this process cannot start a sandbox, or not in this folder."""
+        if folder is not None:
+            _check_visible(folder)
         if os.geteuid() != 0:
             raise NoSandboxError("A lab needs root for its namespaces: run the command with sudo.")
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
@@ -93,8 +95,7 @@ class Namespaces:
     ) -> int:
         """As ``sandbox.Sandbox.run``; the program sees ``folder`` under its own path."""
         del ticked  # the wall's time is the sandbox's
-        self.check()
-        _check_visible(folder)
+        self.check(folder)
         with (folder / log).open("ab") as errors:
             process = subprocess.Popen(
                 command(argv),
@@ -121,8 +122,7 @@ class Namespaces:
 
         Ctrl-C goes to the programs inside, as in a shell. Raises NoSandboxError as ``check``.
         """
-        self.check()
-        _check_visible(folder)
+        self.check(folder)
         process = subprocess.Popen(command(argv), cwd=folder)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
