@@ -45,7 +45,7 @@ check: setup ## lint, types, layers and the tests that need no root (under a min
 	$(VENV)/pytest -q -m "not net and not virtual" -n auto
 
 test: check ## check, then every test on real labs (root or sudo), and in virtual time if its kernel is there
-	$(VENV)/pytest -q -m virtual
+	$(VENV)/pytest -q -m virtual -n auto --dist loadfile
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
 
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it

@@ -21,7 +21,7 @@ from experiments.study import STUDIES
 from topologies.emulation.sandbox import kernel, root
 from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.timeout(400)]
 
 EXACT_US = 5.0
 """How far any RTT may be from the model."""
@@ -161,7 +161,7 @@ def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
         }
         done = subprocess.run(
             [*python, "-c", program],
-            env=environment, cwd=made, capture_output=True, text=True, timeout=110, check=False,
+            env=environment, cwd=made, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
