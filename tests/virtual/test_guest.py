@@ -19,7 +19,7 @@ pytestmark = pytest.mark.virtual
 
 
 def python(program: str) -> list[str]:
-    return [Guest.python, "-c", program]
+    return [Guest().python, "-c", program]
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -148,7 +148,7 @@ from pathlib import Path
 from topologies.emulation.sandbox.guest import Guest
 program = "import time; print('up', flush=True)\\nwhile True: time.sleep(1)"
 say = lambda line: print(line, flush=True)
-Guest().run([Guest.python, "-c", program], Path(sys.argv[1]), told=say)
+Guest().run([Guest().python, "-c", program], Path(sys.argv[1]), told=say)
 """
 
 
