@@ -34,6 +34,11 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
+def wait_until_gone(folder: Path) -> None:
+    """The kernel's helpers die with it: by a signal of their parent's death, a moment later."""
+    until(lambda: not processes_in(folder), "the guest's processes to die", timeout_s=5)
+
+
 def test_exit_code_output_and_log_come_back(tmp_path: Path) -> None:
     lines: list[str] = []
     program = "import sys; print('one'); print('two'); print('why', file=sys.stderr); sys.exit(7)"
@@ -46,7 +51,7 @@ def test_exit_code_output_and_log_come_back(tmp_path: Path) -> None:
 def test_a_line_can_be_the_last(tmp_path: Path) -> None:
     program = "import time\nprint('done', flush=True)\nwhile True: time.sleep(1)"
     assert Guest().run(python(program), tmp_path, told=lambda line: line == "done") == 0
-    assert processes_in(tmp_path) == []
+    wait_until_gone(tmp_path)
 
 
 def test_the_host_is_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +113,7 @@ def test_a_program_that_never_blocks_is_named(
     monkeypatch.setattr(guest, "STALL_S", 1.0)
     with pytest.raises(SandboxError, match=r"stood still for 1 s while 'sh' ran"):
         Guest().run(["sh", "-c", "while :; do :; done"], tmp_path, told=print)
-    assert processes_in(tmp_path) == []
+    wait_until_gone(tmp_path)
 
 
 def test_a_program_that_works_for_long_but_blocks_now_and_then_is_let_be(
@@ -127,7 +132,7 @@ def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     program = "import time\nwhile True: time.sleep(1)"
     with pytest.raises(SandboxError, match="not done after 2 s"):
         Guest().run(python(program), tmp_path, told=print, limit_s=2)
-    assert processes_in(tmp_path) == []
+    wait_until_gone(tmp_path)
 
 
 def test_an_exception_while_watching_ends_the_guest(tmp_path: Path) -> None:
@@ -137,7 +142,7 @@ def test_an_exception_while_watching_ends_the_guest(tmp_path: Path) -> None:
     program = "import time; print('up', flush=True)\nwhile True: time.sleep(1)"
     with pytest.raises(RuntimeError, match="stop watching"):
         Guest().run(python(program), tmp_path, told=explode)
-    assert processes_in(tmp_path) == []
+    wait_until_gone(tmp_path)
     assert not (tmp_path / ".guest").exists()
 
 
@@ -163,7 +168,7 @@ def test_nothing_outlives_the_command(tmp_path: Path, how: signal.Signals) -> No
     assert processes_in(tmp_path)
     process.send_signal(how)
     process.wait()
-    until(lambda: not processes_in(tmp_path), "the guest's processes to die", timeout_s=5)
+    wait_until_gone(tmp_path)
 
 
 def test_a_guest_that_is_killed_is_missed(tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert positive == "there is room"
     assert {"small", "big"} <= set(files.split())
     assert ".guest" not in files.split()
-    assert processes_in(tmp_path) == []
+    wait_until_gone(tmp_path)
 
 
 def test_without_room_for_its_memory_it_says_so(
