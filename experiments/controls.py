@@ -84,22 +84,11 @@ def knock(t: Trial) -> list[Try]:
 
     How many of the packets reached a server, right or wrong, goes into ``observed``.
     """
-    from experiments.measure.judge import Judge, PortSet
-
-    pools = [pool.prefix for pool in t.plan.network.pools]
-    held = {
-        name: [PortSet(IPv4Address(lease.address), *lease.ports)]
-        for name, lease in t.leases.items()
-    }
-    with Judge(pools, held) as judge:
+    with t.judge() as judge:
         tries = _act(t, list(_knocks(t, UNLENT_SET)), t.param("timeout_s"))
         tries += _act(t, list(_knocks(t, HELD_SET)), PATIENCE_S)
-        verdicts = judge.verdicts()
-    t.observed["knocks"] = {
-        "tries": [asdict(one) for one in tries],
-        "delivered": sum(verdict.delivered for verdict in verdicts),
-        "misdelivered": sum(verdict.misdelivered for verdict in verdicts),
-    }
+        judged = judge.totals()
+    t.observed["knocks"] = {"tries": [asdict(one) for one in tries], **judged}
     return tries
 
 
@@ -197,8 +186,6 @@ def lie_checks(observed: Mapping[str, Any]) -> tuple[Check, ...]:
     """Whether no lie reached an origin, and the truth did."""
     lies = observed["lies"]
     tries = _tries(lies)
-    true = [one for one in tries if one.control == OWN_SET]
-    answered = sum(one.answered for one in true)
     return (
         _silent(tries, FOREIGN_PORT, "a server that uses a port outside its set"),
         _silent(tries, FOREIGN_ADDRESS, "a server that uses an address it never borrowed"),
@@ -207,10 +194,11 @@ def lie_checks(observed: Mapping[str, Any]) -> tuple[Check, ...]:
             lies["arrived"] == 0,
             f"{lies['arrived']} SYNs with a source that was never lent arrived",
         ),
-        Check(
+        _answered(
             "twin: a server that uses its own port set is answered",
-            0 < len(true) == answered and lies["lawful_arrived"] >= len(true),
-            f"{answered} of {len(true)}; {lies['lawful_arrived']} SYNs arrived",
+            [one for one in tries if one.control == OWN_SET],
+            lies["lawful_arrived"],
+            "SYNs arrived",
         ),
     )
 
@@ -219,8 +207,6 @@ def knock_checks(observed: Mapping[str, Any]) -> tuple[Check, ...]:
     """Whether no knock at an unlent set reached a server, and those at held sets did."""
     knocks = observed["knocks"]
     tries = _tries(knocks)
-    lawful = [one for one in tries if one.control == HELD_SET]
-    answered = sum(one.answered for one in lawful)
     return (
         _silent(tries, UNLENT_SET, "a port set that nobody holds"),
         Check(
@@ -228,10 +214,11 @@ def knock_checks(observed: Mapping[str, Any]) -> tuple[Check, ...]:
             knocks["misdelivered"] == 0,
             f"{knocks['misdelivered']} packets reached a server that does not hold their port",
         ),
-        Check(
+        _answered(
             "twin: a port set that somebody holds answers",
-            0 < len(lawful) == answered and knocks["delivered"] >= len(lawful),
-            f"{answered} of {len(lawful)}; {knocks['delivered']} packets were delivered",
+            [one for one in tries if one.control == HELD_SET],
+            knocks["delivered"],
+            "packets were delivered",
         ),
     )
 
@@ -264,6 +251,16 @@ def _silent(tries: Sequence[Try], control: str, who: str) -> Check:
         f"control: {who} gets nothing",
         0 < len(mine) == silent,
         f"{silent} of {len(mine)} tries met silence" + "".join(f"; {other}" for other in others),
+    )
+
+
+def _answered(name: str, lawful: Sequence[Try], packets: int, how: str) -> Check:
+    """A twin: every lawful try was answered, and at least as many packets were seen to arrive."""
+    answered = sum(one.answered for one in lawful)
+    return Check(
+        name,
+        0 < len(lawful) == answered and packets >= len(lawful),
+        f"{answered} of {len(lawful)}; {packets} {how}",
     )
 
 

@@ -73,14 +73,11 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
         axes.step([*values[:1], *values], [*start, *shares], where="post",
                   label=label, **{"linewidth": 1.8} | look)  # fmt: skip
     axes.axhline(0.5, color=GRID, linewidth=1, zorder=0)
-    axes.set(xlabel="round-trip time to the service, ms (median of each client)", ylim=(0, 1.02))
+    axes.set_xlabel("round-trip time to the service, ms (median of each client)")
     axes.set_xlim(left=0)
-    axes.set_ylabel(f"share of the {len(clients)} clients")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    _shares(axes, f"share of the {len(clients)} clients")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
     _title(axes, "How many clients are how near to the service")
-    _plain(axes)
     figure.savefig(path)
     return path
 
@@ -100,15 +97,20 @@ def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
         label = f"{label}\nmedian {_us(middle)}, max {_us(most)}"
         axes.step(values, shares, where="post", label=label, **{"linewidth": 1.8} | look)
     axes.set_xscale("log")
-    axes.set(xlabel="|measured - modelled round-trip time|, us (logarithmic)", ylim=(0, 1.02))
-    axes.set_ylabel("share of the pings")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_xlabel("|measured - modelled round-trip time|, us (logarithmic)")
+    _shares(axes, "share of the pings")
     axes.legend(loc="center", frameon=False, fontsize=8.5, labelspacing=0.9)
     _title(axes, "How true is an emulated round-trip time?")
-    _plain(axes)
     figure.savefig(path)
     return path
+
+
+def _shares(axes: Axes, of: str) -> None:
+    """Shares from 0 to all on the upright axis, as every distribution has them."""
+    axes.set(ylabel=of, ylim=(0, 1.02))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    _plain(axes)
 
 
 def _us(value: float | None) -> str:

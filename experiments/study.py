@@ -23,6 +23,7 @@ from topologies.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.measure.judge import Judge
     from experiments.testbed import Testbed
 
 COUNTERS_SETTLE_S = 6.0
@@ -137,6 +138,16 @@ class Trial:
             switch: {duty: n - before.get(switch, {}).get(duty, 0) for duty, n in duties.items()}
             for switch, duties in self.counters().items()
         }
+
+    def judge(self) -> Judge:
+        """A judge of misdelivery in every server, by the leases as they stand."""
+        from experiments.measure.judge import Judge, PortSet
+
+        held = {
+            name: [PortSet(IPv4Address(lease.address), *lease.ports)]
+            for name, lease in self.leases.items()
+        }
+        return Judge([pool.prefix for pool in self.plan.network.pools], held)
 
     def unlent_address(self) -> IPv4Address:
         """An address of the pool that nobody holds, from the end that is lent last."""

@@ -93,6 +93,14 @@ class Judge:
         """The counts so far, a verdict per server; may be asked again and again."""
         return [watch.verdict() for watch in self._watches.values()]
 
+    def totals(self) -> dict[str, int]:
+        """Packets ``delivered`` and ``misdelivered`` over all servers so far."""
+        verdicts = self.verdicts()
+        return {
+            "delivered": sum(verdict.delivered for verdict in verdicts),
+            "misdelivered": sum(verdict.misdelivered for verdict in verdicts),
+        }
+
     def misdelivered(self) -> list[MisdeliveredRow]:
         """The wrong packets since the last call, as evidence.
 

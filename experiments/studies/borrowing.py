@@ -56,19 +56,11 @@ class Fetch:
 
 def trial(t: Trial) -> None:
     """Fetch paced, then all at once, under the eyes of a judge in every server."""
-    from experiments.measure.judge import Judge, PortSet
-
-    held = {
-        name: [PortSet(IPv4Address(lease.address), *lease.ports)]
-        for name, lease in t.leases.items()
-    }
     before = t.counters()
-    with Judge([pool.prefix for pool in t.plan.network.pools], held) as judge:
+    with t.judge() as judge:
         _paced(t)
         _at_once(t)
-        verdicts = judge.verdicts()
-    t.observed["delivered"] = sum(verdict.delivered for verdict in verdicts)
-    t.observed["misdelivered"] = sum(verdict.misdelivered for verdict in verdicts)
+        t.observed |= judge.totals()
     counted = t.counters_since(before)
     t.observed["counters"] = {duty: total(counted, duty) for duty in STILL_DUTIES}
 

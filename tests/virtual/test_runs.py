@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.clocks import busy_machine
 from experiments import load, repeat, run, runfolder
 from experiments.result import Result
 from experiments.study import STUDIES
@@ -34,15 +35,8 @@ def virtual_run(study: str, results: Path, **options: object) -> Result:
 @contextmanager
 def disturbed() -> Iterator[None]:
     """A host with every processor busy, and a checkout in which something has been left."""
-    spin = [sys.executable, "-c", "while True: pass"]
-    busy = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
-    try:
-        with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".litter-"):
-            yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+    with busy_machine(), tempfile.TemporaryDirectory(dir=PROJECT, prefix=".litter-"):
+        yield
 
 
 @pytest.fixture(scope="module")
