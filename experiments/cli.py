@@ -139,16 +139,15 @@ def show(
         }
         drawn = None if unwritable else str(path)
         _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": drawn})
-        if unwritable:
-            _stop(unwritable, FAILED)
-        return
-    console = _console()
-    console.print(f"[bold]{loaded.name}[/] {loaded.description}", highlight=False)
-    for table in tables:
-        console.print(_table(table.title, table.columns, table.rows))
+    else:
+        console = _console()
+        console.print(f"[bold]{loaded.name}[/] {loaded.description}", highlight=False)
+        for table in tables:
+            console.print(_table(table.title, table.columns, table.rows))
+        if not unwritable:
+            console.print(f"map  {path}", highlight=False, soft_wrap=True)
     if unwritable:
         _stop(unwritable, FAILED)
-    console.print(f"map  {path}", highlight=False, soft_wrap=True)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

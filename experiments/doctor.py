@@ -91,8 +91,8 @@ def mend(what: str) -> None:
     Raises UsageError for anything else, SandboxError if that fails.
     """
     cures: dict[str, Callable[[], object]] = {
-        "virtual": lambda: kernel.find() or kernel.build(),
-        "hermetic": lambda: root.find() or root.build(),
+        "virtual": kernel.provide,
+        "hermetic": root.provide,
     }
     if what not in cures:
         words = " or ".join(cures)

@@ -17,8 +17,6 @@ from pathlib import Path
 
 from mininet.cli import CLI
 
-from experiments import calibrate
-from experiments.oracle import Oracle
 from experiments.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
@@ -69,6 +67,9 @@ def main(argv: list[str]) -> int:
 
 def _compensated(lab: Testbed) -> str:
     """Have the links make up for the machine's own time, as a run does; what was done."""
+    from experiments import calibrate
+    from experiments.oracle import Oracle
+
     found = calibrate.compensate(lab, Oracle(lab.plan), seed=0)
     errors = [error for path in found.raw for error in path.errors_us]
     if not errors:

@@ -127,7 +127,6 @@ def _break_off(recorder: Recorder, tell: Tell, cause: str) -> None:
     """End the trial at once, wherever it is: without that program it can only wait in vain."""
     recorder.event("fell", cause)
     recorder.close()
-    os.sync()
     tell({"error": cause})
     os._exit(1)  # the sandbox goes with its first process, and all programs with it
 

@@ -26,6 +26,24 @@ def until(condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) 
         pause = min(pause * 1.5, 0.05)
 
 
+@contextmanager
+def repeatedly(look: Callable[[], bool], every_s: float) -> Iterator[None]:
+    """Within the block, call ``look`` now and then in a thread of its own, until it is False."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(every_s) and look():
+            pass
+
+    thread = threading.Thread(target=run, name=look.__qualname__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 WATCH_S = 0.5
 """How often a watch looks: a program that fell is told of within a second or two."""
 
@@ -39,25 +57,18 @@ def watched(
     It is called in a thread of its own, with the program's name and the end of its log.
     ``programs`` is asked each time, so what is ended on purpose is taken out before it ends.
     """
-    over = threading.Event()
 
-    def look() -> None:
-        while not over.wait(WATCH_S):
-            try:
-                for program in programs():
-                    program.check_awake()
-            except LabError as error:
-                if not over.is_set():
-                    fell(str(error))
-                return
+    def look() -> bool:
+        try:
+            for program in programs():
+                program.check_awake()
+        except LabError as error:
+            fell(str(error))
+            return False
+        return True
 
-    thread = threading.Thread(target=look, name="program watch", daemon=True)
-    thread.start()
-    try:
+    with repeatedly(look, WATCH_S):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @dataclass(frozen=True)

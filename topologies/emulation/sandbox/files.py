@@ -12,12 +12,11 @@ from topologies.emulation.options import RootChoice
 from topologies.emulation.sandbox import NoSandboxError
 from topologies.emulation.sandbox import root as roots
 
-CODE = "/run/poplab/code"
 _ENVIRONMENT = "/run/poplab/python"
-"""Where a guest sees this project's packages, and the host's Python environment."""
+"""Where a guest sees the host's Python environment."""
 
 PACKAGES = ("topologies", "controller", "experiments")
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = roots.PROJECT
 
 HERE = "/proc/self/cwd"
 """The run folder, in the words of the guest's kernel."""
@@ -60,14 +59,14 @@ class Files(Protocol):
 
 
 def _packages() -> dict[str, str]:
-    return {f"{CODE}/{name}": name for name in PACKAGES}
+    return {f"{roots.CODE}/{name}": name for name in PACKAGES}
 
 
 class HostFiles:
     """The host's own files, with our code and Python environment at places of their own."""
 
     python = f"{_ENVIRONMENT}/bin/python"
-    path = CODE
+    path = roots.CODE
     words = ()
 
     def check(self) -> None:
@@ -96,7 +95,7 @@ class HermeticFiles:
     """The hermetic root, with our code in it; nothing of the host."""
 
     python = f"/{roots.PYTHON}"
-    path = f"{CODE}:/{roots.LIBRARIES}"
+    path = f"{roots.CODE}:/{roots.LIBRARIES}"
     words = (f"rootflags={OWN}/root/.",)
 
     def check(self) -> None:

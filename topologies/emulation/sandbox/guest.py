@@ -16,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies.emulation.options import Clock, RootChoice
+from topologies.emulation.processes import repeatedly
 from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, SandboxError, Told
 from topologies.emulation.sandbox import kernel as kernels
 from topologies.emulation.sandbox.files import HERE, OWN, OWN_NAME, files
@@ -269,29 +269,24 @@ def _watched(
     The list gets the sentence when that happens.
     """
     stood: list[str] = []
-    over = threading.Event()
+    last: int | None = None
+    since = time.monotonic()
 
-    def look() -> None:
-        last, since = None, time.monotonic()
-        while not over.wait(LOOK_S):
-            now = window.clock_ns()
-            if now != last:
-                last, since = now, time.monotonic()
-                if now is not None:
-                    ticked(now / 1e9)
-            elif now is not None and time.monotonic() - since > STALL_S:
-                name = window.task() or "a program"
-                stood.append(
-                    f"Virtual time stood still for {STALL_S:g} s while {name!r} ran without ever "
-                    "blocking, so the guest was ended: let it sleep or wait, or use --clock real."
-                )
-                process.kill()
-                return
+    def look() -> bool:
+        nonlocal last, since
+        now = window.clock_ns()
+        if now != last:
+            last, since = now, time.monotonic()
+            if now is not None:
+                ticked(now / 1e9)
+        elif now is not None and time.monotonic() - since > STALL_S:
+            name = window.task() or "a program"
+            stood.append(
+                f"Virtual time stood still for {STALL_S:g} s while {name!r} ran without ever "
+                "blocking, so the guest was ended: let it sleep or wait, or use --clock real."
+            )
+            process.kill()
+        return not stood
 
-    thread = threading.Thread(target=look, name="guest watch", daemon=True)
-    thread.start()
-    try:
+    with repeatedly(look, LOOK_S):
         yield stood
-    finally:
-        over.set()
-        thread.join()

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import re
 import struct
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from topologies.emulation.sandbox import NoSandboxError, SandboxError
+from topologies.emulation.sandbox.cache import caches, keep, pairs, unfinished
 
 WORDS = Path(__file__).parent / "uml"
 """What a kernel is made of: its build script, configuration, patch and pinned source."""
@@ -37,30 +36,10 @@ def _pinned() -> dict[str, str]:
     return pairs((WORDS / "source").read_text())
 
 
-def pairs(text: str) -> dict[str, str]:
-    """The lines ``name=value`` of a text."""
-    lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
-
-
 def configuration() -> str:
     """The hash of what shapes the kernel beside its source: configuration, patch, build."""
     names = ("kernel.config", "guest.patch", "build.sh")
     return hashlib.sha256(b"".join((WORDS / name).read_bytes() for name in names)).hexdigest()
-
-
-def caches() -> Iterator[Path]:
-    """The cache folders to look into: the user's; under sudo also that of the user who called."""
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poplab"
-    if caller := os.environ.get("SUDO_UID"):
-        yield Path(pwd.getpwuid(int(caller)).pw_dir) / ".cache" / "poplab"
-
-
-def cache() -> Path:
-    """The user's cache folder, which is there from now on."""
-    folder = next(caches())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +107,19 @@ def build(source: str = "") -> Kernel:
     ``source`` is a file that holds the Debian package, "" to fetch it. Raises SandboxError if the
     build fails; its own words have told why.
     """
-    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=cache()) as made:
-        words = [str(WORDS / "build.sh"), made, *([source] if source else [])]
+    with unfinished("kernel") as made:
+        words = [str(WORDS / "build.sh"), str(made), *([source] if source else [])]
         if subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             raise SandboxError("The guest's kernel was not built: the lines above tell why.")
-        built = _open(Path(made))
+        built = _open(made)
         assert built is not None, "build.sh leaves a kernel and its facts"
-        final = cache() / f"kernel-{built.told['version']}-{configuration()[:12]}"
-        if not final.exists():
-            Path(made).rename(final)
-            Path(made).mkdir()  # for TemporaryDirectory to take away
-    found = _open(final)
-    assert found is not None
-    final.chmod(0o755)
-    return found
+        final = keep(made, f"kernel-{built.told['version']}-{configuration()[:12]}")
+    return Kernel(final, built.told)
+
+
+def provide(source: str = "") -> Kernel:
+    """The kernel, built if it is not there. Raises as ``build``."""
+    return find() or build(source)
 
 
 class Window:
@@ -185,7 +163,7 @@ class Window:
 def main(argv: list[str]) -> int:
     """Build the kernel unless it is there; exit code 1 if that fails."""
     try:
-        found = find() or build(*argv[:1])
+        found = provide(*argv[:1])
     except SandboxError as error:
         sys.stderr.write(f"poplab: {error}\n")
         return 1

@@ -15,18 +15,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from topologies.emulation.sandbox import NoSandboxError, SandboxError
-from topologies.emulation.sandbox.kernel import WORDS, cache, caches, pairs
+from topologies.emulation.sandbox.cache import cache, caches, keep, pairs, unfinished
+from topologies.emulation.sandbox.kernel import WORDS
 
 MEND = "run `make hermetic` (about a minute, once)"
 
@@ -34,9 +34,13 @@ PYTHON = "usr/bin/python3.11"
 LIBRARIES = "opt/poplab"
 """Where the root has the Python packages."""
 
+CODE = "/run/poplab/code"
+"""Where a guest sees this project's packages."""
+
+PROJECT = Path(__file__).resolve().parents[3]
+
 _LOCK = WORDS / "root.lock"
-_PROJECT = Path(__file__).resolve().parents[3]
-_REQUIREMENTS = _PROJECT / "requirements.lock"
+_REQUIREMENTS = PROJECT / "requirements.lock"
 _NEEDED = ("mininet", "ryu", "eventlet", "networkx", "setuptools")
 """What runs in a guest needs these and what they depend on, in the locked versions."""
 
@@ -80,9 +84,9 @@ class Root:
         Raises SandboxError if it cannot be made.
         """
         files = {
-            path.relative_to(_PROJECT): path.read_bytes()
+            path.relative_to(PROJECT): path.read_bytes()
             for name in packages
-            for path in sorted((_PROJECT / name).rglob("*"))
+            for path in sorted((PROJECT / name).rglob("*"))
             if path.suffix in _CODE_SUFFIXES
         }
         total = hashlib.sha256(self.sha256.encode())
@@ -91,12 +95,13 @@ class Root:
         final = cache() / f"code-{total.hexdigest()[:12]}"
         if not final.exists():
             _forget_old("code-*")
-            with _made(final) as made:
+            with unfinished(final.name) as made:
                 for name, content in files.items():
                     (made / name).parent.mkdir(parents=True, exist_ok=True)
                     (made / name).write_bytes(content)
-                _compile(self.folder, made, "/run/poplab/code")
+                _compile(self.folder, made, CODE)
                 _settle(made)
+                keep(made, final.name)
         for used in (final, self.folder, _facts(self.folder)):
             with suppress(OSError):  # made by another user, for all
                 os.utime(used)
@@ -145,37 +150,27 @@ def build() -> Root:
     final = cache() / f"root-{_mark()}"
     if not final.exists():
         _forget_old("root-*")
-        with _made(final) as made:
+        with unfinished(final.name) as made:
             _unpack_debian(made)
             _unpack_python(made)
             _say("compiling")
             _compile(made, made / "usr/lib/python3.11", "/usr/lib/python3.11")
             _compile(made, made / LIBRARIES, f"/{LIBRARIES}")
             _settle(made)
+            keep(made, final.name)
     _say("taking its hash")
     sha256 = content_sha256(final)
     _facts(final).write_text(f"sha256={sha256}\n")
     return Root(final, sha256)
 
 
+def provide() -> Root:
+    """The root, made if it is not there. Raises as ``build``."""
+    return find() or build()
+
+
 def _say(what: str) -> None:
     sys.stderr.write(f"root: {what}\n")
-
-
-@contextmanager
-def _made(final: Path) -> Iterator[Path]:
-    """A temporary folder that gets its name when the block ends well, and goes when it does not."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        try:
-            folder.rename(final)
-        except OSError:
-            if not final.exists():  # nobody else has made it meanwhile
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget_old(pattern: str) -> None:
@@ -269,7 +264,7 @@ def _unpack_python(root: Path) -> None:
     words += ["--python", sys.executable, "--python-version", "3.11"]
     words += ["--python-platform", "x86_64-manylinux_2_28"]
     words += ["--constraints", str(_REQUIREMENTS), *_NEEDED]
-    done = subprocess.run(words, cwd=_PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SandboxError(f"The Python packages were not unpacked:\n{done.stderr.strip()}")
     shutil.rmtree(target / "bin", ignore_errors=True)
@@ -320,7 +315,7 @@ def content_sha256(folder: Path) -> str:
 def main() -> int:
     """Make the root unless it is there; exit code 1 if that fails."""
     try:
-        found = find() or build()
+        found = provide()
     except SandboxError as error:
         sys.stderr.write(f"poplab: {error}\n")
         return 1
