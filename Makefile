@@ -8,6 +8,7 @@ VENV := .venv/bin
 ROOT := setup/root.sh
 LINKS := topologies/emulation/links
 DEMO := europe
+NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 
 .PHONY: help setup packages links virtual hermetic check test test-netem demo reference bench doctor lock clean FORCE
 
@@ -52,8 +53,8 @@ test-netem: virtual ## the tests of netem, in a guest whose kernel has it
 	$(VENV)/python tests/in_guest.py -q -m netem tests/links
 
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
-	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick
-	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick
+	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick || $(NOISY)
+	$(ROOT) $(VENV)/poplab run borrowing --network $(DEMO) --quick || $(NOISY)
 
 reference: virtual hermetic ## the reference runs and the README's figures again, in virtual time
 	@results/reference/make.sh

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from experiments.repeat import Comparison
     from experiments.runner import Watch
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: no (valid) answer; the question cannot be asked so, or not here; Ctrl-C."""
+FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
+times this machine spoilt; Ctrl-C."""
 
 app = typer.Typer(
     help="Build, run and measure a CDN whose servers own no IP address.",
@@ -227,8 +228,9 @@ def run(
         _report(result.run)
         for number, comparison in enumerate(comparisons, 2):
             _console().print(f"run {number} and run 1 are {comparison.sentence()}", highlight=False)
-    good = result.valid and all(comparison.equal for comparison in comparisons)
-    raise typer.Exit(0 if good else FAILED)
+    if not all(comparison.equal for comparison in comparisons):
+        raise typer.Exit(FAILED)
+    raise typer.Exit(0 if result.valid else NOISY if result.noisy else FAILED)
 
 
 @app.command()

@@ -17,6 +17,11 @@ MARKS: Mapping[bool | None, tuple[str, str]] = {
     None: ("? ", "bold yellow"),
 }
 
+NOISE = """\
+  Nothing but longer times than the model's: this machine was too busy.
+  Try a quieter one, or virtual time (once: `make virtual`).\
+"""
+
 
 def render(result: Result, answer: str, figures: Iterable[Path], console: Console) -> None:
     """Print the answer, the metrics, the checks, the emulator's error and the figures."""
@@ -28,6 +33,8 @@ def render(result: Result, answer: str, figures: Iterable[Path], console: Consol
         mark = MARKS[check.passed]
         console.print(Text.assemble("  ", mark, check.name, (f"  {check.detail}", "dim")))
     console.print(Text.assemble("  ", _verdict(result), f"  {_error_bar(result.fidelity)}"))
+    if result.noisy:
+        console.print(NOISE, highlight=False)
     console.print()
     console.print(f"run     {result.run}", highlight=False, soft_wrap=True)
     for figure in figures:

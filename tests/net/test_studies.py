@@ -1,6 +1,7 @@
 """Each study in either clock: its numbers against the model, its controls, its folder.
 
-Virtual time makes the numbers exact; real time keeps it honest.
+Virtual time makes the numbers exact; real time keeps it honest, but on a busy machine it may have
+only that it was too noisy to say.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def test_run_is_valid_and_its_folder_whole(
     runs: dict[str, RunData], clock: Clock, name: str
 ) -> None:
     data = runs[name]
-    assert [check for check in data.result.checks if not check.passed] == []
+    failed = [check for check in data.result.checks if not check.passed]
+    assert failed == [] or data.result.noisy, failed
     assert any(check.name.startswith("control: ") for check in data.result.checks)
     files = {path.name for path in data.path.iterdir()}
     whole = {"spec.json", "manifest.json", "samples.parquet", "summary.csv", "events.csv", "logs"}

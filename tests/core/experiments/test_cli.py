@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_json_is_one_object_and_validity_the_exit_code(
     assert json.loads(out) == result.contract()
     assert json.loads(out)["valid"] is passed
     assert err == ""
+
+
+def test_a_noisy_machine_has_an_exit_code_of_its_own(
+    poplab: Poplab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    noisy = replace(_result(tmp_path, passed=True), checks=(Check("times", False, "", noise=True),))
+    monkeypatch.setattr(runner, "run_spec", lambda *_: noisy)
+    assert poplab("run", "latency", "--json")[0] == 3
 
 
 @pytest.mark.parametrize("error", [SandboxError("stood still"), TrialError("broke off")])

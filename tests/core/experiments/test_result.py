@@ -29,11 +29,11 @@ GOOD = Result(
 
 def test_contract_has_the_promised_shape() -> None:
     contract = json.loads(json.dumps(GOOD.contract(), allow_nan=False))
-    keys = "run study network seed clock sandbox capture_sha256 valid verdict checks metrics "
+    keys = "run study network seed clock sandbox capture_sha256 valid verdict noisy checks metrics "
     keys += "fidelity"
     assert list(contract) == keys.split()
     assert contract["checks"] == [
-        {"name": "control: fails", "passed": True, "detail": "as it must"}
+        {"name": "control: fails", "passed": True, "detail": "as it must", "noise": False}
     ]
     assert contract["metrics"]["rtt_p50"] == {"value": 1.5, "unit": "ms"}
     promised = {"backend", "rtt_error_p50_us", "rtt_error_p99_us", "links"}
@@ -128,6 +128,43 @@ def test_unknown_never_counts_as_valid(passed: list[bool | None], verdict: str) 
     assert result.verdict == result.contract()["verdict"] == verdict
     assert result.valid is (verdict == "valid")
     assert Result.from_contract(result.contract()) == result
+
+
+LONG = Check("times", False, "too long", noise=True)
+LOST = Check("reached", False, "")
+UNTOLD = Check("links", None, "nobody tells")
+
+
+@pytest.mark.parametrize(
+    ("checks", "noisy"),
+    [
+        ((), False),
+        ((UNTOLD,), False),
+        ((LONG,), True),
+        ((LONG, UNTOLD), True),
+        ((LONG, LOST), False),
+    ],
+)
+def test_a_run_is_noisy_if_nothing_but_noise_stands_against_it(
+    checks: tuple[Check, ...], noisy: bool
+) -> None:
+    result = replace(GOOD, checks=(*GOOD.checks, *checks))
+    assert result.noisy is result.contract()["noisy"] is noisy
+    assert not (result.noisy and result.valid)
+    assert not replace(result, sandbox={"clock": "virtual"}).noisy  # no machine is too busy there
+
+
+def test_a_noisy_run_says_what_helps() -> None:
+    output = io.StringIO()
+    render(replace(GOOD, checks=(LONG,)), "It is far.", [], Console(file=output, width=80))
+    assert "INVALID: 1 of 1 checks failed" in output.getvalue()
+    assert "`make virtual`" in output.getvalue()
+
+
+@pytest.mark.parametrize(("error_us", "noise"), [(1100, True), (-1100, False)])
+def test_only_longer_times_are_noise(error_us: float, noise: bool) -> None:
+    check = calibrate.checks(_fidelity(_path(error_us)), judged=True)[0]
+    assert (check.passed, check.noise) == (False, noise)
 
 
 def test_an_unknown_verdict_is_shown_as_such() -> None:
