@@ -1,23 +1,27 @@
 """The emulator's own error in this very run, and its compensation.
 
 Every switch and every emulated link on a path takes time of its own. Pings on plain paths, before
-the study, tell how much; the link emulator then sends that much earlier. Pings on the same paths,
+the study, tell how much; the link emulator then sends that much earlier. Pings on other paths,
 after the study, tell what is left, and that is the run's error bar.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from experiments.result import Check, Fidelity
 
 if TYPE_CHECKING:
     from experiments.oracle import Oracle
     from experiments.testbed import Testbed
+    from topologies.plan import HostPlan
+
+    Pairs: TypeAlias = Sequence[tuple[HostPlan, HostPlan]]
 
 PATHS = 12
 PINGS = 11
@@ -31,6 +35,9 @@ LATE_BOUND_US = 1000.0
 LATE_BOUND_SHARE = 0.02
 """One packet in a hundred may leave a link 1 ms late, or this share of the least RTT."""
 
+REPLIES_LACKING = 0.1
+"""By how much the share of answered pings may be less than what the links' loss leaves."""
+
 STEAL_HIGH, BUSY_HIGH = 0.05, 0.8
 """Shares of CPU time above which they explain late packets."""
 
@@ -40,34 +47,52 @@ ADVANCE_MOST_US = 400.0
 
 @dataclass(frozen=True, slots=True)
 class PathError:
-    """One path's replies: the model's RTT and measured minus modelled, in us."""
+    """One path's replies: the model's RTT and measured minus modelled, in us.
+
+    ``sent`` pings count, and the links' loss lets a share ``survival`` of them be answered.
+    """
 
     source: str
     target: str
     model_rtt_us: float
     emulated_links: int
     errors_us: tuple[float, ...]
+    sent: int = PINGS - 1
+    survival: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The same paths with and without compensation; ``advance_us`` is taken off each link."""
+    """Some paths without compensation, others with it; ``advance_us`` is taken off each link."""
 
     advance_us: float
     raw: tuple[PathError, ...]
     compensated: tuple[PathError, ...] = ()
 
 
-def measure(oracle: Oracle, seed: int) -> tuple[PathError, ...]:
-    """Ping from some clients to a server of some PoP each, chosen by the seed alone."""
-    from experiments.measure.ping import EchoProbe, ping
+def choose(oracle: Oracle, seed: int) -> tuple[Pairs, Pairs]:
+    """Paths from a client to a server, by the seed alone: to learn from, and to be judged by.
+
+    The two have no path in common, unless the network has but one.
+    """
     from topologies.plan import HostRole
 
-    chance = random.Random(seed)  # its own, so that the same paths are pinged each time
+    chance = random.Random(seed)  # its own, so that the same paths are chosen each time
     plan = oracle.plan
-    clients = list(plan.hosts_of(HostRole.CLIENT))
-    chosen = chance.sample(clients, min(PATHS, len(clients)))
-    pairs = [(client, plan.servers_of(chance.choice(oracle.pops))[0]) for client in chosen]
+    servers = [plan.servers_of(pop)[0] for pop in oracle.pops]
+    clients = plan.hosts_of(HostRole.CLIENT)
+    learned = [
+        (client, chance.choice(servers))
+        for client in chance.sample(clients, min(PATHS, len(clients)))
+    ]
+    others = [pair for pair in itertools.product(clients, servers) if pair not in learned]
+    return learned, chance.sample(others, min(PATHS, len(others))) or learned
+
+
+def measure(oracle: Oracle, pairs: Pairs, seed: int) -> tuple[PathError, ...]:
+    """Ping each client's server."""
+    from experiments.measure.ping import EchoProbe, ping
+
     rows = ping(
         [EchoProbe(client.name, server.address) for client, server in pairs],
         count=PINGS,
@@ -85,7 +110,9 @@ def measure(oracle: Oracle, seed: int) -> tuple[PathError, ...]:
             if row.probe == index and row.sequence > 0 and row.rtt_ns is not None
         )
         links = oracle.emulated_links(client.name, server.name)
-        paths.append(PathError(client.name, server.name, model_us, links, errors))
+        survival = oracle.survival(client.name, server.name)
+        found = PathError(client.name, server.name, model_us, links, errors, PINGS - 1, survival)
+        paths.append(found)
     return tuple(paths)
 
 
@@ -95,7 +122,7 @@ def compensate(lab: Testbed, oracle: Oracle, seed: int) -> Calibration:
     A path has as many switches as emulated links, so one figure for each link, the same
     everywhere, makes up for both.
     """
-    raw = measure(oracle, seed)
+    raw = measure(oracle, choose(oracle, seed)[0], seed)
     assert lab.emulator is not None
     in_force_ns = lab.emulator.compensate(round(excess_us(raw) * 1000))
     return Calibration(in_force_ns / 1000, raw)
@@ -105,14 +132,16 @@ def excess_us(paths: Sequence[PathError]) -> float:
     """What a link with its switch adds to a one-way trip: a low estimate, and bounded.
 
     The lower quartile of each path and the median over paths: a busy moment during calibration
-    must not make the study's links too fast.
+    must not make the study's links too fast. 0 if times scatter (between the quartiles) by more
+    than would be taken off: they tell nothing of the links then.
     """
-    shares = [
-        statistics.quantiles(path.errors_us, n=4)[0] / (2 * path.emulated_links)
-        for path in paths
-        if len(path.errors_us) > 1 and path.emulated_links
-    ]
-    if not shares:
+    shares, scatter = [], []
+    for path in paths:
+        if len(path.errors_us) > 1 and path.emulated_links:
+            low, _, high = statistics.quantiles(path.errors_us, n=4)
+            shares.append(low / (2 * path.emulated_links))
+            scatter.append((high - low) / (2 * path.emulated_links))
+    if not shares or statistics.median(scatter) > statistics.median(shares):
         return 0.0
     return min(max(statistics.median(shares), 0.0), ADVANCE_MOST_US)
 
@@ -120,7 +149,7 @@ def excess_us(paths: Sequence[PathError]) -> float:
 def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, float]) -> Fidelity:
     """Sum up a calibration, the links' own account and the host's load.
 
-    Errors are NaN if no ping was answered.
+    Errors and shares are NaN if no ping was answered or sent.
     """
     import numpy as np
 
@@ -131,6 +160,7 @@ def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, fl
     p50, p99 = np.quantile(errors, [0.5, 0.99]) if errors else (float("nan"), float("nan"))
     worst = max(medians, key=abs) if medians else float("nan")
     rtts = [path.model_rtt_us for path in paths] or [0.0]
+    sent = sum(path.sent for path in paths) or float("nan")
     return Fidelity(
         backend=links["backend"],
         rtt_error_p50_us=round(float(p50), 1),
@@ -145,6 +175,9 @@ def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, fl
         late_bound_us=round(max(LATE_BOUND_US, LATE_BOUND_SHARE * min(rtts)), 1),
         steal_share=round(load["steal_mean"], 4),
         busy_share=round(load["busy_mean"], 4),
+        reply_share=round(len(errors) / sent, 4),
+        model_reply_share=round(sum(path.sent * path.survival for path in paths) / sent, 4),
+        overruns=links["overruns"],
     )
 
 
@@ -154,9 +187,10 @@ def checks(found: Fidelity, *, judged: bool) -> tuple[Check, ...]:
     ``judged`` says that packets cannot have been late unseen: the study's own times are judged
     too, or time is virtual. Otherwise what no backend tells stays unknown.
     """
+    always = (_check_paths(found), _check_replies(found), _check_overruns(found))
     if found.late_p99_us is None and judged:
-        return (_check_paths(found),)
-    return (_check_paths(found), _check_links(found))
+        return always
+    return (*always, _check_links(found))
 
 
 def _check_paths(found: Fidelity) -> Check:
@@ -175,6 +209,25 @@ def _check_paths(found: Fidelity) -> Check:
         f"p99 {found.rtt_error_p99_us:.0f} us, worst path {worst:.0f} us; "
         f"the bound is {bound:.0f} us",
         noise=not_early and p50 > bound,
+    )
+
+
+def _check_replies(found: Fidelity) -> Check:
+    """The error bar rests on as many replies as the links' loss allows."""
+    return Check(
+        "the emulator's pings are answered",
+        found.reply_share >= found.model_reply_share - REPLIES_LACKING,
+        f"{found.reply_share:.0%} are; the links' loss leaves {found.model_reply_share:.0%}",
+    )
+
+
+def _check_overruns(found: Fidelity) -> Check:
+    """No packet was lost but those that the links' loss and queues were meant to take."""
+    return Check(
+        "the emulator took in every packet",
+        found.overruns == 0,
+        f"{found.overruns} were lost before it saw whose they were",
+        noise=found.overruns > 0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 from topologies import paths
 from topologies.plan import HostRole, Plan
@@ -38,6 +39,12 @@ class Oracle:
         way = paths.route(self.plan, a, b)
         links = (self.plan.link_between(*step) for step in itertools.pairwise(way))
         return sum(link.line.delay_ns > 0 for link in links)
+
+    def survival(self, a: str, b: str) -> float:
+        """The share of round trips between two hosts that the links' loss lets through."""
+        way = paths.route(self.plan, a, b)
+        links = (self.plan.link_between(*step) for step in itertools.pairwise(way))
+        return math.prod((1 - link.line.loss) ** 2 for link in links)
 
     def nearest_pops(self, host: str) -> tuple[str, ...]:
         """The PoPs with the least delay from a host: its catchment, ties included."""

@@ -23,8 +23,9 @@ class Metric:
 class Check:
     """A statement about the run that must hold, a control that must fail among them.
 
-    ``passed`` is None where nobody could tell. ``noise`` tells of one that failed because times
-    were longer than the model's, never shorter: a busy machine does that to any network.
+    ``passed`` is None where nobody could tell. ``noise`` tells of one that failed by what a busy
+    machine does to any network: times longer than the model's, never shorter, or packets that the
+    emulator had no time to take in.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Fidelity:
     packet in a hundred left a link too late while the study measured times (None where the
     backend cannot tell), ``late_bound_us`` what is tolerated; ``steal_share`` is the part of the
     host's CPU time that its hypervisor withheld, ``busy_share`` the part that was used.
+    ``reply_share`` of the pings behind it were answered, ``model_reply_share`` would be by the
+    links' loss. ``overruns`` packets the backend lost before it saw whose they were.
     """
 
     backend: str
@@ -59,6 +62,9 @@ class Fidelity:
     late_bound_us: float = 1000.0
     steal_share: float = 0.0
     busy_share: float = 0.0
+    reply_share: float = 1.0
+    model_reply_share: float = 1.0
+    overruns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,9 +102,9 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             with LoadWatch() as watch:
                 study(spec.study).trial(t)
             with t.step("the emulator's own error again"):
-                calibration = replace(
-                    calibration, compensated=calibrate.measure(t.oracle, spec.seed)
-                )
+                held_out = calibrate.choose(t.oracle, spec.seed)[1]
+                left = calibrate.measure(t.oracle, held_out, spec.seed)
+                calibration = replace(calibration, compensated=left)
         lab.check()
         observed = {
             "study": t.observed,
@@ -178,6 +178,7 @@ def _links(lab: Testbed) -> dict[str, Any]:
     return {
         "backend": lab.emulator.name,
         "emulated": emulated,
+        "overruns": lab.emulator.overruns(),
         **_lateness_us(total),
         "links": rows,
     }

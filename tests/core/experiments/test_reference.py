@@ -1,0 +1,44 @@
+"""The reference runs that ship are fit to be shown: clean, valid, and exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments import rundata
+from experiments.result import Result
+
+REFERENCE = Path(__file__).parents[3] / "results" / "reference"
+RUNS = sorted(path.parent for path in REFERENCE.glob("*/manifest.json"))
+EXACT_US = 10.0
+
+
+def test_there_are_some() -> None:
+    assert len(RUNS) >= 2
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_a_reference_is_clean_valid_and_exact(run: Path) -> None:
+    manifest, result, answer = rundata.head(run)
+    assert manifest["git"]["dirty"] is False
+    assert unfit(result) == []
+    assert answer
+
+
+def test_an_unfit_reference_is_refused() -> None:
+    result = rundata.head(RUNS[0])[1].contract()
+    result["checks"][0]["passed"] = False
+    result["fidelity"]["rtt_error_p99_us"] = 68_700.0
+    result["sandbox"] = {"clock": "real"}
+    assert unfit(Result.from_contract(result)) == ["invalid", "inexact", "in real time"]
+
+
+def unfit(result: Result) -> list[str]:
+    """What speaks against showing a run to everybody."""
+    reasons = {
+        "invalid": not result.valid,
+        "inexact": not 0 <= result.fidelity.rtt_error_p99_us <= EXACT_US,
+        "in real time": result.clock != "virtual",
+    }
+    return [reason for reason, applies in reasons.items() if applies]
