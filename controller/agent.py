@@ -46,6 +46,10 @@ LENDER = (str(GATEWAY_ADDRESS), SERVER_PORT)
 WANTED = bytes((Option.LEASE_TIME, Option.SERVER_ID, Option.PORT_PARAMETERS))
 NOWHERE = IPv4Address(0)
 FIRST_TRY_S = 0.05
+MESSAGES = 16
+"""How many answers may wait for their client to read them."""
+AGAIN_S = 1.0
+"""How long a client waits after a failure before it starts anew."""
 QUICK_TRIES = 50
 """A lab starts everything at once: ask quickly for some twenty seconds, then rarely."""
 
@@ -96,19 +100,23 @@ def patience() -> Iterator[float]:
         wait = min(wait * 2, 0.4 if turn < QUICK_TRIES else 8.0)
 
 
-class _Inbox(asyncio.DatagramProtocol):
-    """Every DHCP message that reaches one server's socket."""
+class Inbox(asyncio.DatagramProtocol):
+    """The lender's messages that reach one server's socket; of more than a few, the first ones."""
 
     def __init__(self) -> None:
-        self.messages: asyncio.Queue[Message] = asyncio.Queue()
-        self.malformed = 0
+        self.messages: asyncio.Queue[Message] = asyncio.Queue(MESSAGES)
+        self.dropped = 0
 
-    def datagram_received(self, data: bytes, _source: object) -> None:
+    def datagram_received(self, data: bytes, source: object) -> None:
+        """Keep it if it is from the lender, a message, and there is room."""
         try:
+            if source != LENDER:
+                raise DhcpError(f"not from the lender but from {source}")
             self.messages.put_nowait(parse(data))
-        except DhcpError as error:
-            self.malformed += 1
-            LOG.warning("dropped: %s", error)
+        except (DhcpError, asyncio.QueueFull) as error:
+            self.dropped += 1
+            if self.dropped.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...
+                LOG.warning("%d messages dropped, the last: %s", self.dropped, error or "too many")
 
 
 class Client:
@@ -118,10 +126,11 @@ class Client:
         self.server = server
         self._status = status
         self._mac = bytes.fromhex(server.mac.replace(":", ""))
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._socket: socket.socket | None = None
         self._usual = (0, 0)
         self._held: Held | None = None
+        self._left = status.left(server.name)
 
     def _open(self) -> socket.socket:
         with netns.inside(self.server.name):
@@ -134,7 +143,7 @@ class Client:
     async def run(self) -> None:
         """Borrow and keep on borrowing until cancelled; then give back."""
         self._socket = self._open()
-        self._usual = borrower.port_range(self.server.name)
+        self._usual = borrower.usual_ports()
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
         try:
@@ -143,15 +152,22 @@ class Client:
                     self._use(await self._acquire())
                     while True:
                         await self._hold()
-                except LostError as error:
+                except (LostError, DhcpError) as error:
                     LOG.warning("%s: %s", self.server.name, error)
                     self._drop()
+                except OSError as error:
+                    LOG.error("%s: %s; once more in a moment", self.server.name, error)
+                    self._drop()
+                    await asyncio.sleep(AGAIN_S)
         finally:
             self._give_back()
 
     # -- using a lease
 
     def _use(self, held: Held) -> None:
+        if self._left not in (None, held.address):
+            borrower.unclaim(self.server.name, self._left, self._usual)
+        self._left = None
         borrower.claim(self.server.name, held.address, held.range)
         waited = time.monotonic_ns() - held.acquired_ns
         held = replace(
@@ -320,6 +336,14 @@ class Status:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._leases: dict[str, dict[str, object]] = {}
+        self._left: dict[str, dict[str, str]] = {}
+        if path is not None and path.exists():
+            self._left = json.loads(path.read_text())
+
+    def left(self, server: str) -> IPv4Address | None:
+        """The address that an agent before this one left configured, if it was killed."""
+        entry = self._left.get(server)
+        return None if entry is None else IPv4Address(entry["address"])
 
     def put(self, server: str, lease: dict[str, object] | None) -> None:
         """Say what a server holds now, or that it holds nothing."""

@@ -7,7 +7,9 @@ wait runs in a green thread of its own.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -23,12 +25,13 @@ from ryu.ofproto import ofproto_v1_3
 from controller import dhcp, frames
 from controller.clock import BookClock
 from controller.core import pipeline, steering
-from controller.core.lending import Book, LendingError, Terms
+from controller.core.lending import BadEntryError, Book, Lease, LeaseState, LendingError, Terms
 from controller.core.state import State
+from controller.core.tokens import TokenBucket
 from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
 from controller.lender import Lender
 from controller.session import SwitchError
-from controller.store import LeaseStore, SqliteStore
+from controller.store import LeaseStore, SqliteStore, StoreError
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
 
@@ -43,6 +46,9 @@ Identity = tuple[int, int]
 PER_PORT = 4
 """DHCP messages of one port that may be in work at once; more are dropped."""
 
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
+"""DHCP messages of one port that are looked at: in the long run, and after a pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -56,7 +62,8 @@ class Settings:
 class Controller(app_manager.RyuApp):
     """Programs every switch of the plan and lends addresses to its servers.
 
-    ``counts``: packet_ins, dhcp_malformed, dhcp_ignored, dhcp_dropped, unknown_switches.
+    ``counts``: packet_ins, dhcp_malformed, dhcp_ignored, dhcp_dropped, unknown_switches,
+    refused_switches (a second one by the name of one that is there).
     """
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
@@ -68,6 +75,7 @@ class Controller(app_manager.RyuApp):
         self.counts: Counter[str] = Counter()
         self.store: LeaseStore = SqliteStore(settings.store)
         entries = self.store.load()
+        _check(plan, entries)
         network = plan.network
         book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms)
         programs = pipeline.programs(State.of(plan, steering.nearest(plan), book))
@@ -79,6 +87,9 @@ class Controller(app_manager.RyuApp):
             for host in plan.hosts_of(HostRole.SERVER)
         }
         self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
+        self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
+            lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        )
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
     def start(self) -> None:
@@ -88,8 +99,9 @@ class Controller(app_manager.RyuApp):
 
     @property
     def ready(self) -> bool:
-        """Whether every switch is programmed."""
-        return all(switch.programmed for switch in self.switches.values())
+        """Whether every switch is programmed, and lending goes on."""
+        programmed = all(switch.programmed for switch in self.switches.values())
+        return programmed and self.lender.fault is None
 
     # -- switches
 
@@ -105,6 +117,10 @@ class Controller(app_manager.RyuApp):
         elif switch is None:
             self.counts["unknown_switches"] += 1
             LOG.warning("a switch with dpid %#x is not in the plan: ignored", datapath.id)
+        elif switch.connected:
+            self.counts["refused_switches"] += 1
+            LOG.warning("a second switch says that it is %s: refused", switch.plan.name)
+            datapath.close()
         else:
             switch.connect(datapath)
 
@@ -156,7 +172,8 @@ class Controller(app_manager.RyuApp):
             return
         frame, in_work = bytes(message.data), self._in_work[identity]
         # A repeat of what is being answered adds nothing.
-        if frame in in_work or len(in_work) >= PER_PORT:
+        repeated = frame in in_work or len(in_work) >= PER_PORT
+        if repeated or not self._allowed[identity].take(time.monotonic()):
             self.counts["dhcp_dropped"] += 1
             return
         in_work.add(frame)
@@ -173,8 +190,8 @@ class Controller(app_manager.RyuApp):
         except (frames.FrameError, dhcp.DhcpError) as error:
             self.counts["dhcp_malformed"] += 1
             LOG.warning("DHCP from %s dropped: %s", server.name, error)
-        except SwitchError as error:
-            # No answer: the server asks again, and by then the switch may be well.
+        except (SwitchError, StoreError) as error:
+            # No answer: the server asks again, and by then the switch or the disk may be well.
             LOG.warning("DHCP from %s not answered: %s", server.name, error)
         finally:
             self._in_work[identity].discard(frame)
@@ -220,3 +237,14 @@ class Controller(app_manager.RyuApp):
         )
         session = self.switches[server.switch].session
         session.packet_out(server.port, frames.build(datagram))
+
+
+def _check(plan: Plan, entries: Iterable[Lease]) -> None:
+    """Every stored lease must be of this plan. Raises BadEntryError."""
+    homes = {server.name: server.city for server in plan.hosts_of(HostRole.SERVER)}
+    pops = set(homes.values())
+    for lease in entries:
+        if lease.live and homes.get(lease.server) != lease.pop:
+            raise BadEntryError(lease, f"the network has no server {lease.server} in {lease.pop}")
+        if lease.state is not LeaseState.FREE and lease.pop not in pops:
+            raise BadEntryError(lease, f"the network has no PoP {lease.pop} with servers")

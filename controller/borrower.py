@@ -15,17 +15,19 @@ from pathlib import Path
 
 from topologies.emulation import netns, rtnetlink
 
-__all__ = ["claim", "port_range", "unclaim"]
+__all__ = ["claim", "unclaim", "usual_ports"]
 
 # sysctls under /proc/sys/net are those of the thread that opens them.
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _RTM_DELROUTE = 25
 
 
-def port_range(server: str) -> tuple[int, int]:
-    """The ports that programs of this server get, lowest and highest."""
-    with netns.inside(server):
-        lowest, highest = PORT_RANGE.read_text().split()
+def usual_ports() -> tuple[int, int]:
+    """The ports that programs get who borrow nothing, lowest and highest: those of this namespace.
+
+    A server's own may be narrowed still, by an agent that was killed.
+    """
+    lowest, highest = PORT_RANGE.read_text().split()
     return int(lowest), int(highest)
 
 

@@ -22,8 +22,9 @@ from controller.core.lending import SECOND, Book, Lease, LeaseState, Transition
 from controller.core.rules import Rule
 from controller.exchange import OFFER_NS
 from controller.session import Pending, SwitchError
-from controller.store import LeaseStore
+from controller.store import LeaseStore, StoreError
 from controller.switches import Delta, Switch
+from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, Plan, edge_name
 
 __all__ = ["Lender"]
@@ -50,16 +51,22 @@ class Lender:
         self._store = store
         self._switches = switches
         self._arriving: dict[tuple[IPv4Address, int], GreenThread] = {}
+        self.fault: str | None = None
+        """Why lending does not go on; None while all is well."""
 
     # -- verbs
 
-    def lend(self, server: HostPlan, tag: str = "any") -> Lease:
+    def lend(self, server: HostPlan, tag: str = COMMON_TAG) -> Lease:
         """Borrow for as long as an offer holds; the rules are on their way when this returns.
 
-        Raises LendingError.
+        Who asks again is told the same, and nothing is written while half of that time is left.
+        Raises LendingError, StoreError.
         """
         now = self.clock.now_ns()
         lifetime = min(OFFER_NS, self.book.terms.lifetime_ns)
+        held = self.book.held(server.name, tag)
+        if held is not None and held.until_ns - now >= lifetime // 2:
+            return held
         transition = self.book.acquire(server.name, server.city, now, tag, lifetime)
         self._carry_out([transition])
         return transition.after
@@ -67,7 +74,7 @@ class Lender:
     def keep(self, server: HostPlan, address: IPv4Address, psid: int) -> Lease:
         """Give the holder its full time; returns when every switch it depends on has its rules.
 
-        Raises LendingError, SwitchError.
+        Raises LendingError, StoreError, SwitchError.
         """
         transition = self.book.renew(server.name, address, psid, self.clock.now_ns())
         self._carry_out([transition])
@@ -77,25 +84,35 @@ class Lender:
         return transition.after
 
     def give_back(self, server: HostPlan, address: IPv4Address, psid: int) -> Lease:
-        """The holder returns a port set. Raises LendingError."""
+        """The holder returns a port set. Raises LendingError, StoreError."""
         transition = self.book.release(server.name, address, psid, self.clock.now_ns())
         self._carry_out([transition])
         return transition.after
 
     def revoke(self, address: IPv4Address, psid: int) -> Lease:
-        """Take a port set away from whoever holds it. Raises LendingError."""
+        """Take a port set away from whoever holds it. Raises LendingError, StoreError."""
         transition = self.book.revoke(address, psid, self.clock.now_ns())
         self._carry_out([transition])
         return transition.after
 
     def sweep_for_ever(self) -> None:
-        """End what is due, until the controller ends."""
+        """End what is due, until the controller ends, whatever goes wrong meanwhile."""
+        said = None
         while True:
             eventlet.sleep(SWEEP_S)
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception as error:
+                self.fault = str(error) or repr(error)
+            if self.fault != said:
+                said = self.fault
+                LOG.error("lending stands still: %s", said) if said else LOG.info("it goes on")
 
     def sweep(self) -> None:
-        """End what is due now: leases and offers that lapsed, quarantines that are over."""
+        """End what is due now: leases and offers that lapsed, quarantines that are over.
+
+        Raises StoreError.
+        """
         due = self.book.next_event_ns()
         if due is None or due > self.clock.now_ns():
             return
@@ -119,7 +136,12 @@ class Lender:
         transitions = tuple(transitions)
         addresses = {transition.after.address for transition in transitions}
         homes = {address: self.book.home(address) for address in addresses}
-        self._store.commit([transition.after for transition in transitions])
+        try:
+            self._store.commit([x.after for x in transitions if x.after != x.before])
+        except StoreError as error:
+            self.fault = str(error)
+            raise
+        self.fault = None
         self.book.apply(*transitions)
         remove, add = self._rule_changes(transitions, homes)
         self._tell(transitions, remove, add)

@@ -117,7 +117,7 @@ def _fields() -> dict[str, _Field]:
     for name, bits in FIELD_BITS.items():
         plain = getattr(ofp, f"OXM_OF_{name.upper()}")
         masked = getattr(ofp, f"OXM_OF_{name.upper()}_W")
-        found[name] = _Field(name, plain, masked, bits // 8, (1 << bits) - 1)
+        found[name] = _Field(name, plain, masked, -(-bits // 8), (1 << bits) - 1)
     return found
 
 

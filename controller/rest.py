@@ -22,6 +22,7 @@ from controller import openflow
 from controller.app import Controller
 from controller.core.lending import Lease, LeaseState, LendingError
 from controller.session import SwitchError
+from controller.store import StoreError
 
 __all__ = ["application"]
 
@@ -92,6 +93,8 @@ class Doors(ControllerBase):
             return _refuse(400, error)
         except LendingError as error:
             return _refuse(409, error)
+        except StoreError as error:
+            return _refuse(503, error)
         return _json(_lease(self._controller, lease))
 
 
@@ -99,6 +102,7 @@ def status(controller: Controller) -> Answer:
     """See the class."""
     return {
         "ready": controller.ready,
+        "fault": controller.lender.fault,
         "started": controller.started.isoformat(),
         "packet_ins": controller.counts["packet_ins"],
         "changes": sum(switch.changes for switch in controller.switches.values()),

@@ -106,6 +106,9 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
                 left = calibrate.measure(t.oracle, held_out, spec.seed)
                 calibration = replace(calibration, compensated=left)
         lab.check()
+        controller = lab.controller_api.status()
+        if controller["fault"]:
+            raise TrialError(f"The controller's lending stands still: {controller['fault']}")
         observed = {
             "study": t.observed,
             "calibration": asdict(calibration),
@@ -113,7 +116,7 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "links": _links(lab) | {"timed": _timed(t.lateness, calibration.advance_us)},
             "load": watch.load().summary(),
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
-            "controller": lab.controller_api.status(),
+            "controller": controller,
             "capture": _capture(lab),
         }
         recorder.close()

@@ -52,9 +52,9 @@ def addresses(plan: Plan) -> Table:
     """One row per prefix: what it is for and who is in it."""
     network = plan.network
     rows = [(str(address), "service", "every server") for address in network.services]
-    sets = (1 << network.port_set_bits) - 1  # PSID 0 is never lent
     for pool in network.pools:
-        each = f"{sets} port sets of {65536 >> network.port_set_bits} ports per address"
+        ports = 65536 >> network.port_set_bits
+        each = f"{network.sets_per_address} port sets of {ports} ports per address"
         rows.append((str(pool.prefix), f"lending pool, tag {pool.tag}", each))
     rows += [(str(edge.prefix), f"PoP {edge.city}", _members(plan, edge)) for edge in plan.edges]
     rows += [(str(at.prefix), f"city {at.city}", _members(plan, at)) for at in plan.transits]

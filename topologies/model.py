@@ -10,7 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-__all__ = ["Attachment", "City", "Line", "Link", "Network", "Pool", "Pop"]
+__all__ = [
+    "COMMON_TAG",
+    "Attachment",
+    "City",
+    "Line",
+    "Link",
+    "Network",
+    "Pool",
+    "Pop",
+    "first_port_set",
+]
+
+COMMON_TAG = "any"
+"""The tag of the pools from which a server borrows that asks for none."""
+
+SYSTEM_PORTS = 1024
+"""The ports below are for programs with privileges (RFC 6335 section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ class Pool:
     """A prefix whose addresses are lent to servers; ``tag`` is what a borrower asks for."""
 
     prefix: IPv4Network
-    tag: str = "any"
+    tag: str = COMMON_TAG
     country: str = ""
 
 
@@ -96,9 +112,22 @@ class Network:
     path_stretch: float = 1.5
     description: str = ""
 
+    @property
+    def sets_per_address(self) -> int:
+        """How many port sets of one address can be lent."""
+        return (1 << self.port_set_bits) - first_port_set(self.port_set_bits)
+
     def city(self, code: str) -> City:
         """The city with this code; KeyError if there is none."""
         for city in self.cities:
             if city.code == code:
                 return city
         raise KeyError(code)
+
+
+def first_port_set(port_set_bits: int) -> int:
+    """The lowest PSID that is lent: sets below it hold system ports, which Linux gives nobody.
+
+    At least 1, because switches see port 0 in fragments. There may be no such set.
+    """
+    return max(1, SYSTEM_PORTS >> (16 - port_set_bits))

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from topologies.model import COMMON_TAG
+
 EVERY_CITY = "every city"
 """Stands for a city's code in ``clients`` and ``origins``."""
 
@@ -90,7 +92,7 @@ class PoolFile(_Part):
     """A prefix to lend addresses from."""
 
     prefix: str
-    tag: str = Field("any", description="What a borrower asks for.")
+    tag: str = Field(COMMON_TAG, description="What a borrower asks for.")
     country: str = Field("", description="ISO 3166-1, two letters, for the geofeed.")
 
 

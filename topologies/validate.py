@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network
 from math import isfinite
 
-from topologies.model import Attachment, City, Line, Link, Network
+from topologies.model import COMMON_TAG, Attachment, City, Line, Link, Network
 from topologies.plan import CITY_PARTS, POP_PARTS, part
 from topologies.units import format_time
 
@@ -298,6 +298,29 @@ def _addresses(network: Network) -> Iterator[Problem]:
                 ("pools", i, "country"),
                 f"{pool.country!r} is no country code",
                 "use two capital letters (ISO 3166-1)",
+            )
+    yield from _lendable(network)
+
+
+def _lendable(network: Network) -> Iterator[Problem]:
+    """Every server borrows one port set of the common pool, and an address serves one PoP."""
+    common = [pool.prefix for pool in network.pools if pool.tag == COMMON_TAG]
+    if not common:
+        yield Problem(
+            ("pools",),
+            f"no pool is tagged {COMMON_TAG!r}, where every server borrows",
+            "add one, or leave the tag out",
+        )
+    elif 1 <= network.port_set_bits <= 12:
+        each = network.sets_per_address
+        needed = sum(-(-pop.servers // each) for pop in network.pops if pop.servers > 0)
+        there = sum(prefix.num_addresses for prefix in common)
+        if needed > there:
+            yield Problem(
+                ("pools",),
+                f"the pools tagged {COMMON_TAG!r} have {there} addresses, but the servers need"
+                f" {needed}: {each} servers of one PoP share an address",
+                "use a larger pool, or more port_set_bits",
             )
 
 

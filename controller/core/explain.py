@@ -156,6 +156,8 @@ def _field(m: FieldMatch, table: Table) -> str:
         return f"`eth_dst` = {_mac(m.value, m.mask, pop)}"
     if m.field in _OBVIOUS and exact:
         return f"`{m.field}` = {m.value}"
+    if m.field == "vlan_vid":
+        return "any VLAN tag"
     if m.field == "arp_tpa":
         return f"`arp_tpa` = {IPv4Address(m.value)}"
     return f"`{m.field}`" if exact else f"`{m.field}`/mask"

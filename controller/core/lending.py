@@ -1,8 +1,8 @@
 """The lease book: which server holds which port set of which address, and until when.
 
 A lease is one IPv4 address plus one aligned port set (RFC 7597 section 5.1 with offset 0): with
-k PSID bits the set ``psid`` is the 2^(16-k) ports from ``psid << (16 - k)``. PSID 0, which holds
-the system ports, is never lent. The life of a port set:
+k PSID bits the set ``psid`` is the 2^(16-k) ports from ``psid << (16 - k)``. Sets that hold
+system ports are never lent (``topologies.model.first_port_set``). The life of a port set:
 
     free -> lent (server, epoch, until) -> draining -> quarantined (until) -> free
 
@@ -29,14 +29,14 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
-from topologies.model import Pool
+from topologies.model import COMMON_TAG, Pool, first_port_set
 
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
@@ -107,14 +107,17 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long things last, in nanoseconds.
+    """How long things last, in nanoseconds, and how much one server may keep from the others.
 
     The quarantine default is Linux's TIME_WAIT: a later holder of the ports must not meet
-    connections that the far end still remembers.
+    connections that the far end still remembers. ``sets_per_server`` counts, of each tag, what a
+    server holds and what it held that is still in quarantine: who borrows and returns in a loop
+    empties no pool.
     """
 
     lifetime_ns: int = 120 * SECOND
     quarantine_ns: int = 60 * SECOND
+    sets_per_server: int = 8
 
 
 class LendingError(Exception):
@@ -135,6 +138,16 @@ class PoolExhaustedError(LendingError):
         super().__init__(
             f"PoP {pop}: every port set tagged {tag!r} is taken; "
             "wait for one to be returned, or give the network a larger pool"
+        )
+
+
+class QuotaError(LendingError):
+    """The server keeps as many port sets from others as it may."""
+
+    def __init__(self, server: str, tag: str, sets: int) -> None:
+        super().__init__(
+            f"{server} holds, or held until a moment ago, {sets} port sets tagged {tag!r}, "
+            "as many as a server may; wait for a quarantine to end"
         )
 
 
@@ -188,12 +201,14 @@ class Book:
     ) -> None:
         self.terms = terms or Terms()
         self.port_set_bits = port_set_bits
+        self._every = (1 << (1 << port_set_bits)) - (1 << first_port_set(port_set_bits))
         grouped: defaultdict[str, list[Pool]] = defaultdict(list)
         for pool in pools:
             grouped[pool.tag].append(pool)
         self._shelves = {tag: _Shelf(pools) for tag, pools in grouped.items()}
         self._leases: dict[int, Lease] = {}
         self._held: dict[tuple[str, str], Lease] = {}
+        self._kept: Counter[tuple[str, str]] = Counter()
         self._open: dict[IPv4Address, _Open] = {}
 
     @classmethod
@@ -255,18 +270,25 @@ class Book:
     # -- verbs: decide, change nothing
 
     def acquire(
-        self, server: str, pop: str, now_ns: int, tag: str = "any", lifetime_ns: int | None = None
+        self,
+        server: str,
+        pop: str,
+        now_ns: int,
+        tag: str = COMMON_TAG,
+        lifetime_ns: int | None = None,
     ) -> Transition:
         """Lend ``server``, which stands in ``pop``, one port set; ``after`` is the lease.
 
         A server that already holds one of this tag keeps it, with at least the new lifetime: a
         repeated request is answered alike. Otherwise a set of an address at home in ``pop``
-        first, then a new address. Raises UnknownTagError, PoolExhaustedError.
+        first, then a new address. Raises UnknownTagError, PoolExhaustedError, QuotaError.
         """
         until_ns = now_ns + (self.terms.lifetime_ns if lifetime_ns is None else lifetime_ns)
         held = self.held(server, tag)
         if held is not None:
             return Transition(held, replace(held, until_ns=max(held.until_ns, until_ns)))
+        if self._kept[server, tag] >= self.terms.sets_per_server:
+            raise QuotaError(server, tag, self.terms.sets_per_server)
         address, psid = self._choose(pop, tag)
         before = self.lease(address, psid)
         after = Lease(
@@ -356,11 +378,11 @@ class Book:
             address = shelf.address(index)
             return address, _lowest_sure(self._open[address].free)
         index = _lowest(shelf.closed)
-        if index is None or self.port_set_bits == 0:
+        if index is None or not self._every:
             raise PoolExhaustedError(
                 pop, tag, shelf.earliest(self._leases, self.terms.quarantine_ns, pop)
             )
-        return shelf.address(index), 1
+        return shelf.address(index), _lowest_sure(self._every)
 
     def _shelf(self, tag: str) -> _Shelf:
         try:
@@ -389,7 +411,7 @@ class Book:
             return f"no pool tagged {lease.tag!r} has this address"
         if lease.psid_bits != self.port_set_bits:
             return f"it was cut with {lease.psid_bits} PSID bits, not {self.port_set_bits}"
-        if not 0 < lease.psid < 1 << lease.psid_bits:
+        if lease.psid < 0 or not self._every >> lease.psid & 1:
             return "this set is never lent"
         if lease.state is LeaseState.FREE:
             return None
@@ -408,6 +430,9 @@ class Book:
         before = self._leases.get(key)
         if before is not None and before.state is LeaseState.LENT:
             del self._held[before.server, before.tag]
+        for entry, count in ((before, -1), (lease, 1)):
+            if entry is not None and entry.state is not LeaseState.FREE:
+                self._kept[entry.server, entry.tag] += count
         self._leases[key] = lease
         if lease.state is LeaseState.LENT:
             self._held[lease.server, lease.tag] = lease
@@ -419,14 +444,13 @@ class Book:
         """Keep the free sets of the address, and with them its home."""
         shelf = self._shelves[lease.tag]
         index = shelf.index_sure(lease.address)
-        every = (1 << (1 << self.port_set_bits)) - 2  # all but PSID 0
         found = self._open.get(lease.address)
-        free = found.free if found else every
+        free = found.free if found else self._every
         if lease.state is LeaseState.FREE:
             free |= 1 << lease.psid
         else:
             free &= ~(1 << lease.psid)
-        if free == every:
+        if free == self._every:
             if found:
                 del self._open[lease.address]
                 shelf.close(index, found.pop)

@@ -21,6 +21,9 @@ from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
 
 IPV4: Final = 0x0800
 ARP: Final = 0x0806
+VLAN: Final = 0x8100
+VLAN_PRESENT: Final = 0x1000
+"""The bit of ``vlan_vid`` that a tagged frame has (OpenFlow 1.3.5 section 7.2.3.7)."""
 TCP: Final = 6
 UDP: Final = 17
 ARP_REQUEST: Final = 1
@@ -36,6 +39,8 @@ GATEWAY: Final = mac(GATEWAY_MAC)
 # Priorities, by table. Within a table a higher one is looked at first; where rules of one priority
 # overlap they do the same, so their order does not matter.
 
+ADMIT_NEVER: Final = 500
+"""ADMISSION: what no host may send, and no switch passes on."""
 ADMIT_PUNT: Final = 400
 """ADMISSION: DHCP comes before the source check, because a client has no address yet."""
 ADMIT_HOST: Final = 300
@@ -113,12 +118,21 @@ def arp_responder(host: HostPlan) -> Rule:
 
 
 def refuse_the_rest() -> tuple[Rule, ...]:
-    """Drop what ADMISSION did not admit; count IPv4 and ARP apart from the hosts' IPv6 noise."""
+    """ADMISSION: drop what nothing admits, and from everybody VLAN tags and answers of DHCP.
+
+    No rule looks behind a tag, and only the controller lends. IPv4 and ARP are counted apart from
+    the hosts' IPv6 noise.
+    """
+    answer = match(eth_type=IPV4, ip_proto=UDP, udp_dst=DHCP_CLIENT)
+    never = (
+        Rule(Table.ADMISSION, ADMIT_NEVER, matched, cookie=cookie(Duty.SPOOF, number))
+        for matched, number in ((match(vlan_vid=(VLAN_PRESENT, VLAN_PRESENT)), VLAN), (answer, UDP))
+    )
     spoofs = (
         Rule(Table.ADMISSION, ADMIT_SPOOF, match(eth_type=kind), cookie=cookie(Duty.SPOOF, kind))
         for kind in (IPV4, ARP)
     )
-    return (*spoofs, drop_the_rest(Table.ADMISSION))
+    return (*never, *spoofs, drop_the_rest(Table.ADMISSION))
 
 
 def drop_the_rest(table: Table) -> Rule:

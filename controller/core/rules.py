@@ -67,6 +67,7 @@ FIELD_BITS: Mapping[str, int] = {
     "eth_dst": 48,
     "eth_src": 48,
     "eth_type": 16,
+    "vlan_vid": 13,
     "ip_proto": 8,
     "ipv4_src": 32,
     "ipv4_dst": 32,

@@ -7,7 +7,7 @@ import pytest
 from controller.core import labels
 from controller.core.lending import Lease
 from controller.core.rules import Duty, mac
-from tests.fakes.network import BROADCAST, ICMP, UDP, Fate, arp_request, frame
+from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, frame
 from tests.fakes.world import World, world
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
 from topologies.sources import load
@@ -83,6 +83,21 @@ SERVER_ATTACKS: dict[str, Attack] = {
     "a DHCP server's answer": lambda w, s, x: frame(
         s, "255.255.255.255", protocol=UDP, sport=67, dport=68, eth_dst=BROADCAST
     ),
+    "a DHCP server's answer to the neighbour": lambda w, s, x: frame(
+        s, _neighbour(w, s).address, protocol=UDP, sport=67, dport=68
+    ),
+    "a VLAN tag": lambda w, s, x: frame(s, _origin(w).address, vlan_vid=0x1005),
+    "a VLAN tag of number 0": lambda w, s, x: frame(s, _origin(w).address, vlan_vid=0x1000),
+    "a VLAN tag around DHCP": lambda w, s, x: frame(
+        s,
+        "255.255.255.255",
+        source="0.0.0.0",
+        protocol=UDP,
+        sport=68,
+        dport=67,
+        eth_dst=BROADCAST,
+        vlan_vid=0x1FFF,
+    ),
     "DHCP with a foreign MAC": lambda w, s, x: frame(
         s,
         "255.255.255.255",
@@ -130,6 +145,10 @@ CLIENT_ATTACKS: dict[str, Attack] = {
     ),
     "a label": lambda w, c, x: frame(c, w.plan.network.services[0], eth_dst=labels.encode(1)),
     "a label past the landing": lambda w, c, x: frame(c, x.address, eth_dst=labels.encode(1, 2)),
+    "a DHCP server's answer": lambda w, c, x: frame(
+        c, w.servers[0].address, protocol=UDP, sport=67, dport=68
+    ),
+    "a VLAN tag": lambda w, c, x: frame(c, w.plan.network.services[0], vlan_vid=0x1FFF),
     "DHCP": lambda w, c, x: frame(
         c,
         "255.255.255.255",
@@ -183,6 +202,18 @@ def test_every_host_is_told_the_gateways_mac(w: World) -> None:
             "arp_tha": mac(host.mac),
             "arp_tpa": int(host.address),
         }
+
+
+def test_no_switch_passes_on_what_hosts_may_not_send(w: World) -> None:
+    """A neighbour that failed to guard its own hosts does not help them."""
+    for switch in w.plan.switches:
+        fake = w.network.switches[switch.name]
+        for port in sorted(fake.ports):
+            for more in ({"vlan_vid": 0x1005}, {"udp_dst": 68, "udp_src": 67}):
+                protocol = UDP if "udp_dst" in more else TCP
+                packet = frame(_origin(w), w.servers[0].address, protocol=protocol, **more)
+                (outcome,) = fake.receive(packet, port)
+                assert (outcome.duty, outcome.outputs) == (Duty.SPOOF, ())
 
 
 def test_ipv6_noise_is_dropped_but_is_no_spoof(w: World) -> None:

@@ -21,11 +21,13 @@ from controller.core.lending import (
     LeaseState,
     LendingError,
     PoolExhaustedError,
+    QuotaError,
     Terms,
 )
 from controller.core.rules import Program
 from controller.core.state import State
 from controller.lender import Lender
+from controller.store import StoreError
 from controller.switches import Switch
 from tests.fakes.wire import Tables, Wire
 from topologies.plan import HostRole, plan
@@ -43,13 +45,16 @@ class Memory:
     def __init__(self) -> None:
         self.entries: dict[tuple[int, int], Lease] = {}
         self.broken = False
+        self.commits = 0
 
     def load(self) -> tuple[Lease, ...]:
         return tuple(lease for _, lease in sorted(self.entries.items()))
 
     def commit(self, entries: Iterable[Lease]) -> None:
-        if self.broken:
-            raise OSError("no space left")
+        entries = list(entries)
+        if self.broken and entries:
+            raise StoreError("no space left")
+        self.commits += bool(entries)
         self.entries.update(((int(x.address), x.psid), x) for x in entries)
 
     def close(self) -> None:
@@ -140,11 +145,60 @@ def test_nothing_happens_that_was_not_stored() -> None:
     world = World(store, clock, tables)
     before = world.desired()
     store.broken = True
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StoreError, match="no space"):
         world.lender.lend(PLAN.host("LHR-s1"))
+    assert world.lender.fault == "no space left"
     world.settle()
     assert world.book.entries() == ()
     assert {name: found.program() for name, found in tables.items()} == before
+
+
+def test_who_asks_again_is_told_the_same_and_nothing_is_written() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    server = PLAN.host("LHR-s1")
+    lease = world.lender.lend(server)
+    clock.at += 4 * SECOND
+    assert world.lender.lend(server) == lease
+    assert store.commits == 1
+    clock.at += 2 * SECOND  # less than half of the offer's ten seconds is left
+    assert world.lender.lend(server).until_ns == clock.at + 10 * SECOND
+    assert store.commits == 2
+
+
+def test_a_server_that_borrows_and_returns_in_a_loop_leaves_the_others_theirs() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    greedy, modest = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
+    for _ in range(TERMS.sets_per_server):
+        lease = world.lender.lend(greedy)
+        world.lender.give_back(greedy, lease.address, lease.psid)
+    with pytest.raises(QuotaError, match="wait for a quarantine to end"):
+        world.lender.lend(greedy)
+    assert world.lender.lend(modest).live
+    clock.at += TERMS.quarantine_ns + SECOND
+    world.settle()
+    world.lender.sweep()
+    assert world.lender.lend(greedy).live
+
+
+def test_sweeping_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    monkeypatch.setattr("controller.lender.SWEEP_S", 0)
+    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    clock.at += 11 * SECOND
+    store.broken = True
+    sweeper = eventlet.spawn(world.lender.sweep_for_ever)
+    world.settle()
+    assert world.lender.fault == "no space left"
+    store.broken = False
+    world.settle()
+    sweeper.kill()
+    assert world.lender.fault is None
+    entry = world.book.lease(lease.address, lease.psid)
+    assert entry is not None
+    assert entry.state is LeaseState.QUARANTINED
 
 
 def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
@@ -194,7 +248,7 @@ class Lending(RuleBasedStateMachine):
 
     @rule(server=st.sampled_from(SERVERS), take=st.booleans())
     def lend(self, server: object, take: bool) -> None:
-        with contextlib.suppress(PoolExhaustedError):
+        with contextlib.suppress(PoolExhaustedError, QuotaError):
             lease = self.world.lender.lend(server)  # type: ignore[arg-type]
             if take:
                 self.world.settle()

@@ -98,7 +98,7 @@ groups = st.one_of(
 def as_ryu_match(given_match: Match) -> Any:
     fields = {}
     for part in given_match:
-        size = FIELD_BITS[part.field] // 8
+        size = -(-FIELD_BITS[part.field] // 8)
         full = (1 << FIELD_BITS[part.field]) - 1
         info = ofp.oxm_get_field_info_by_name(part.field)[1]
         value = info.to_user(part.value.to_bytes(size, "big"))
@@ -117,7 +117,7 @@ def as_ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(ofp.OFPP_CONTROLLER, ofp.OFPCML_NO_BUFFER)
         case SetField(name, value):
             info = ofp.oxm_get_field_info_by_name(name)[1]
-            user = info.to_user(value.to_bytes(FIELD_BITS[name] // 8, "big"))
+            user = info.to_user(value.to_bytes(-(-FIELD_BITS[name] // 8), "big"))
             return parser.OFPActionSetField(**{name: user})
         case Copy(source, target):
             return parser.NXActionRegMove(source, target, FIELD_BITS[source])

@@ -42,7 +42,7 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
 
 def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "leases.sqlite")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(StoreError, match="NOT NULL"):
         store.commit([ONE, replace(TWO, server=None)])  # type: ignore[arg-type]
     assert store.load() == ()
     store.commit([ONE])
@@ -70,6 +70,62 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="version 99"):
         SqliteStore(path)
+
+
+def test_a_store_that_lost_its_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    store = SqliteStore(path)
+    store.commit([ONE])
+    there, gone = path.read_bytes(), Path(f"{path}-wal")
+    store.commit([TWO])
+    assert gone.exists()
+    store.close()
+    path.write_bytes(there)  # as if killed, and the log thrown away
+    with pytest.raises(StoreError, match="2 commits were made, and it knows of [01];"):
+        SqliteStore(path)
+
+
+@pytest.mark.parametrize("how", ["truncated", "removed"])
+def test_a_store_that_became_empty_is_refused_again_and_again(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "leases.sqlite"
+    store = SqliteStore(path)
+    store.commit([ONE])
+    store.close()
+    path.unlink() if how == "removed" else path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="1 commits were made, and it knows of 0"):
+            SqliteStore(path)
+    for companion in tmp_path.iterdir():
+        companion.unlink()
+    SqliteStore(path).close()
+
+
+def test_a_mark_that_is_behind_is_true_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    store = SqliteStore(path)
+    early = Path(f"{path}.mark").read_bytes()
+    store.commit([ONE])
+    store.close()
+    Path(f"{path}.mark").write_bytes(early)
+    again = SqliteStore(path)
+    assert again.load() == (ONE,)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("state", "'gone'"), ("address", -1), ("address", 1 << 33)]
+)
+def test_a_row_that_is_no_lease_is_told(tmp_path: Path, column: str, value: object) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    store.commit([ONE])
+    store.close()
+    with sqlite3.connect(tmp_path / "leases.sqlite") as database:
+        database.execute(f"UPDATE entries SET {column} = {value}")
+    database.close()
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    with pytest.raises(StoreError, match="give --db another file"):
+        store.load()
+    store.close()
 
 
 WRITER = """

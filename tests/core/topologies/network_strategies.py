@@ -47,7 +47,7 @@ def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
         origins=tuple(draw(attachments)),
         backbone=tuple(Link(a, b, draw(LINES)) for a, b in backbone),
         services=(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")),
-        pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.7/32"))),
+        pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.0/27"))),
         port_set_bits=draw(st.integers(1, 12)),
         path_stretch=draw(st.floats(1, 3)),
         description=draw(st.text(max_size=20)),

@@ -48,7 +48,7 @@ def test_a_pool_of_other_port_sets() -> None:
         sources.load("triangle"), pools=(Pool(IPv4Network("192.0.2.0/30"), "x"),), port_set_bits=12
     )
     rows = describe.addresses(plan(network)).rows
-    assert ("192.0.2.0/30", "lending pool, tag x", "4095 port sets of 16 ports per address") in rows
+    assert ("192.0.2.0/30", "lending pool, tag x", "4032 port sets of 16 ports per address") in rows
 
 
 def _colours(path: Path) -> set[tuple[int, ...]]:
