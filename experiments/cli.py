@@ -188,6 +188,9 @@ def run(
     repeat_check: Annotated[
         int | None, typer.Option(min=2, help="Run so many times, and compare every frame.")
     ] = None,
+    limit: Annotated[
+        float, typer.Option(metavar="S", help="End a trial that takes longer, in seconds.")
+    ] = 1800.0,
     results: Results = None,
     as_json: Json = False,
 ) -> None:
@@ -206,6 +209,7 @@ def run(
         datapath=datapath,
         clock=clock,
         root=root,
+        limit_s=limit,
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Watch = Callable[[Mapping[str, Any]], None]
 """Gets each progress message of the trial (see ``experiments.trial``)."""
 
+SILENCE_S = 10.0
+"""In real time a trial shows twice a second that it lives; so long without that, it does not."""
+
 LOG_TAIL_LINES = 15
 TRIAL = ("-m", "experiments.trial")
 TRIAL_LOG = "trial.log"
@@ -54,6 +57,7 @@ def make_spec(
     datapath: str = "auto",
     clock: str = "auto",
     root: str = "host",
+    limit_s: float = LIMIT_S,
     params: Mapping[str, float] | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
@@ -72,7 +76,9 @@ def make_spec(
     for what, present in (("client", network.clients), ("origin", network.origins)):
         if not present:
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
-    return Spec(study_name, network, seed, quick, options, resolved)
+    if not limit_s > 0:
+        raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
+    return Spec(study_name, network, seed, quick, options, resolved, limit_s)
 
 
 def run(
@@ -86,6 +92,7 @@ def run(
     datapath: str = "auto",
     clock: str = "auto",
     root: str = "host",
+    limit_s: float = LIMIT_S,
     params: Mapping[str, float] | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
@@ -95,8 +102,9 @@ def run(
     ``network`` is a ``Network`` or what ``topologies.sources.load`` takes; ``pops`` puts its
     PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see ``experiments.clock``);
     ``root`` is ``host`` or, in virtual time, ``hermetic`` (see ``sandbox.root``);
-    ``params`` changes parameters of the study; ``results`` is where run folders go. Real time
-    needs root. The result may be invalid: ask ``result.valid``.
+    ``params`` changes parameters of the study; a trial that takes longer than ``limit_s`` is
+    ended; ``results`` is where run folders go. Real time needs root. The result may be invalid: ask
+    ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.
@@ -111,6 +119,7 @@ def run(
         datapath=datapath,
         clock=clock,
         root=root,
+        limit_s=limit_s,
         params=params,
     )
     return run_spec(spec, None if results is None else Path(results), watch)
@@ -155,7 +164,7 @@ def run_trial(
             told.append(str(message["error"]))
         elif "done" in message:
             return True
-        else:
+        elif "beat" not in message:
             watch(message)
         return False
 
@@ -168,7 +177,8 @@ def run_trial(
             folder,
             told=line,
             log=TRIAL_LOG,
-            limit_s=LIMIT_S,
+            limit_s=spec.limit_s,
+            silence_s=SILENCE_S,
             ticked=lambda seconds: watch({"virtual_s": seconds}),
         )
     if code != 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies.emulation.options import USUAL, LabOptions
+from topologies.emulation.sandbox import LIMIT_S
 from topologies.explicit import dump_json, parse_json
 from topologies.model import Network
 
@@ -21,7 +22,8 @@ class Spec:
     """What one trial does: equal specs give equal plans, schedules and rules.
 
     ``params`` are the study's own numbers with every default resolved; ``options`` say what
-    carries the lab, as it was asked for.
+    carries the lab, as it was asked for. A trial that takes longer than ``limit_s`` seconds of
+    the wall's clock is ended.
     """
 
     study: str
@@ -30,6 +32,7 @@ class Spec:
     quick: bool = False
     options: LabOptions = USUAL
     params: Mapping[str, float] = field(default_factory=dict)
+    limit_s: float = LIMIT_S
 
     def dump(self) -> dict[str, Any]:
         """The spec as plain data for JSON; ``parse`` gives an equal spec back."""
@@ -42,6 +45,7 @@ class Spec:
             "datapath": self.options.datapath,
             "clock": self.options.clock,
             "root": self.options.root,
+            "limit_s": self.limit_s,
             "params": dict(self.params),
             "network": json.loads(dump_json(self.network)),
         }
@@ -69,6 +73,7 @@ class Spec:
                 data.get("root", "host"),
             ),
             params=dict(data["params"]),
+            limit_s=data.get("limit_s", LIMIT_S),
         )
 
     @staticmethod

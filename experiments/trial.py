@@ -2,8 +2,8 @@
 
 ``python -m experiments.trial SPEC.json OUT`` leaves ``samples.jsonl``, ``events.jsonl``,
 ``observed.json`` and the lab's logs in OUT. Standard output carries progress, one JSON object a
-line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}``, ``{"done"}`` when all is written and
-only the lab's end is left, or ``{"error"}``; what others print goes to standard error.
+line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}``, ``{"beat"}``, ``{"done"}`` when all is
+written and only the lab's end is left, or ``{"error"}``; what others print goes to standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -28,8 +29,11 @@ from experiments.spec import Spec
 from experiments.study import Lease, Trial, study
 from experiments.testbed import Testbed
 from topologies.emulation.links import Histogram, LinkError
-from topologies.emulation.processes import LabError, watched
+from topologies.emulation.processes import LabError, repeatedly, watched
 from topologies.plan import HostRole
+
+BEAT_S = 0.5
+"""How often a trial in real time shows that it lives."""
 
 BEGIN_S = 20.0
 """When a lab begins in virtual time, counted from the guest's boot: always at the same moment,
@@ -216,8 +220,15 @@ def main(argv: list[str]) -> int:
     def tell(message: Mapping[str, Any]) -> None:
         _write_line(progress, message)
 
+    def beat() -> bool:
+        tell({"beat": True})
+        return True
+
+    spec = Spec.read(spec_file)
+    beating = nullcontext() if spec.options.clock == "virtual" else repeatedly(beat, BEAT_S)
     try:
-        run(Spec.read(spec_file), out, tell)
+        with beating:
+            run(spec, out, tell)
     except (CaptureError, LabError, LinkError, TrialError) as error:
         traceback.print_exc()
         tell({"error": str(error)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import subprocess
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ from controller.dhcp import Kind, Message, Option, PortParameters
 from experiments.testbed import REST, Testbed
 from topologies.emulation import netns
 from topologies.emulation.processes import Program
-from topologies.plan import HostRole
+from topologies.plan import HostPlan, HostRole
 from topologies.sources import load
 
 pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
@@ -191,16 +192,7 @@ def test_bad_dhcp_is_counted_and_harms_nobody(lab_folder: Path) -> None:
             raw.bind(("eth0", 0))
         with raw:
             for sent, payload in enumerate(payloads, before + 1):
-                datagram = frames.Datagram(
-                    own,
-                    b"\xff" * 6,
-                    thief.address,
-                    IPv4Address("255.255.255.255"),
-                    dhcp.CLIENT_PORT,
-                    dhcp.SERVER_PORT,
-                    payload,
-                )
-                raw.send(frames.build(datagram))
+                raw.send(frames.build(from_client(thief, payload)))
                 lab.wait(lambda want=sent: packet_ins(lab) >= want, "it to be handed up")
         lab.wait(lambda: counted(lab, "dhcp_malformed") == 4, "four of them to be malformed")
         states = {x["server"]: x["state"] for x in lab.controller_api.leases()}
@@ -220,6 +212,76 @@ def test_bad_dhcp_is_counted_and_harms_nobody(lab_folder: Path) -> None:
             problem = json.load(refused.value)
             assert (problem["status"], bool(problem["detail"])) == (code, True)
             assert refused.value.headers["Content-Type"].startswith("application/problem+json")
+
+
+def test_a_loop_of_borrowing_and_returning_starves_nobody(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        greedy, modest = lab.plan.host("LHR-s1"), lab.plan.host("LHR-s2")
+        kept = lab.leases()[modest.name]
+        own = bytes.fromhex(greedy.mac.replace(":", ""))
+        with netns.inside(greedy.name):
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            raw.bind(("eth0", 0))
+        with raw:
+            for turn in range(300):
+                for kind, psid in ((Kind.RELEASE, turn % 31 + 1), (Kind.DISCOVER, 1)):
+                    ports = PortParameters(5, psid).encode()
+                    options = ((int(Option.PORT_PARAMETERS), ports),)
+                    address = IPv4Address(kept["address"])
+                    message = Message(kind, turn, own, options, ciaddr=address)
+                    raw.send(frames.build(from_client(greedy, dhcp.build(message))))
+            lab.wait(lambda: packet_ins(lab) >= 600, "all of them to be handed up")
+        assert counted(lab, "dhcp_dropped") > 500
+        taken = [x["server"] for x in lab.controller_api.leases()]
+        assert taken.count(greedy.name) <= 8
+        assert fetch(lab, modest.name, kept)
+
+
+def test_a_second_switch_by_the_same_name_is_refused(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        dpid = lab.plan.switch("eLHR").dpid
+        with socket.create_connection(("127.0.0.1", 6653), timeout=5) as false:
+            pretend(false, dpid)
+            lab.wait(lambda: counted(lab, "refused_switches") == 1, "it to be refused")
+            while false.recv(1 << 16):  # what was on its way; then the connection ends
+                pass
+        status = lab.controller_api.status()
+        assert status["ready"]
+        assert status["switches"]["eLHR"]["programmed"]
+        server = "LHR-s1"
+        assert fetch(lab, server, lab.leases()[server])
+
+
+def pretend(connection: socket.socket, dpid: int) -> None:
+    """Shake hands with the controller as a switch without ports (OpenFlow 1.3.5 section 6.3)."""
+    hello, features, ports = 0, 6, 13
+    connection.sendall(struct.pack("!BBHI", 4, hello, 8, 1))
+    told = set()
+    with connection.makefile("rb") as stream:
+        while ports not in told:
+            _, kind, length, xid = struct.unpack("!BBHI", stream.read(8))
+            body = stream.read(length - 8)
+            if kind == 5:  # OFPT_FEATURES_REQUEST
+                answer = struct.pack("!BBHIQIBB2xII", 4, features, 32, xid, dpid, 0, 254, 0, 0, 0)
+            elif kind == 18 and body[:2] == ports.to_bytes(2, "big"):  # OFPMP_PORT_DESC
+                answer = struct.pack("!BBHIHH4x", 4, 19, 16, xid, ports, 0)
+                told.add(ports)
+            else:
+                continue
+            connection.sendall(answer)
+
+
+def from_client(host: HostPlan, payload: bytes) -> frames.Datagram:
+    """A message from a host's DHCP client to everybody."""
+    return frames.Datagram(
+        bytes.fromhex(host.mac.replace(":", "")),
+        b"\xff" * 6,
+        host.address,
+        IPv4Address("255.255.255.255"),
+        dhcp.CLIENT_PORT,
+        dhcp.SERVER_PORT,
+        payload,
+    )
 
 
 def packet_ins(lab: Testbed) -> int:

@@ -30,7 +30,7 @@ from topologies.emulation.links import (
 )
 from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
 from topologies.emulation.options import USUAL, LabOptions
-from topologies.emulation.processes import LabError, Program, start, until
+from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Network
 from topologies.plan import LinkPlan, Plan, SwitchPlan, plan
@@ -241,11 +241,20 @@ class Lab(Mininet):
             vswitch.verify()
 
     def appctl(self, switch: str, *command: str) -> str:
-        """Run ``ovs-appctl`` on the daemon of a switch, e.g. ``ofproto/trace``."""
+        """Run ``ovs-appctl`` on the daemon of a switch, e.g. ``ofproto/trace``.
+
+        Raises CalledProcessError if it refuses, LabError if it does not answer.
+        """
         namespace = self.switch_namespaces[switch]
         control = next(v.control for v in self._vswitches if v.namespace == namespace)
         words = ["ovs-appctl", f"--target={control}", *command]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{switch} did not answer for {PATIENCE_S:g} s.") from None
+        return done.stdout
 
     def _attachment(self, link: LinkPlan) -> LinkAttachment:
         ends = []

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from topologies.emulation.processes import LabError
+from topologies.emulation.processes import PATIENCE_S, LabError
 
 DATABASE = "Open_vSwitch"
 
@@ -21,7 +21,12 @@ class Connection:
     def __init__(self, path: Path) -> None:
         """Connect; OSError if nobody listens."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(str(path))
+        self._socket.settimeout(PATIENCE_S)
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         self._requests = 0
 
     def close(self) -> None:
@@ -57,7 +62,10 @@ class Connection:
         """The next JSON object: the stream has no framing, so read until one parses."""
         data = b""
         while True:
-            part = self._socket.recv(1 << 20)
+            try:
+                part = self._socket.recv(1 << 20)
+            except TimeoutError:
+                raise LabError(f"The OVS database did not answer for {PATIENCE_S:g} s.") from None
             if not part:
                 raise LabError("The OVS database closed its connection: see ovsdb-server's log.")
             data += part

@@ -15,7 +15,11 @@ class LabError(Exception):
     """The lab is not what was asked for; the message says what was awaited and what came."""
 
 
-def until(condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) -> None:
+PATIENCE_S = 15.0
+"""How long anything in a lab may take to answer."""
+
+
+def until(condition: Callable[[], bool], awaited: str, timeout_s: float = PATIENCE_S) -> None:
     """Poll ``condition`` until it holds; LabError naming what was awaited when time is up."""
     deadline = time.monotonic() + timeout_s
     pause = 0.001

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from topologies.emulation.processes import PATIENCE_S
+
 LOOPBACK = 1
 """The index of ``lo`` in every namespace."""
 
@@ -189,6 +191,7 @@ class Netlink:
     def __init__(self) -> None:
         """Open the socket in the calling thread's present namespace."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._sequence = 0

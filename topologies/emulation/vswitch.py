@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,11 +101,10 @@ class VSwitch:
     def start(self, bridges: Sequence[Bridge] = ()) -> None:
         """Start the switch daemon on a database that has all bridges; their interfaces exist."""
         self._bridges = tuple(bridges)
-        self._await(self._socket.exists, "the database's socket")
-        self._database = Connection(self._socket)
+        self._await(self._connected, "the database server to answer")
         root = {"other_config": ["map", _THREADS], "next_cfg": 1}
         insert = {"op": "insert", "table": DATABASE, "row": root}
-        self._database.transact([insert, *_insertions(self._bridges, _TYPES[self._datapath])])
+        self._db.transact([insert, *_insertions(self._bridges, _TYPES[self._datapath])])
         if self._datapath == "kernel":
             time.sleep(max(0.0, YOUNG_KERNEL_S - time.monotonic()))
         self._launch("ovs-vswitchd", f"unix:{self._socket}", f"--unixctl={self.control}")
@@ -166,6 +165,12 @@ class VSwitch:
     def _db(self) -> Connection:
         assert self._database is not None, "start() comes first"
         return self._database
+
+    def _connected(self) -> bool:
+        """Whether the database server takes connections: its socket's file is there before."""
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            self._database = Connection(self._socket)
+        return self._database is not None
 
     def _is_current(self) -> bool:
         row = self._db.select(DATABASE, "cur_cfg", "next_cfg")[0]

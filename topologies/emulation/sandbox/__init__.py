@@ -8,6 +8,7 @@ runs inside is the same, and is not told which it is in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +53,7 @@ class Sandbox(Protocol):
         log: str = "sandbox.log",
         env: Mapping[str, str] | None = None,
         limit_s: float = LIMIT_S,
+        silence_s: float = inf,
         ticked: Callable[[float], None] = lambda _seconds: None,
     ) -> int:
         """Run ``argv`` in a fresh sandbox, with ``folder`` as its working folder; its exit code.
@@ -62,8 +64,8 @@ class Sandbox(Protocol):
         ``ticked`` is told the sandbox's own time in seconds now and then, if that differs from
         the wall's. Whatever ends the call early (an exception, Ctrl-C) ends the sandbox first.
 
-        Raises NoSandboxError as ``check``, SandboxError if it stands still or is not done after
-        ``limit_s``.
+        Raises NoSandboxError as ``check``, SandboxError if it is not done after ``limit_s``, if it
+        says nothing for ``silence_s`` (in real time), or if its time stands still (in virtual).
         """
 
 

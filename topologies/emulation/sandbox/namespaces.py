@@ -15,12 +15,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from topologies.emulation.options import Clock
-from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, SandboxError, Told
-from topologies.emulation.sandbox.processes import end, limited, listen
+from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, Told
+from topologies.emulation.sandbox.processes import end, limited
 
 PRIVATE_FOLDERS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
 """Where the programs of a lab write: an empty tmpfs each, seen by nobody else."""
@@ -91,6 +92,7 @@ class Namespaces:
         log: str = "sandbox.log",
         env: Mapping[str, str] | None = None,
         limit_s: float = LIMIT_S,
+        silence_s: float = inf,
         ticked: Callable[[float], None] = lambda _seconds: None,
     ) -> int:
         """As ``sandbox.Sandbox.run``; the program sees ``folder`` under its own path."""
@@ -108,12 +110,9 @@ class Namespaces:
                 start_new_session=True,  # Ctrl-C reaches us alone; we decide what dies, and when
             )
         try:
-            with limited(process, limit_s) as over:
-                enough = listen(process, told)
-                code = 0 if enough else process.wait()
-            if over.is_set():
-                raise SandboxError(f"The sandbox was not done after {limit_s:g} s and was ended.")
-            return code
+            with limited(process, limit_s, silence_s) as limits:
+                enough = limits.listen(told)
+                return 0 if enough else process.wait()
         finally:
             end(process)
 

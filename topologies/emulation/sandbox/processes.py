@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
-from topologies.emulation.sandbox import Told
+from topologies.emulation.processes import repeatedly
+from topologies.emulation.sandbox import SandboxError, Told
 
 Process = subprocess.Popen[str]
+
+LOOK_S = 0.25
+"""How often a sandbox's limits are looked at."""
 
 
 def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
@@ -21,25 +26,44 @@ def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def listen(process: Process, told: Told) -> bool:
-    """Hand on each line until the program ends; True if one of them was said to be the last."""
-    assert process.stdout is not None
-    return any(told(line.rstrip("\r\n")) for line in process.stdout)
+class Limits:
+    """How long a sandbox may take, and be silent. ``cause`` says which of them ended it."""
+
+    def __init__(self, process: Process, limit_s: float, silence_s: float) -> None:
+        self.cause = ""
+        self._process = process
+        self._limit_s, self._silence_s = limit_s, silence_s
+        self._began = self._heard = time.monotonic()
+
+    def listen(self, told: Told) -> bool:
+        """Hand on each line until the program ends; True if one was said to be the last."""
+        assert self._process.stdout is not None
+        return any(self._tell(told, line) for line in self._process.stdout)
+
+    def _tell(self, told: Told, line: str) -> bool:
+        self._heard = time.monotonic()
+        return bool(told(line.rstrip("\r\n")))
+
+    def look(self) -> bool:
+        """End the process if a limit is passed; whether to look again."""
+        now = time.monotonic()
+        if now - self._began > self._limit_s:
+            self.cause = f"The sandbox was not done after {self._limit_s:g} s and was ended."
+        elif now - self._heard > self._silence_s:
+            self.cause = (
+                f"The program in the sandbox gave no sign of life for {self._silence_s:g} s, "
+                "as if it hung or was stopped, and was ended."
+            )
+        if self.cause:
+            self._process.kill()
+        return not self.cause
 
 
 @contextmanager
-def limited(process: Process, limit_s: float) -> Iterator[threading.Event]:
-    """End the process when the time is up; the event then says so."""
-    over = threading.Event()
-
-    def expire() -> None:
-        over.set()
-        process.kill()
-
-    timer = threading.Timer(limit_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield over
-    finally:
-        timer.cancel()
+def limited(process: Process, limit_s: float, silence_s: float = inf) -> Iterator[Limits]:
+    """Within the block, end the process when a limit is passed; SandboxError after it."""
+    limits = Limits(process, limit_s, silence_s)
+    with repeatedly(limits.look, LOOK_S):
+        yield limits
+    if limits.cause:
+        raise SandboxError(limits.cause)
