@@ -141,8 +141,10 @@ def show(
         drawn = None if unwritable else str(path)
         _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": drawn})
     else:
+        from rich.text import Text
+
         console = _console()
-        console.print(f"[bold]{loaded.name}[/] {loaded.description}", highlight=False)
+        console.print(Text.assemble((loaded.name, "bold"), f" {loaded.description}"))
         for table in tables:
             console.print(_table(table.title, table.columns, table.rows))
         if not unwritable:

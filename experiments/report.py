@@ -49,7 +49,7 @@ def table(
     for number, column in enumerate(columns):
         shown.add_column(column, justify="right" if number in numeric else "left")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row))  # names are shown as they are, never read as markup
     return shown
 
 

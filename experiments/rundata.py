@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,15 @@ class RunData:
 
 def load(path: Path | str) -> RunData:
     """Everything in a run folder. Raises UsageError if it is none, or of another schema."""
-    import pandas as pd
-
     path = Path(path)
     manifest, result, answer = head(path)
+    with _whole(path):
+        return _load(path, manifest, result, answer)
+
+
+def _load(path: Path, manifest: Mapping[str, Any], result: Result, answer: str) -> RunData:
+    import pandas as pd
+
     own = {"summary", "events"}
     return RunData(
         path=path,
@@ -62,14 +68,28 @@ def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
     """Manifest, result and answer of a run, without its samples. Raises as ``load``."""
     if not (path / "manifest.json").exists():
         raise UsageError(f"{path} is no run folder (no manifest.json): give the path of a run.")
-    manifest = runfolder.read_json(path / "manifest.json")
-    if manifest["schema"] != runfolder.SCHEMA:
+    with _whole(path):
+        manifest = runfolder.read_json(path / "manifest.json")
+        if manifest["schema"] != runfolder.SCHEMA:
+            raise UsageError(
+                f"{path} has the layout {manifest['schema']}, not {runfolder.SCHEMA}: "
+                "read it with the poplab that wrote it."
+            )
+        data = runfolder.read_json(path / "result.json")
+        figures(path, manifest)
+        return manifest, replace(Result.from_contract(data), run=path), str(data["answer"])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says that a folder is damaged, and where, if reading it fails."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError) as error:
+        kind = type(error).__name__
         raise UsageError(
-            f"{path} has the layout {manifest['schema']}, not {runfolder.SCHEMA}: "
-            "read it with the poplab that wrote it."
-        )
-    data = runfolder.read_json(path / "result.json")
-    return manifest, replace(Result.from_contract(data), run=path), data["answer"]
+            f"{path} is a damaged run folder ({kind}: {error}): give another."
+        ) from error
 
 
 def figures(path: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:

@@ -88,9 +88,10 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file that ``write_json`` wrote."""
+    """The object in a file that ``write_json`` wrote. Raises ValueError if it is none."""
     data = json.loads(path.read_text())
-    assert isinstance(data, dict)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path.name} holds no JSON object")
     return data
 
 

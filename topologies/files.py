@@ -7,17 +7,16 @@ with the line it stands in.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from topologies import yaml_file
 from topologies.geography import airport, distance_km, fibre_delay_ns
 from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
 from topologies.schema import (
@@ -30,9 +29,8 @@ from topologies.schema import (
     NetworkFile,
 )
 from topologies.units import UnitError, parse_rate, parse_share, parse_time
-from topologies.validate import NetworkError, Problem, problems, suggest
+from topologies.validate import MAX_STRETCH, NetworkError, Path, Problem, problems, suggest
 
-Path = tuple[str | int, ...]
 T = TypeVar("T")
 
 _SHAPES = {
@@ -48,28 +46,11 @@ _SHAPES = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with the booleans of YAML 1.2, so that the country NO is not False."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own name and type
-        first: [(tag, regex) for tag, regex in found if tag != "tag:yaml.org,2002:bool"]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def read(text: str, file: str) -> Network:
     """The network that a file's text describes. Raises NetworkError with every problem."""
-    loader = _Loader(text)
-    try:
-        root = loader.get_single_node()
-        data = loader.construct_document(root) if root else None
-    except yaml.YAMLError as error:
-        raise NetworkError([_syntax(error, file)]) from error
-    if root is None or not isinstance(data, dict):
-        mend = "write key: value lines, as in topologies/catalog/triangle.yaml"
-        raise NetworkError([Problem((), "not a network: the file is no mapping", mend, file)])
-    found = _twice(root)
-    model, shape = _shape(data)
+    document = yaml_file.read(text, file)
+    found = document.twice()
+    model, shape = _shape(document.data)
     found += shape
     if model is not None:
         meaning = _Meaning(model)
@@ -78,50 +59,9 @@ def read(text: str, file: str) -> Network:
         vague = {problem.path for problem in found}
         found += [p for p in map(meaning.in_file, problems(network)) if p.path not in vague]
     if found:
-        placed = [replace(p, file=file, line=_line_of(root, p.path)) for p in found]
+        placed = [replace(p, file=file, line=document.line_of(p.path)) for p in found]
         raise NetworkError(sorted(placed, key=lambda p: p.line or 0))
     return network
-
-
-def _syntax(error: yaml.YAMLError, file: str) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    cause = getattr(error, "problem", None) or str(error)
-    line = mark.line + 1 if mark else None
-    return Problem((), f"not YAML: {cause}", "mend the syntax there", file, line)
-
-
-def _twice(root: yaml.Node) -> list[Problem]:
-    """Keys that are written twice in one mapping: YAML would keep the last without a word."""
-    found = []
-    stack: list[tuple[Path, yaml.Node]] = [((), root)]
-    while stack:
-        path, node = stack.pop()
-        if isinstance(node, yaml.MappingNode):
-            for key, count in Counter(k.value for k, _ in node.value).items():
-                if count > 1:
-                    found.append(Problem((*path, key), f"is written {count} times", "keep one"))
-            stack += [((*path, key.value), value) for key, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            stack += [((*path, i), value) for i, value in enumerate(node.value)]
-    return found
-
-
-def _line_of(root: yaml.Node, path: Path) -> int:
-    """The line (from 1) of a field, or of the nearest thing around it that the file has."""
-    node, line = root, root.start_mark.line
-    for key in path:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(k, v) for k, v in node.value if k.value == key]
-            if not pairs:
-                break
-            mark, node = pairs[-1]
-            line = mark.start_mark.line
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
-            node = node.value[key]
-            line = node.start_mark.line
-        else:
-            break
-    return line + 1
 
 
 def _shape(data: dict[str, Any]) -> tuple[NetworkFile | None, list[Problem]]:
@@ -236,7 +176,7 @@ class _Meaning:
         if a not in self.cities or b not in self.cities:
             return 0
         km = distance_km(self.cities[a], self.cities[b])
-        return fibre_delay_ns(km, max(1.0, self.file.path_stretch))
+        return fibre_delay_ns(km, min(max(1.0, self.file.path_stretch), MAX_STRETCH))
 
     def _line(self, path: Path, line: LineFile, default: Line) -> Line:
         delay = default.delay_ns

@@ -118,8 +118,8 @@ def _without_waypoints(
     return [(a, b, km) for a in near for b, km in near[a].items() if order[a] < order[b]]
 
 
-def from_graphml(path: Path) -> Network:
-    """The network in a GraphML file, without PoPs. Raises NetworkError.
+def from_graphml(text: str, path: Path) -> Network:
+    """The network in a GraphML file's text, without PoPs. Raises NetworkError.
 
     Nodes need a latitude and a longitude (``Latitude``/``lat``, ``Longitude``/``lon``); a name
     (``label``/``name``) and ``Country`` are welcome. Edges may have a ``delay`` (``10 ms``).
@@ -127,7 +127,7 @@ def from_graphml(path: Path) -> Network:
     import networkx
 
     try:
-        graph = networkx.read_graphml(path)
+        graph = networkx.parse_graphml(text)
     except Exception as error:  # the XML parser and networkx raise whatever they like
         mend = "write it with networkx.write_graphml or a GraphML editor"
         problem = Problem((), f"not GraphML: {error}", mend, str(path))
@@ -143,7 +143,10 @@ def from_graphml(path: Path) -> Network:
     if wrong:
         raise NetworkError(replace(problem, file=str(path)) for problem in wrong)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "network"
-    return _network(name, f"from {path.name}", places, edges.values())
+    try:
+        return _network(name, f"from {path.name}", places, edges.values())
+    except NetworkError as error:
+        raise NetworkError(replace(p, file=str(path)) for p in error.problems) from error
 
 
 def _place(

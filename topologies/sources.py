@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +11,12 @@ from topologies.explicit import dump_json
 from topologies.model import Network
 from topologies.validate import NetworkError, Problem, problems, suggest
 
-__all__ = ["NetworkError", "Problem", "catalog", "dump_json", "load"]
+__all__ = ["NetworkError", "Problem", "catalog", "dump_json", "load", "parse"]
 
 CATALOG = Path(str(files("topologies"))) / "catalog"
+
+MAX_BYTES = 1 << 25
+"""The largest file that is read at all."""
 
 DEFAULT_POPS = 5
 """PoPs of a network that brings none."""
@@ -59,29 +61,43 @@ def _read(path: Path, shown: str, pops: str | None) -> Network:
     if path.suffix == ".graphml":
         from topologies.graphs import from_graphml
 
-        return _placed(from_graphml(path), pops)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError([Problem((), str(error), "give a readable text file", shown)]) from error
+        return _placed(from_graphml(_text(path, shown), path), pops)
+    text = _text(path, shown)
     if path.suffix == ".json":
         text = text.replace("\t", " ")  # YAML, of which JSON is nearly a part, has no tabs
-    if explicit.is_explicit(text):
-        network = _read_explicit(text, shown)
-    else:
-        from topologies.files import read  # pydantic takes 0.2 s to import
-
-        network = read(text, shown)
+    network = parse(text, shown)
     return _placed(network, pops) if pops else network
+
+
+def parse(text: str, file: str) -> Network:
+    """The network that a file's text describes: as people write it, or as ``dump_json`` does.
+
+    Raises NetworkError with everything that is wrong, under the name of the file.
+    """
+    if explicit.is_explicit(text):
+        return _read_explicit(text, file)
+    from topologies.files import read  # pydantic takes 0.2 s to import
+
+    return read(text, file)
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            cause = f"over {MAX_BYTES:,} bytes are no network"
+            raise NetworkError([Problem((), cause, "give a smaller file", shown)])
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError([Problem((), str(error), "give a readable text file", shown)]) from error
 
 
 def _read_explicit(text: str, shown: str) -> Network:
     try:
         network = explicit.parse_json(text)
-    except (json.JSONDecodeError, ValueError, KeyError, TypeError) as error:
+        _refuse(network, shown)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         mend = "write it again with topologies.sources.dump_json"
         raise NetworkError([Problem((), f"damaged: {error}", mend, shown)]) from error
-    _refuse(network, shown)
     return network
 
 

@@ -12,6 +12,9 @@ from decimal import Decimal
 TIME = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 RATE = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9, "Tbit": 10**12}
 
+_LONGEST = 40
+"""Characters of a quantity: whatever is longer is none."""
+
 _QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(\S*?)\s*")
 
 
@@ -43,8 +46,8 @@ def parse_share(text: str | int | float) -> float:
         raise UnitError(f"{text!r} is not a share", "write it like 0.1 %, or as 0.001")
     if not isinstance(text, str):
         return float(text)
-    found = _QUANTITY.fullmatch(text)
-    if not found or found[2] not in ("", "%"):
+    found = _QUANTITY.fullmatch(text[: _LONGEST + 1])
+    if not found or len(text) > _LONGEST or found[2] not in ("", "%"):
         raise UnitError(f"{text!r} is not a share", "write it like 0.1 %, or as 0.001")
     return float(Decimal(found[1]) / (100 if found[2] else 1))
 
@@ -62,7 +65,8 @@ def format_rate(bit_s: int) -> str:
 def _parse(text: str | int | float, units: dict[str, int], what: str, mend: str) -> int:
     if text == 0 and not isinstance(text, bool | str):
         return 0
-    found = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
+    short = isinstance(text, str) and len(text) <= _LONGEST
+    found = _QUANTITY.fullmatch(str(text)) if short else None
     if not found:
         raise UnitError(f"{text!r} is not {what}", mend)
     number, unit = Decimal(found[1]), found[2]

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network
-from math import isfinite
 
 from topologies.model import COMMON_TAG, Attachment, City, Line, Link, Network
 from topologies.plan import CITY_PARTS, POP_PARTS, part
-from topologies.units import format_time
+from topologies.units import format_rate, format_time
 
 MAX_SWITCHES = 0xFFF
 """Most cities, and most PoPs: their datapath ids are 0x1000 and 0x2000 plus a number."""
@@ -22,6 +21,16 @@ MAX_INTERFACE_NAME = 15
 
 MAX_DELAY_NS = 60 * 10**9
 """Nothing on Earth is further away; a longer delay is a slip of the unit."""
+
+MIN_RATE_BIT_S, MAX_RATE_BIT_S = 1000, 10**13
+MAX_LIMIT_PACKETS = 1 << 20
+"""What the link emulators can keep."""
+
+MAX_SAID = 200
+"""Characters of a problem's cause that are shown: a file may hold anything."""
+
+MAX_STRETCH = 10
+"""No fibre is longer than so many times the straight way."""
 
 RESERVED = {
     IPv4Network("0.0.0.0/8"): "'this network' (RFC 1122)",
@@ -35,6 +44,10 @@ RESERVED = {
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,7}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+Path = tuple[str | int, ...]
+"""Where in a network something stands: ``("pops", 2, "city")``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file + (f":{self.line}" if self.line else "")
-        return ": ".join(x for x in (place, self.field, f"{self.cause}; {self.mend}") if x)
+        said = (place, shortened(self.field), f"{shortened(self.cause)}; {self.mend}")
+        return ": ".join(printable(part) for part in said if part)
 
 
 class NetworkError(Exception):
@@ -67,6 +81,16 @@ class NetworkError(Exception):
     def __init__(self, found: Iterable[Problem]) -> None:
         self.problems = tuple(found)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+def shortened(text: str) -> str:
+    """A text of any length as one that fits a terminal."""
+    return text if len(text) <= MAX_SAID else f"{text[:MAX_SAID]}..."
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey, or could not write."""
+    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
 def problems(network: Network) -> list[Problem]:
@@ -87,6 +111,7 @@ def problems(network: Network) -> list[Problem]:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """A mend for a word that is not among the known ones: the nearest, or all of them."""
+    word = word[:MAX_SAID]
     known = list(dict.fromkeys(known))
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
@@ -103,6 +128,8 @@ def _names(network: Network) -> Iterator[Problem]:
             f"{network.name!r} cannot name a folder",
             "use up to 63 letters, digits, dots, dashes and underscores",
         )
+    if not network.description.replace("\n", " ").isprintable():
+        yield Problem(("description",), "it cannot be printed", "use plain text")
 
 
 def _cities(network: Network) -> Iterator[Problem]:
@@ -154,17 +181,18 @@ def _line(at: tuple[str | int, ...], line: Line) -> Iterator[Problem]:
         yield Problem(
             (*at, "loss"), f"{line.loss:g} is no probability", "use 0 % to 100 %, or 0 to 1"
         )
-    if line.rate_bit_s is not None and line.rate_bit_s <= 0:
+    if line.rate_bit_s is not None and not MIN_RATE_BIT_S <= line.rate_bit_s <= MAX_RATE_BIT_S:
+        least, most = format_rate(MIN_RATE_BIT_S), format_rate(MAX_RATE_BIT_S)
         yield Problem(
             (*at, "rate"),
-            f"{line.rate_bit_s} bit/s lets nothing through",
-            "use more than 0, or leave it out for no limit",
+            f"no link emulator keeps {line.rate_bit_s} bit/s",
+            f"use {least} to {most}, or leave it out for no limit",
         )
-    if line.limit_packets is not None and line.limit_packets < 1:
+    if line.limit_packets is not None and not 1 <= line.limit_packets <= MAX_LIMIT_PACKETS:
         yield Problem(
             (*at, "limit_packets"),
-            f"a queue of {line.limit_packets} packets lets nothing through",
-            "use 1 or more, or leave it out for the emulator's own",
+            f"no link emulator keeps a queue of {line.limit_packets} packets",
+            f"use 1 to {MAX_LIMIT_PACKETS:,}, or leave it out for the emulator's own",
         )
 
 
@@ -344,11 +372,11 @@ def _numbers(network: Network) -> Iterator[Problem]:
             f"{network.port_set_bits} bits do not cut 65,536 ports into useful sets",
             "use 1 (two sets) to 12 (4,096 sets of 16 ports)",
         )
-    if not (isfinite(network.path_stretch) and network.path_stretch >= 1):
+    if not 1 <= network.path_stretch <= MAX_STRETCH:
         yield Problem(
             ("path_stretch",),
             f"fibre cannot be {network.path_stretch:g} times as long as the straight way",
-            "use 1 or more; 1.5 is usual",
+            f"use 1 to {MAX_STRETCH}; 1.5 is usual",
         )
 
 

@@ -56,6 +56,16 @@ def test_json_is_one_object_and_validity_the_exit_code(
     assert err == ""
 
 
+def test_names_are_shown_as_they_are_written(poplab: Poplab, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    cities = "[{code: LHR, name: '[red]London[/]', lat: 51, lon: 0}]"
+    path.write_text(f"name: x\ndescription: '[bold]hm[/] [/x]'\ncities: {cities}\npops: [LHR]\n")
+    code, out, _ = poplab("show", path, "--map", tmp_path / "x.png")
+    assert code == 0
+    assert "[bold]hm[/] [/x]" in out
+    assert "[red]London[/]" in out
+
+
 def test_a_noisy_machine_has_an_exit_code_of_its_own(
     poplab: Poplab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

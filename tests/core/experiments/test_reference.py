@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from experiments import rundata
+from experiments.errors import UsageError
 from experiments.result import Result
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
@@ -32,6 +34,18 @@ def test_an_unfit_reference_is_refused() -> None:
     result["fidelity"]["rtt_error_p99_us"] = 68_700.0
     result["sandbox"] = {"clock": "real"}
     assert unfit(Result.from_contract(result)) == ["invalid", "inexact", "in real time"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "result.json", "spec.json", "samples.parquet"])
+@pytest.mark.parametrize(
+    "damage", ["", "{}", "[]", "null", '{"schema": 1, "figures": 7}', "[" * 99_999]
+)
+def test_a_damaged_run_folder_is_told_in_words(name: str, damage: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(RUNS[0], run)
+    (run / name).write_text(damage)
+    with pytest.raises(UsageError, match=r"is a damaged run folder|has the layout"):
+        rundata.load(run)
 
 
 def unfit(result: Result) -> list[str]:

@@ -17,7 +17,7 @@ LINES = st.builds(
     delay_ns=st.integers(0, 10**9),
     jitter_ns=st.integers(0, 10**7),
     loss=st.floats(0, 1),
-    rate_bit_s=st.none() | st.integers(1, 10**12),
+    rate_bit_s=st.none() | st.integers(1000, 10**12),
     limit_packets=st.none() | st.integers(1, 10**6),
 )
 
@@ -50,5 +50,5 @@ def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
         pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.0/27"))),
         port_set_bits=draw(st.integers(1, 12)),
         path_stretch=draw(st.floats(1, 3)),
-        description=draw(st.text(max_size=20)),
+        description=draw(NAMES),
     )
