@@ -23,7 +23,7 @@ from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError, watched
 from topologies.explicit import dump_json, parse_json
 from topologies.model import Network
-from topologies.plan import plan
+from topologies.plan import HostRole, plan
 
 FOLDER = Path("/run/poplab")
 """Private to the sandbox, and gone with it."""
@@ -99,8 +99,8 @@ def execute(lab: Testbed, command: list[str]) -> int:
 def hint(lab: Testbed) -> str:
     """A first command to try."""
     network = lab.plan.network
-    client = next(host.name for host in lab.plan.hosts if host.name.split("-")[1].startswith("c"))
-    return f"Try: {client} curl -s http://{network.services[0]}/trace    Leave: exit"
+    host = (*lab.plan.hosts_of(HostRole.CLIENT), *lab.plan.hosts_of(HostRole.SERVER))[0]
+    return f"Try: {host.name} curl -s http://{network.services[0]}/trace    Leave: exit"
 
 
 def _say(text: str) -> None:
