@@ -10,7 +10,7 @@ CODES = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=7
 )
 
-NAMES = st.text(max_size=8).filter(str.isprintable)
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=8)
 
 LINES = st.builds(
     Line,
