@@ -144,10 +144,15 @@ class Result:
             seed=data["seed"],
             checks=tuple(Check(**check) for check in data["checks"]),
             metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
-            fidelity=Fidelity(**data["fidelity"]),
+            fidelity=Fidelity(**{name: _told(name, v) for name, v in data["fidelity"].items()}),
             sandbox=data.get("sandbox", {}),
             capture_sha256=data.get("capture_sha256"),
         )
+
+
+def _told(name: str, value: Any) -> Any:
+    """A field of Fidelity as it was: JSON has no NaN, and only lateness may be untold."""
+    return math.nan if value is None and name != "late_p99_us" else value
 
 
 def _finite(value: Any) -> Any:

@@ -48,6 +48,14 @@ def test_contract_comes_back_equal() -> None:
     assert Result.from_contract(json.loads(json.dumps(GOOD.contract()))) == GOOD
 
 
+def test_an_error_that_nobody_measured_can_be_read_back_and_shown() -> None:
+    unmeasured = replace(GOOD, fidelity=_fidelity(PathError("c", "s", 1.0, 3, ())))
+    again = Result.from_contract(json.loads(json.dumps(unmeasured.contract(), allow_nan=False)))
+    output = io.StringIO()
+    render(again, "", [], Console(file=output, width=80))
+    assert "emulator error: median nan us" in output.getvalue()
+
+
 def test_contract_holds_no_nan() -> None:
     lost = replace(GOOD, metrics={"x": Metric(float("nan"), "ms")})
     assert lost.contract()["metrics"]["x"]["value"] is None

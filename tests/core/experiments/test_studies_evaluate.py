@@ -221,6 +221,14 @@ def test_borrowing_control_must_lose_every_reply_that_lands_elsewhere() -> None:
     assert name.startswith("control: plain anycast egress")
 
 
+def test_borrowing_does_not_know_where_nothing_lands_elsewhere() -> None:
+    evidence = perfect("borrowing")
+    everywhere = evidence.samples.assign(landing_pop=evidence.samples["pop"])
+    findings = study.study("borrowing").evaluate(replace(evidence, samples=everywhere))
+    control = next(c for c in findings.checks if c.name.startswith("control: plain anycast"))
+    assert control.passed is None
+
+
 @pytest.mark.parametrize(
     ("changes", "check"),
     [
