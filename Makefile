@@ -20,10 +20,14 @@ setup: packages .venv/.ready links ## everything that is needed: packages, Pytho
 packages:
 	@setup/packages.sh
 
+# The mark holds the folder in which .venv was made: a copy of it would run that folder's code.
+MOVED := $(filter-out $(CURDIR),$(shell cat .venv/.ready 2>/dev/null))
+
 # PYTHON=/path/to/python3 chooses the interpreter.
-.venv/.ready: requirements.lock setup/uv.lock setup/venv.sh pyproject.toml $(if $(PYTHON),FORCE) | packages
+.venv/.ready: requirements.lock setup/uv.lock setup/venv.sh pyproject.toml $(if $(PYTHON)$(MOVED),FORCE) | packages
+	@$(if $(MOVED),rm -rf .venv)
 	@setup/venv.sh
-	@touch $@
+	@echo "$(CURDIR)" >$@
 
 links: | packages
 	@$(MAKE) --silent -C $(LINKS)

@@ -329,6 +329,10 @@ def _stop(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """The console script: runs a command, and says in a sentence what went wrong."""
+    environment = Path(sys.argv[0]).resolve().parent.parent
+    if (environment / "pyvenv.cfg").exists() and environment != Path(sys.prefix).resolve():
+        # Its scripts name the interpreter of the folder where they were made.
+        _stop(f"{environment.parent} was copied or moved: run `make setup` there.", MISUSED)
     try:
         app()
     except Exception as error:

@@ -28,6 +28,8 @@ fi
 
 echo "setup: Python packages into .venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# Trust whom the host trusts, as pip does: a company's proxy signs with its own certificate.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 .venv/bin/python -m pip install --quiet --require-hashes -r setup/uv.lock
 # Compiled here, once: every program of a lab would compile what it imports again and again where
 # the user may not write, or has told Python not to.

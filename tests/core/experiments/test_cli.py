@@ -56,6 +56,20 @@ def test_json_is_one_object_and_validity_the_exit_code(
     assert err == ""
 
 
+def test_a_copied_folder_does_not_run_the_code_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / ".venv" / "bin" / "poplab"
+    script.parent.mkdir(parents=True)
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    monkeypatch.setattr(sys, "argv", [str(script), "--version"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"poplab: {tmp_path} was copied or moved: run `make setup` there.\n"
+
+
 def test_names_are_shown_as_they_are_written(poplab: Poplab, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     cities = "[{code: LHR, name: '[red]London[/]', lat: 51, lon: 0}]"
