@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from topologies.emulation import netns, rtnetlink, wiring
 from topologies.emulation.processes import LabError
 from topologies.emulation.rtnetlink import CableEnd, Netlink
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
+from topologies.model import Line
 from topologies.plan import HostRole
 
 pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
@@ -74,6 +77,30 @@ def test_every_reply_to_a_borrowed_address_comes_home(lab_folder: Path) -> None:
             )
             assert "client=" not in refused, (server, refused)
             assert "code=28" in refused or "code=45" in refused, (server, refused)
+
+
+@pytest.mark.parametrize("cable", ["emulated", "plain"])
+def test_a_link_is_cut_and_comes_back(lab_folder: Path, cable: str) -> None:
+    network = sources.load("triangle")
+    if cable == "plain":
+        clients = tuple(replace(at, access=Line()) for at in network.clients)
+        network = replace(network, clients=clients)
+    with Testbed(network, folder=lab_folder) as lab:
+        (link,) = lab.linksBetween(lab["LHR-c1"], lab["tLHR"])
+        assert re.fullmatch(r"LHR-c1-eth0<->tLHR-eth\d", str(link))
+
+        def reached() -> bool:
+            command = ["ip", "netns", "exec", "LHR-c1", "ping", "-c1", "-W1", SERVICE]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+        lab.wait(reached, "the service to answer")
+        assert link.status() == "(OK OK)"
+        lab.configLinkStatus("LHR-c1", "tLHR", "down")
+        assert link.status() == "(CUT CUT)"
+        assert not reached()
+        lab.configLinkStatus("LHR-c1", "tLHR", "up")
+        lab.wait(reached, "the service to answer again")
+        assert link.status() == "(OK OK)"
 
 
 def test_dead_program_is_noticed(lab_folder: Path) -> None:

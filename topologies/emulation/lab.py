@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mininet.log import error, output
 from mininet.net import Mininet
 
 from topologies.emulation import netns, wiring
@@ -239,6 +240,28 @@ class Lab(Mininet):
             vswitch.start(own)
         for vswitch in self._vswitches:
             vswitch.verify()
+
+    def set_link(self, link: LinkPlan, up: bool) -> None:
+        """Pull (False) or plug (True) a cable: both ends see it, and hosts keep their routes."""
+        if wiring.is_emulated(link):
+            assert self.emulator is not None
+            self.emulator.carrier(link.number, up)
+        else:
+            wiring.set_port(self.switch_namespaces, link, up)
+        if up:
+            ends = {link.a.node, link.b.node}
+            for host in (host for host in self.plan.hosts if host.name in ends):
+                wiring.restore(host)
+
+    def configLinkStatus(self, src: str, dst: str, status: str) -> None:  # noqa: N802
+        """Mininet's ``link SRC DST up|down``: every link between two nodes, as ``set_link``."""
+        found = [link for link in self.plan.links if {link.a.node, link.b.node} == {src, dst}]
+        if not found or status not in ("up", "down"):
+            error(f"no link {src} - {dst} to set {status}\n")
+        for link in found:
+            self.set_link(link, status == "up")
+        if found and status == "down":
+            output(f"*** {src} - {dst} is cut: packets are lost there, both ends see no carrier\n")
 
     def appctl(self, switch: str, *command: str) -> str:
         """Run ``ovs-appctl`` on the daemon of a switch, e.g. ``ofproto/trace``.

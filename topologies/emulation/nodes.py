@@ -110,8 +110,18 @@ class LabIntf(Intf):
         return None if self.ip is None else str(self.ip)
 
     def ifconfig(self, *args: str) -> str:
-        """Mininet's ``link a b up|down`` comes here; iproute2 is what hosts have."""
+        """Mininet's scripts may ask for this; iproute2 is what hosts have."""
         return str(self.cmd("ip", "link", "set", self.name, *args))
+
+    def status(self) -> str:
+        """What Mininet's ``links`` shows: OK, or CUT where no carrier is seen."""
+        shown = str(self.node.cmd("ip", "-o", "link", "show", "dev", self.name))
+        return "OK" if "LOWER_UP" in shown else "CUT"
+
+    def __str__(self) -> str:
+        """The interface with its node's name: every host's is called eth0."""
+        node = str(self.node.name)
+        return str(self.name) if self.name.startswith(node) else f"{node}-{self.name}"
 
 
 class LabLink(Link):

@@ -165,7 +165,7 @@ def default_route(index: int, gateway: IPv4Address) -> Request:
     """Everything goes to ``gateway``, which is on the link although no route says so."""
     body = _route(0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
     body += attribute(5, gateway.packed) + attribute(4, struct.pack("=I", index))
-    return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, body, f"default route via {gateway}")
+    return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"default route via {gateway}")
 
 
 def local_route(ip: IPv4Address) -> Request:

@@ -156,10 +156,29 @@ def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
     """Address, gateway and default route of a host; a server also owns the service addresses."""
     yield rtnetlink.up("eth0")
     yield rtnetlink.address(ETH0, host.address)
-    yield rtnetlink.neighbour(ETH0, GATEWAY_ADDRESS, GATEWAY_MAC)
-    yield rtnetlink.default_route(ETH0, GATEWAY_ADDRESS)
+    yield from _way_out()
     if host.role is HostRole.SERVER:
         yield from map(rtnetlink.local_route, plan.network.services)
+
+
+def _way_out() -> Iterator[Request]:
+    """What the kernel forgets when a host's interface goes down."""
+    yield rtnetlink.neighbour(ETH0, GATEWAY_ADDRESS, GATEWAY_MAC)
+    yield rtnetlink.default_route(ETH0, GATEWAY_ADDRESS)
+
+
+def restore(host: HostPlan) -> None:
+    """Give a host whose interface may have been down its way out again."""
+    with netns.inside(host.name), Netlink() as own:
+        _carry_out(own, [rtnetlink.up("eth0"), *_way_out()], f"in {host.name}")
+
+
+def set_port(of_switch: SwitchNamespaces, link: LinkPlan, up: bool) -> None:
+    """Set a plain cable's end at a switch up or down; the other end sees its carrier change."""
+    end = link.b if link.a.port is None else link.a
+    change = rtnetlink.up if up else rtnetlink.down
+    with netns.inside(of_switch[end.node]), Netlink() as own:
+        _carry_out(own, [change(end.interface)], f"at {end.node}")
 
 
 def is_configured(host: HostPlan) -> bool:
