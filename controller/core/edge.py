@@ -133,8 +133,8 @@ def service(state: State, switch: SwitchPlan) -> Iterator[Rule]:
 def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     """BORROWED: what comes for a port set that nobody holds is dropped and counted, never guessed.
 
-    That includes ICMP and non-first fragments to a borrowed address: the first have no ports,
-    the others show port 0 to the switch, which is in PSID 0 and so never lent.
+    That includes ICMP and every fragment to a borrowed address: the former have no ports, the
+    latter show port 0 to the switch, which is in PSID 0 and so never lent.
     """
     for landed in labels.landed(switch.number, len(plan.edges)):
         yield Rule(

@@ -189,7 +189,8 @@ class Judge:
         """Both agree about a packet; ``more`` is said to Open vSwitch in place of the ports."""
         outcomes = self._network.switches[switch].receive(packet, port)
         expected = _expected(outcomes[0])
-        known = {k: v for k, v in packet.items() if not (more and k.startswith("tcp"))}
+        elsewhere = ("tcp", "vlan") if more else ()
+        known = {k: v for k, v in packet.items() if not k.startswith(elsewhere)}
         text = self._lab.appctl(switch, "ofproto/trace", switch, _flow(port, known) + more)
         told = _told(text, packet["eth_dst"])
         if any(isinstance(action, ToGroup) for action in outcomes[0].trail[-1].actions):
@@ -213,19 +214,32 @@ def test_open_vswitch_and_the_fake_switch_agree(lab_folder: Path) -> None:
             met |= {duty_of(rule.cookie) for rule in outcome.trail}
         assert met == set(Duty)
         _check_fragments(state, judge)
+        _check_tags(state, judge)
 
 
 def _check_fragments(state: State, judge: Judge) -> None:
-    """A later fragment hits what port 0 hits: nobody's port set, in and out."""
+    """Every fragment hits what port 0 hits, the first one too: nobody's port set, in and out."""
     for lease in state.leases:
         server = state.plan.host(lease.server)
         home = state.plan.edge(lease.pop)
         uplink = uplink_port(state.plan, home)
         inward = frame(server, lease.address, sport=0, dport=0, eth_dst=labels.encode(home.number))
         outward = frame(server, "10.1.0.1", source=lease.address, sport=0, dport=0)
-        later = ",nw_frag=later"
-        assert judge.check(home.name, uplink, inward, later).duty is Duty.UNLENT
-        assert judge.check(home.name, server.port, outward, later).duty is Duty.SPOOF
+        ports = f"tp_src={lease.first_port},tp_dst={lease.first_port}"
+        for kind in (",nw_frag=later", f",nw_frag=first,{ports}"):
+            assert judge.check(home.name, uplink, inward, kind).duty is Duty.UNLENT
+            assert judge.check(home.name, server.port, outward, kind).duty is Duty.SPOOF
+
+
+def _check_tags(state: State, judge: Judge) -> None:
+    """A tag of any number, around anything, from anywhere: Open vSwitch sees the bit that we do."""
+    for lease in state.leases:
+        server = state.plan.host(lease.server)
+        lawful = frame(server, "10.1.0.1", source=lease.address, sport=lease.first_port)
+        for tag in (0, 5, 4095):
+            tagged = {**lawful, "vlan_vid": 0x1000 | tag}
+            more = f",vlan_tci={0x1000 | tag:#06x},tp_src={lease.first_port},tp_dst=80"
+            assert judge.check(server.switch, server.port, tagged, more).duty is Duty.SPOOF
 
 
 def test_the_words_of_a_trace_are_understood() -> None:
