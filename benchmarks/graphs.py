@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mininet.topo import Topo
 
-from topologies.model import Attachment, City, Line, Link, Network
+from topologies.model import Attachment, City, Line, Link, Network, Pop
 from topologies.plan import Plan
 
 
@@ -31,6 +31,30 @@ def tree(fanout: int) -> Network:
     """A root, ``fanout`` switches below it, ``fanout`` hosts below each."""
     links = [(0, n + 1) for n in range(fanout)]
     return _network(f"tree-{fanout**2}", fanout + 1, links, [0] + [fanout] * fanout)
+
+
+def lattice(nodes: int) -> Network:
+    """A poplab network of so many switches and hosts: cities on a square grid, up to five PoPs.
+
+    A tenth of the nodes are cities; each link is of 5 ms.
+    """
+    cities = max(2, nodes // 10)
+    width = max(1, round(cities**0.5))
+    codes = [f"C{n}" for n in range(cities)]
+    delay = Line(delay_ns=5_000_000)
+    links = [Link(codes[n - 1], codes[n], delay) for n in range(1, cities) if n % width]
+    links += [Link(codes[n - width], codes[n], delay) for n in range(width, cities)]
+    pops = tuple(Pop(codes[n * cities // 5], 2) for n in range(5 if cities >= 5 else 1))
+    clients = nodes - cities - 3 * len(pops) - 1  # a PoP is a switch and two servers
+    shares = [clients // cities + (n < clients % cities) for n in range(cities)]
+    return Network(
+        f"lattice-{nodes}",
+        tuple(City(code, code, 0.0, 0.0) for code in codes),
+        tuple(links),
+        pops,
+        tuple(Attachment(c, n) for c, n in zip(codes, shares, strict=True) if n),
+        (Attachment(codes[0]),),
+    )
 
 
 class StockTopo(Topo):  # type: ignore[misc]

@@ -3,7 +3,6 @@
 Run as root: `.venv/bin/python tests/links/measure.py [oneway|echo|tcp|pps|links]...`
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import json
@@ -12,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import Bench, Namespace, ip, wait_for
-
+from tests.links.bench import Bench, Namespace, ip, wait_for
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds
-from topologies.emulation.links.calibration import Calibration, calibrate
+from topologies.emulation.links.calibration import calibrate
 from topologies.emulation.links.delayline import DelayLine
 
 MS = 1_000_000
+DIRECT, LINKED = "198.51.100.2", "192.0.2.2"
+"""The bench's other side, over the direct cable and over the link."""
 
 ECHO = """
 import socket
@@ -102,10 +104,12 @@ def python(namespace: Namespace, code: str, *arguments: str) -> subprocess.Popen
     )
 
 
-def on_bench(work: Callable[[Bench], None]) -> None:
+@contextmanager
+def benches() -> Iterator[Bench]:
+    """A bench that is gone afterwards."""
     made = Bench()
     try:
-        work(made)
+        yield made
     finally:
         made.close()
 
@@ -125,22 +129,23 @@ def probe(bench: Bench, count: int) -> dict[str, list[int]]:
     return found
 
 
-def oneway(bench: Bench) -> None:
+def oneway_errors(bench: Bench, delay_ms: int, times: int = 5) -> dict[str, float]:
+    """Medians of some calibrations at one delay, in us, by the calibration's own names."""
     line = bench.start()
+    interval_s = max(0.004, delay_ms / 2700)
+    found = [calibrate(line, delay_ns=delay_ms * MS, interval_s=interval_s) for _ in range(times)]
+    names = ("raw_error_ns", "anticipated_error_ns", "error_ns", "direct_ns")
+    return {n: statistics.median(getattr(one, n) for one in found) / 1000 for n in names}
+
+
+def oneway(bench: Bench) -> None:
     print("One-way error in us, net of a direct cable, by kernel timestamps: median of 5 medians")
     for delay_ms in (1, 5, 25, 100):
-        found = [
-            calibrate(line, delay_ns=delay_ms * MS, interval_s=max(0.004, delay_ms / 2700))
-            for _ in range(5)
-        ]
-
-        def median(name: str, found: list[Calibration] = found) -> float:
-            return statistics.median(getattr(one, name) for one in found) / 1000
-
+        found = oneway_errors(bench, delay_ms)
         print(
-            f"{delay_ms:4} ms: raw {median('raw_error_ns'):.0f},",
-            f"anticipated {median('anticipated_error_ns'):.0f},",
-            f"compensated {median('error_ns'):.0f}; direct {median('direct_ns'):.0f}",
+            f"{delay_ms:4} ms: raw {found['raw_error_ns']:.0f},",
+            f"anticipated {found['anticipated_error_ns']:.0f},",
+            f"compensated {found['error_ns']:.0f}; direct {found['direct_ns']:.0f}",
         )
 
 
@@ -174,47 +179,96 @@ def echo(bench: Bench) -> None:
         server.kill()
 
 
-def tcp(bench: Bench) -> None:
+@dataclass(frozen=True)
+class Transfer:
+    """Five seconds of TCP."""
+
+    bit_s: float
+    retransmits: int
+    drops: int
+
+
+def large_windows(bench: Bench) -> None:
+    """Let TCP fill a long link; a direct cable lies beside it from now on."""
     add_direct_cable(bench)
     for side in (bench.a, bench.b):
         for key in ("rmem", "wmem"):
             side.sysctl(f"net/ipv4/tcp_{key}", "4096 131072 67108864")
-    for address, delay_ms in (("198.51.100.2", 0), ("192.0.2.2", 0), ("192.0.2.2", 5)):
-        both = Impairment(delay_ns=delay_ms * MS)
-        line = bench.start(both, both)
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", bench.b.name, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL
-        )
-        time.sleep(0.5)
-        client = ["ip", "netns", "exec", bench.a.name, "iperf3", "-c", address, "-t5", "-J"]
-        done = subprocess.run(client, capture_output=True, text=True, check=True)
-        server.wait()
-        end = json.loads(done.stdout)["end"]
-        stats = line.stats()[bench.LINK][0]
+
+
+def transfer(bench: Bench, address: str, delay_ms: int) -> Transfer:
+    """TCP by iperf3 to an address at the bench's other side, its link at some delay."""
+    both = Impairment(delay_ns=delay_ms * MS)
+    line = bench.start(both, both)
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", bench.b.name, "iperf3", "-s", "-1", "--forceflush"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    while "listening" not in server.stdout.readline():
+        pass
+    client = ["ip", "netns", "exec", bench.a.name, "iperf3", "-c", address, "-t5", "-J"]
+    done = subprocess.run(client, capture_output=True, text=True, check=True)
+    server.communicate()
+    end = json.loads(done.stdout)["end"]
+    drops = sum(line.stats()[bench.LINK][0].drops.values())
+    return Transfer(end["sum_received"]["bits_per_second"], end["sum_sent"]["retransmits"], drops)
+
+
+def tcp(bench: Bench) -> None:
+    large_windows(bench)
+    for address, delay_ms in ((DIRECT, 0), (LINKED, 0), (LINKED, 5)):
+        found = transfer(bench, address, delay_ms)
         print(
-            f"TCP to {address} at {delay_ms} ms:",
-            f"{end['sum_received']['bits_per_second'] / 1e9:.2f} Gbit/s,",
-            f"retransmits {end['sum_sent']['retransmits']}, drops {sum(stats.drops.values())}",
+            f"TCP to {address} at {delay_ms} ms: {found.bit_s / 1e9:.2f} Gbit/s,",
+            f"retransmits {found.retransmits}, drops {found.drops}",
         )
+
+
+@dataclass(frozen=True)
+class Blast:
+    """Three seconds of frames of 64 bytes over a link of 5 ms; rates are per second."""
+
+    offered: float
+    delivered: float
+    drops: dict[str, int]
+    late_p50_us: float
+    late_p99_us: float
+    cpu_share: float
+
+
+def blast(bench: Bench, program: Path, rate: int) -> Blast:
+    """Send so many frames a second."""
+    line = bench.start(Impairment(delay_ns=5 * MS))
+    argv = ["ip", "netns", "exec", bench.a.name, program, str(rate), "3"]
+    sent = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    wait_for(lambda: line.stats()[bench.LINK][0].held == 0, "the link to drain")
+    stats = line.stats()[bench.LINK][0]
+    ticks = sum(map(int, Path(f"/proc/{line.pid}/stat").read_text().split()[13:15]))
+    drops = {cause: n for cause, n in stats.drops.items() if n}
+    late = (stats.lateness.percentile(q) / 1000 for q in (50, 99))
+    return Blast(sent / 3, stats.packets / 3, drops, *late, ticks / 300)
+
+
+@contextmanager
+def blaster() -> Iterator[Path]:
+    """The program that sends them."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "blast.c"), Path(folder, "blast")
+        source.write_text(BLAST)
+        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+        yield program
 
 
 def pps(bench: Bench) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        source, blast = Path(folder, "blast.c"), Path(folder, "blast")
-        source.write_text(BLAST)
-        subprocess.run(["cc", "-O2", "-o", blast, source], check=True)
+    with blaster() as program:
         for rate in (50_000, 150_000, 200_000, 300_000, 1_000_000):
-            line = bench.start(Impairment(delay_ns=5 * MS))
-            argv = ["ip", "netns", "exec", bench.a.name, blast, str(rate), "3"]
-            sent = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-            wait_for(lambda w=line: w.stats()[bench.LINK][0].held == 0, "the link to drain")
-            stats = line.stats()[bench.LINK][0]
-            ticks = sum(map(int, Path(f"/proc/{line.pid}/stat").read_text().split()[13:15]))
+            found = blast(bench, program, rate)
             print(
-                f"64 bytes: offered {sent / 3:.0f}/s, delivered {stats.packets / 3:.0f}/s,",
-                f"drops { {k: v for k, v in stats.drops.items() if v} },",
-                f"lateness p50 {stats.lateness.percentile(50) / 1000:.0f} us,",
-                f"p99 {stats.lateness.percentile(99) / 1000:.0f} us, CPU {ticks / 3:.0f} %",
+                f"64 bytes: offered {found.offered:.0f}/s, delivered {found.delivered:.0f}/s,",
+                f"drops {found.drops}, lateness p50 {found.late_p50_us:.0f} us,",
+                f"p99 {found.late_p99_us:.0f} us, CPU {found.cpu_share:.0%}",
             )
 
 
@@ -258,4 +312,5 @@ def links(_: Bench) -> None:
 if __name__ == "__main__":
     parts = {"oneway": oneway, "echo": echo, "tcp": tcp, "pps": pps, "links": links}
     for name in sys.argv[1:] or parts:
-        on_bench(parts[name])
+        with benches() as made:
+            parts[name](made)
