@@ -48,6 +48,10 @@ def _unwatched(_phase: str, _seconds: float) -> None:
     """Nobody wants to know about phases."""
 
 
+FILES, FILES_PER_NODE = 256, 4
+"""How many open files a lab's programs must be allowed."""
+
+
 class Lab(Mininet):
     """One network, alive. Use as a context manager inside a sandbox.
 
@@ -141,7 +145,7 @@ class Lab(Mininet):
         Raises LabError naming what is missing.
         """
         self.write_network()
-        _raise_file_limit()
+        raise_file_limit(self.plan)
         if not self.built:
             self.build()
         with self.phase("namespaces"):
@@ -324,7 +328,15 @@ def impairment(line: Line) -> Impairment:
     )
 
 
-def _raise_file_limit() -> None:
-    """A probe engine holds a socket or more in each host."""
+def raise_file_limit(plan: Plan) -> None:
+    """A namespace each, and a probe engine holds sockets in each host. Raises LabError."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = FILES + FILES_PER_NODE * (len(plan.hosts) + len(plan.switches))
+    limit = max(hard, needed)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"This lab needs {needed} open files and may have {hard}: raise the limit "
+            f"(`ulimit -n {needed}`)."
+        ) from error

@@ -26,6 +26,8 @@ from topologies.emulation.sandbox.processes import end, limited
 PRIVATE_FOLDERS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
 """Where the programs of a lab write: an empty tmpfs each, seen by nobody else."""
 
+TUN = Path("/dev/net/tun")
+
 _TOOLS = ("setpriv", "unshare", "mount", "mnexec", "ovs-vswitchd", "ovsdb-server")
 
 # The first argument lists the folders to hide; a folder that the host lacks needs no hiding.
@@ -78,6 +80,10 @@ class Namespaces:
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if missing:
             raise NoSandboxError(f"Missing on this host: {', '.join(missing)}: run `make setup`.")
+        if not TUN.exists():
+            raise NoSandboxError(
+                f"Open vSwitch needs {TUN}: run `modprobe tun` (in a container: --device {TUN})."
+            )
 
     def facts(self) -> Mapping[str, Any]:
         """The clock and the host's kernel."""
