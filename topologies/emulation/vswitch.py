@@ -33,6 +33,10 @@ _THREADS = [["n-handler-threads", "1"], ["n-revalidator-threads", "1"]]
 _TYPES = {"userspace": "netdev", "kernel": "system"}
 """Open vSwitch's names of the datapaths."""
 
+_PUNTED = {"controller_rate_limit": 500, "controller_burst_limit": 500}
+"""Packets a second that a switch hands to its controller, ports in turn (ovs-vswitchd.conf.db(5)):
+a server that floods the way up is served no more often than its neighbours."""
+
 YOUNG_KERNEL_S = 11.0
 """Open vSwitch counts CPUs once its clock is past 10 s after boot. A daemon that starts before
 that believes in none, and takes no packet from the kernel's datapath."""
@@ -130,7 +134,7 @@ class VSwitch:
         """
         operations: list[Operation] = []
         for number, bridge in enumerate(self._db.select("Bridge", "_uuid")):
-            name, row = f"row{number}", {"target": controller, "max_backoff": 1000}
+            name, row = f"row{number}", {"target": controller, "max_backoff": 1000, **_PUNTED}
             operations.append(
                 {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
             )
