@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import networkx as nx
-
+from topologies import shortest
 from topologies.plan import LinkKind, Plan, SwitchPlan, SwitchRole
 
 HOP = 1
@@ -52,23 +51,34 @@ def routes(plan: Plan) -> Routes:
     return Routes(labels, prefixes)
 
 
-def transit_graph(plan: Plan) -> nx.DiGraph[str]:
-    """The transit switches and the links between them; ``cost`` as above, ``port`` at the tail."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(switch.name for switch in plan.transits)
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """A step from one switch to the next: its cost, and the port that leads there."""
+
+    cost: int
+    port: int
+
+
+Graph = dict[str, dict[str, Arc]]
+"""From each switch to each neighbour."""
+
+
+def transit_graph(plan: Plan) -> Graph:
+    """The transit switches and the links between them."""
+    graph: Graph = {switch.name: {} for switch in plan.transits}
     for switch in plan.transits:
         _add_arcs(graph, plan, switch, frozenset({LinkKind.TRANSIT}))
     return graph
 
 
-def label_graph(plan: Plan, target: SwitchPlan) -> nx.DiGraph[str]:
+def label_graph(plan: Plan, target: SwitchPlan) -> Graph:
     """Where packets labelled for the edge switch ``target`` may go.
 
     Edge switches use their backbone links and their uplink. Transit switches go down to no edge
     switch but the target, so a PoP never carries other PoPs' traffic between two transits.
     """
     graph = transit_graph(plan)
-    graph.add_nodes_from(edge.name for edge in plan.edges)
+    graph.update((edge.name, {}) for edge in plan.edges)
     for edge in plan.edges:
         _add_arcs(graph, plan, edge, frozenset({LinkKind.UPLINK, LinkKind.BACKBONE}))
     home = plan.transit(target.city)
@@ -76,23 +86,26 @@ def label_graph(plan: Plan, target: SwitchPlan) -> nx.DiGraph[str]:
     return graph
 
 
-def _add_arcs(
-    graph: nx.DiGraph[str], plan: Plan, switch: SwitchPlan, kinds: frozenset[LinkKind]
-) -> None:
+def _add_arcs(graph: Graph, plan: Plan, switch: SwitchPlan, kinds: frozenset[LinkKind]) -> None:
     """Add one arc per neighbour: the cheapest link, then the lowest port."""
+    arcs = graph[switch.name]
     for link in plan.links_of(switch.name):
         if link.kind not in kinds:
             continue
-        far = link.far(switch.name).node
-        cost = link.line.delay_ns * DELAY + HOP
-        if not graph.has_edge(switch.name, far) or cost < graph[switch.name][far]["cost"]:
-            graph.add_edge(switch.name, far, cost=cost, port=link.near(switch.name).port)
+        far, port = link.far(switch.name).node, link.near(switch.name).port
+        assert port is not None
+        arc = Arc(link.line.delay_ns * DELAY + HOP, port)
+        if far not in arcs or arc.cost < arcs[far].cost:
+            arcs[far] = arc
 
 
-def costs(graph: nx.DiGraph[str], target: str) -> dict[str, int]:
+def costs(graph: Graph, target: str) -> dict[str, int]:
     """The cost from every switch that can reach ``target``."""
-    found = nx.single_source_dijkstra_path_length(graph.reverse(copy=False), target, weight="cost")
-    return {name: int(cost) for name, cost in found.items()}
+    back: dict[str, dict[str, int]] = {name: {} for name in graph}
+    for name, arcs in graph.items():
+        for far, arc in arcs.items():
+            back[far][name] = arc.cost
+    return shortest.costs(back, target)
 
 
 def delay_ns(cost: int) -> int:
@@ -100,7 +113,7 @@ def delay_ns(cost: int) -> int:
     return cost // DELAY
 
 
-def _ports(plan: Plan, target: str, graph: nx.DiGraph[str]) -> dict[str, int]:
+def _ports(plan: Plan, target: str, graph: Graph) -> dict[str, int]:
     """The port towards ``target`` at every other switch of the graph that can reach it."""
     cost = costs(graph, target)
     result = {}
@@ -108,8 +121,8 @@ def _ports(plan: Plan, target: str, graph: nx.DiGraph[str]) -> dict[str, int]:
         if switch.name == target or switch.name not in cost:
             continue
         _, port = min(
-            (arc["cost"] + cost[far], arc["port"])
-            for _, far, arc in graph.out_edges(switch.name, data=True)
+            (arc.cost + cost[far], arc.port)
+            for far, arc in graph[switch.name].items()
             if far in cost
         )
         result[switch.name] = port

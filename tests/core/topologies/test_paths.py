@@ -14,11 +14,27 @@ def test_the_graph_has_every_node_and_link(network: Network) -> None:
     p = plan(network)
     graph = paths.graph(p)
     assert set(graph) == {node.name for node in (*p.switches, *p.hosts)}
-    assert graph.number_of_edges() == len(p.links)
-    assert networkx.is_connected(graph)
+    assert sum(map(len, graph.values())) == 2 * len(p.links)
     for link in p.links:
-        edge = graph.edges[link.a.node, link.b.node]
-        assert edge == {"delay_ns": link.line.delay_ns, "kind": link.kind, "link": link}
+        delay_ns = link.line.delay_ns
+        assert graph[link.a.node][link.b.node] == graph[link.b.node][link.a.node] == delay_ns
+
+
+@given(networks())
+def test_delays_are_those_that_networkx_finds(network: Network) -> None:
+    p = plan(network)
+    other: networkx.Graph[str] = networkx.Graph()
+    other.add_nodes_from(node.name for node in (*p.switches, *p.hosts))
+    for link in p.links:
+        if link.kind is not LinkKind.BACKBONE:
+            other.add_edge(link.a.node, link.b.node, delay_ns=link.line.delay_ns)
+    for source in (p.hosts[0].name, p.transits[-1].name):
+        found = networkx.single_source_dijkstra_path_length(other, source, weight="delay_ns")
+        assert paths.delays(p, source) == found
+        for target in other:
+            way = paths.route(p, source, target)
+            assert networkx.is_simple_path(other, way)
+            assert networkx.path_weight(other, way, "delay_ns") == found[target]
 
 
 @settings(max_examples=30)
