@@ -53,8 +53,9 @@ test: check ## check, then every test on real labs (root or sudo), and in virtua
 	$(VENV)/pytest -q -m virtual -n auto --dist loadfile
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
 
+# CLOCK=real: by the host's clock, so that what netem does to time meets a busy machine.
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it
-	$(VENV)/python tests/in_guest.py -q -m netem tests/links
+	$(VENV)/python tests/in_guest.py $(or $(CLOCK),virtual) -q -m netem tests/links
 
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick || $(NOISY)

@@ -1,6 +1,7 @@
-"""``python tests/in_guest.py ARGUMENT ...`` runs pytest in a guest, whose kernel has everything.
+"""``python tests/in_guest.py CLOCK ARGUMENT ...`` runs pytest in a guest.
 
-Nothing of the host is touched and no root is needed.
+CLOCK is ``virtual`` or ``real``. The guest's kernel has everything; nothing of the host is touched
+and no root is needed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from topologies.emulation.options import Clock
 from topologies.emulation.sandbox import SandboxError
 from topologies.emulation.sandbox.files import PROJECT
 from topologies.emulation.sandbox.guest import Guest
@@ -22,7 +24,8 @@ def say(line: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    box = Guest()
+    clock: Clock = "real" if arguments.pop(0) == "real" else "virtual"
+    box = Guest(clock=clock)
     with tempfile.TemporaryDirectory(prefix="poplab-tests-") as made:
         folder = Path(made)
         shutil.copytree(PROJECT / "tests", folder / "tests")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.virtual
 
 
 def test_netems_own_tests_pass_in_a_guest() -> None:
-    command = [sys.executable, "tests/in_guest.py", "-q", "-m", "netem", "tests/links"]
+    command = [sys.executable, "tests/in_guest.py", "virtual", "-q", "-m", "netem", "tests/links"]
     done = subprocess.run(
         command, cwd=PROJECT, capture_output=True, text=True, timeout=110, check=False
     )

@@ -36,6 +36,40 @@ print(len(orders))
 """
 
 
+# Green threads wait for one event, which then comes; who goes on first?
+WAITERS = """
+import sys
+if sys.argv[1] == "shims":
+    from controller.ryu_compat import prepare
+    prepare()
+import eventlet
+from eventlet.event import Event
+
+orders = set()
+for _ in range(12):
+    keep, told, event = [], [], Event()
+    def wait(number):
+        event.wait()
+        told.append(number)
+    for number in range(20):
+        keep.append([object() for _ in range(257 * len(keep))])
+        keep.append(eventlet.spawn(wait, number))
+        eventlet.sleep(0)
+    event.send()
+    for thread in keep[1::2]:
+        thread.wait()
+    orders.add(tuple(told))
+print(len(orders))
+"""
+
+
+@pytest.mark.parametrize("shims", [True, False])
+def test_who_waits_for_an_event_goes_on_in_the_order_of_coming(shims: bool) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", WAITERS, "shims" if shims else "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) == 1) is shims
+
+
 @pytest.mark.parametrize("shims", [True, False])
 def test_connections_are_served_in_an_order_that_memory_does_not_change(shims: bool) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, "shims" if shims else "none"]

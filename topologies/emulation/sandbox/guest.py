@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,12 @@ _VARIABLES = {
 class Guest:
     """A guest in virtual time; see ``sandbox.Sandbox`` for the methods.
 
-    Equal seeds give equal guests. ``root`` says whose files it sees.
+    Equal seeds give equal guests. ``root`` says whose files it sees. With ``clock`` real its time
+    is the host's: nothing of it repeats then, and no study runs so, but its kernel is the same.
     """
 
-    clock: Clock = "virtual"
-
-    def __init__(self, seed: int = 0, root: RootChoice = "host") -> None:
+    def __init__(self, seed: int = 0, root: RootChoice = "host", clock: Clock = "virtual") -> None:
+        self.clock = clock
         self._seed = seed
         self._files = files(root)
         self.python = self._files.python
@@ -132,7 +132,7 @@ class Guest:
             try:
                 with (
                     limited(process, limit_s) as limits,
-                    _watched(process, window, ticked) as stood,
+                    self._watch(process, window, ticked) as stood,
                 ):
                     enough = limits.listen(words)
                 if stood:
@@ -143,10 +143,22 @@ class Guest:
                 with suppress(OSError):  # a full disk has been told by the program that filled it
                     (folder / "guest.log").write_text(words.kernel_log())
 
+    def _watch(
+        self,
+        process: subprocess.Popen[str],
+        window: kernels.Window,
+        ticked: Callable[[float], None],
+    ) -> AbstractContextManager[list[str]]:
+        """``_watched`` where time could stand still."""
+        if self.clock == "real":
+            return nullcontext([])
+        return _watched(process, window, ticked)
+
     def _command(self, kernel: kernels.Kernel) -> list[str]:
         words = [str(kernel.program), f"mem={MEMORY}", "rootfstype=hostfs", "root=/dev/root", "ro"]
         words += ["con=null", "con0=null,fd:1", "loglevel=1", "seccomp=on", "norandmaps"]
-        words += ["time-travel=inf-cpu", f"time-travel-start={START_NS}"]
+        if self.clock == "virtual":
+            words += ["time-travel=inf-cpu", f"time-travel-start={START_NS}"]
         words += [f"random-seed={self._seed}", *self._files.words, "init=/bin/sh", "--", "-c"]
         # The guest's folder is the working folder of its kernel's process: no path of the host
         # stands on the command line or in any program of the guest.
