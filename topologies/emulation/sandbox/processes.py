@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 
 from topologies.emulation.processes import repeatedly
@@ -18,7 +20,13 @@ LOOK_S = 0.25
 
 
 def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End a sandbox at once: nothing inside needs saving, and ``unshare`` ignores SIGTERM."""
+    """End a sandbox at once: nothing inside needs saving, and ``unshare`` ignores SIGTERM.
+
+    Its group goes with it: a helper that a guest's kernel was making when it died has not yet said
+    that it wants to die too.
+    """
+    with suppress(ProcessLookupError):  # on a terminal it is in our own group
+        os.killpg(process.pid, signal.SIGKILL)
     if process.poll() is None:
         process.kill()
     process.wait()
