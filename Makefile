@@ -10,7 +10,7 @@ LINKS := topologies/emulation/links
 DEMO := europe
 NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 
-.PHONY: help setup packages links virtual hermetic check test test-netem demo reference bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual hermetic check test test-netem vm vm-box demo reference bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,6 +56,14 @@ test: check ## check, then every test on real labs (root or sudo), and in virtua
 # CLOCK=real: by the host's clock, so that what netem does to time meets a busy machine.
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it
 	$(VENV)/python tests/in_guest.py $(or $(CLOCK),virtual) -q -m netem tests/links
+
+vm: ## the Vagrantfile's machine in QEMU: set up, provisioned, a study on its stock kernel (without KVM under 40 minutes)
+	@setup/packages.sh mmdebstrap qemu-system-x86 openssh-client rsync e2fsprogs fdisk
+	@$(ROOT) setup/vm/run.sh "$$($(ROOT) setup/vm/image.sh)"
+
+vm-box: ## the same machine as a box for Vagrant with libvirt
+	@setup/packages.sh mmdebstrap qemu-utils openssh-client rsync e2fsprogs fdisk
+	@$(ROOT) setup/vm/box.sh "$$($(ROOT) setup/vm/image.sh)"
 
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick || $(NOISY)
