@@ -118,11 +118,6 @@ class LabIntf(Intf):
         shown = str(self.node.cmd("ip", "-o", "link", "show", "dev", self.name))
         return "OK" if "LOWER_UP" in shown else "CUT"
 
-    def __str__(self) -> str:
-        """The interface with its node's name: every host's is called eth0."""
-        node = str(self.node.name)
-        return str(self.name) if self.name.startswith(node) else f"{node}-{self.name}"
-
 
 class LabLink(Link):
     """A link of the plan as Mininet sees it: two interfaces, whatever lies between them."""
@@ -147,3 +142,12 @@ class LabLink(Link):
 
     def stop(self) -> None:
         """The interfaces end with the sandbox."""
+
+    def __str__(self) -> str:
+        """Both interfaces with their nodes' names: every host's is called eth0."""
+        return f"{_named(self.intf1)}<->{_named(self.intf2)}"
+
+
+def _named(intf: Intf) -> str:
+    node, name = str(intf.node.name), str(intf.name)
+    return name if name.startswith(f"{node}-") else f"{node}-{name}"
