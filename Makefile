@@ -59,11 +59,11 @@ test-netem: virtual ## the tests of netem, in a guest whose kernel has it
 
 vm: ## the Vagrantfile's machine in QEMU: set up, provisioned, a study on its stock kernel (without KVM under 40 minutes)
 	@setup/packages.sh mmdebstrap qemu-system-x86 openssh-client rsync e2fsprogs fdisk
-	@$(ROOT) setup/vm/run.sh "$$($(ROOT) setup/vm/image.sh)"
+	@image=$$($(ROOT) setup/vm/image.sh) && $(ROOT) setup/vm/run.sh "$$image"
 
 vm-box: ## the same machine as a box for Vagrant with libvirt
 	@setup/packages.sh mmdebstrap qemu-utils openssh-client rsync e2fsprogs fdisk
-	@$(ROOT) setup/vm/box.sh "$$($(ROOT) setup/vm/image.sh)"
+	@image=$$($(ROOT) setup/vm/image.sh) && $(ROOT) setup/vm/box.sh "$$image"
 
 demo: setup ## two short studies on a real network: who is served where, and how addresses are shared
 	$(ROOT) $(VENV)/poplab run latency --network $(DEMO) --quick || $(NOISY)
