@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import inside
 from benchmarks.row import Row, at_most
-from topologies.emulation.sandbox.namespaces import Namespaces
 
 NODES = (10, 100, 300, 1000, 2000)
 START_S, START_S_PER_NODE = 3.0, 0.01
@@ -20,16 +18,7 @@ TWICE = 2.2
 
 def measure(nodes: int, folder: Path, log: str = "scale") -> dict[str, float]:
     """A lab of so many switches and hosts: up, lent, pinged, gone."""
-    lines: list[str] = []
-    command = [sys.executable, "-m", "benchmarks.scale_inside", str(nodes)]
-    project = {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    log = f"{log}-{nodes}.log"
-    code = Namespaces().run(
-        command, folder, told=lambda line: bool(lines.append(line)), log=log, env=project
-    )
-    if code != 0:
-        raise RuntimeError(f"a lab of {nodes} nodes ended with code {code}: see {folder / log}")
-    return dict(json.loads(lines[-1]))
+    return inside.run(folder, f"{log}-{nodes}.log", "benchmarks.scale_inside", str(nodes))
 
 
 def rows(folder: Path) -> Iterator[Row]:

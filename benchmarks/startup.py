@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import inside
 from benchmarks.row import Row, faster
-from topologies.emulation.sandbox.namespaces import Namespaces
 
 REPEATS = 3
 GRAPHS = ("single-200", "tree-196", "linear-100", "europe")
@@ -20,22 +17,8 @@ def measure(who: str, graph: str, folder: Path) -> dict[str, float]:
 
     Our stop does not wait for what it killed, so what the kernel still does counts as well.
     """
-    lines: list[str] = []
-    told = 0.0
-
-    def watch(line: str) -> None:
-        nonlocal told
-        told = time.perf_counter()
-        lines.append(line)
-
-    command = [sys.executable, "-m", "benchmarks.startup_inside", who, graph]
     log = f"startup-{who}-{graph}.log"
-    project = {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    code = Namespaces().run(command, folder, told=watch, log=log, env=project)
-    gone = time.perf_counter()
-    if code != 0:
-        raise RuntimeError(f"{who} {graph} ended with code {code}: see {folder / log}")
-    return {**json.loads(lines[-1]), "gone_s": gone - told}
+    return inside.run(folder, log, "benchmarks.startup_inside", who, graph)
 
 
 def rows(folder: Path) -> Iterator[Row]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from topologies.emulation.sandbox import LIMIT_S
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -192,7 +194,7 @@ def run(
     ] = None,
     limit: Annotated[
         float, typer.Option(metavar="S", help="End a trial that takes longer, in seconds.")
-    ] = 1800.0,
+    ] = LIMIT_S,
     results: Results = None,
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ import itertools
 import math
 
 from topologies import paths
-from topologies.plan import HostRole, Plan
+from topologies.plan import HostRole, LinkPlan, Plan
 
 NS_PER_MS = 1_000_000
 
@@ -24,6 +24,7 @@ class Oracle:
         self.plan = plan
         self.pops = tuple(edge.city for edge in plan.edges)
         self._delays = functools.cache(functools.partial(paths.delays, plan))
+        self._links = functools.cache(self._links_between)
         self._home = functools.cache(self._home_delay_ns)
 
     def delay_ns(self, a: str, b: str) -> int:
@@ -36,15 +37,16 @@ class Oracle:
 
     def emulated_links(self, a: str, b: str) -> int:
         """How many links with a delay lie between two hosts."""
-        way = paths.route(self.plan, a, b)
-        links = (self.plan.link_between(*step) for step in itertools.pairwise(way))
-        return sum(link.line.delay_ns > 0 for link in links)
+        return sum(link.line.delay_ns > 0 for link in self._links(a, b))
 
     def survival(self, a: str, b: str) -> float:
         """The share of round trips between two hosts that the links' loss lets through."""
+        return math.prod((1 - link.line.loss) ** 2 for link in self._links(a, b))
+
+    def _links_between(self, a: str, b: str) -> tuple[LinkPlan, ...]:
+        """The links of the way between two hosts over the Internet."""
         way = paths.route(self.plan, a, b)
-        links = (self.plan.link_between(*step) for step in itertools.pairwise(way))
-        return math.prod((1 - link.line.loss) ** 2 for link in links)
+        return tuple(self.plan.link_between(*step) for step in itertools.pairwise(way))
 
     def nearest_pops(self, host: str) -> tuple[str, ...]:
         """The PoPs with the least delay from a host: its catchment, ties included."""

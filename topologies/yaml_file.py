@@ -14,7 +14,7 @@ import yaml
 
 from topologies.validate import NetworkError, Path, Problem
 
-MAX_BYTES = 1 << 20
+MAX_CHARACTERS = 1 << 20
 """A network of thousands of cities takes less."""
 
 MAX_DEPTH = 20
@@ -103,7 +103,7 @@ class _TooMuchError(Exception):
 
 def _bound(text: str) -> None:
     """Refuse what is too large or too deep to be taken apart. Raises _TooMuchError, YAMLError."""
-    if len(text) > MAX_BYTES:
+    if len(text) > MAX_CHARACTERS:
         raise _TooMuchError(f"{len(text):,} characters are no file that people write", _SMALLER)
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -116,7 +116,7 @@ def _bound(text: str) -> None:
             depth -= 1
 
 
-_SMALLER = f"stay below {MAX_BYTES:,}; topologies.sources.dump_json writes larger networks"
+_SMALLER = f"stay below {MAX_CHARACTERS:,}; topologies.sources.dump_json writes larger networks"
 
 
 def _weigh(node: yaml.Node, known: dict[int, int]) -> int:

@@ -153,6 +153,19 @@ def frame(
     return packet | fields
 
 
+def discover(host: HostPlan, **fields: int) -> dict[str, int]:
+    """From a host that has no address yet to every DHCP server; ``fields`` as in ``frame``."""
+    return frame(
+        host,
+        "255.255.255.255",
+        source="0.0.0.0",
+        protocol=UDP,
+        sport=68,
+        dport=67,
+        **{"eth_dst": BROADCAST} | fields,
+    )
+
+
 def reply(host: HostPlan, packet: Packet) -> dict[str, int]:
     """What ``host`` answers to a packet that it received."""
     swapped = {**packet, "eth_src": mac(host.mac), "eth_dst": mac(GATEWAY_MAC)}

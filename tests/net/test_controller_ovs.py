@@ -189,9 +189,7 @@ def test_bad_dhcp_is_counted_and_harms_nobody(lab_folder: Path) -> None:
             message(Kind.DISCOVER, own)[:200],
         ]
         before = packet_ins(lab)
-        with netns.inside(thief.name):
-            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            raw.bind(("eth0", 0))
+        raw = on_the_wire(thief)
         with raw:
             for sent, payload in enumerate(payloads, before + 1):
                 raw.send(frames.build(from_client(thief, payload)))
@@ -221,9 +219,7 @@ def test_a_loop_of_borrowing_and_returning_starves_nobody(lab_folder: Path) -> N
         greedy, modest = lab.plan.host("LHR-s1"), lab.plan.host("LHR-s2")
         kept = lab.leases()[modest.name]
         own = bytes.fromhex(greedy.mac.replace(":", ""))
-        with netns.inside(greedy.name):
-            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            raw.bind(("eth0", 0))
+        raw = on_the_wire(greedy)
         before, turns = packet_ins(lab), itertools.count()
         with raw:
             while packet_ins(lab) < before + 400:
@@ -243,9 +239,7 @@ def test_a_loop_of_borrowing_and_returning_starves_nobody(lab_folder: Path) -> N
 def test_a_flood_of_one_server_leaves_the_way_up_to_the_others(lab_folder: Path) -> None:
     with Testbed(load("triangle"), folder=lab_folder) as lab:
         flooding, other = lab.plan.host("LHR-s1"), lab.plan.host("LHR-s2")
-        with netns.inside(flooding.name):
-            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            raw.bind(("eth0", 0))
+        raw = on_the_wire(flooding)
         before = packet_ins(lab)
         frame = frames.build(from_client(flooding, b"x" * 300))
 
@@ -269,9 +263,7 @@ def release(lab: Testbed, server: HostPlan) -> None:
     options = ((int(Option.PORT_PARAMETERS), ports),)
     mac, address = bytes.fromhex(server.mac.replace(":", "")), IPv4Address(lease["address"])
     message = dhcp.build(Message(Kind.RELEASE, 1, mac, options, ciaddr=address))
-    with netns.inside(server.name):
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        raw.bind(("eth0", 0))
+    raw = on_the_wire(server)
     with raw:
         raw.send(frames.build(from_client(server, message)))
 
@@ -313,6 +305,14 @@ def pretend(connection: socket.socket, dpid: int) -> None:
             else:
                 continue
             connection.sendall(answer)
+
+
+def on_the_wire(host: HostPlan) -> socket.socket:
+    """A socket that sends whole frames from a host."""
+    with netns.inside(host.name):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        raw.bind(("eth0", 0))
+    return raw
 
 
 def from_client(host: HostPlan, payload: bytes) -> frames.Datagram:

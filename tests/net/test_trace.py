@@ -19,13 +19,13 @@ from controller.core.state import State
 from controller.core.steering import nearest
 from experiments.testbed import Testbed
 from tests.fakes.network import (
-    BROADCAST,
     ICMP,
     TCP,
     UDP,
     Arrival,
     FakeNetwork,
     arp_request,
+    discover,
     frame,
 )
 from tests.fakes.switch import Outcome, Packet
@@ -118,18 +118,7 @@ def _borrowers_packets(plan: Plan, lease: Lease) -> Iterator[tuple[str, dict[str
                 frame(server, origin.address, source=lease.address, protocol=protocol, sport=port),
             )
     yield server.name, frame(server, origin.address)
-    yield (
-        server.name,
-        frame(
-            server,
-            "255.255.255.255",
-            source="0.0.0.0",
-            protocol=UDP,
-            sport=68,
-            dport=67,
-            eth_dst=BROADCAST,
-        ),
-    )
+    yield server.name, discover(server)
 
 
 def _arrivals(network: FakeNetwork, packets: Iterator[tuple[str, Packet]]) -> set[Arrival]:

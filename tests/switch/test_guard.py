@@ -7,7 +7,7 @@ import pytest
 from controller.core import labels
 from controller.core.lending import Lease
 from controller.core.rules import Duty, mac
-from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, frame
+from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, discover, frame
 from tests.fakes.world import World, world
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
 from topologies.sources import load
@@ -88,26 +88,8 @@ SERVER_ATTACKS: dict[str, Attack] = {
     ),
     "a VLAN tag": lambda w, s, x: frame(s, _origin(w).address, vlan_vid=0x1005),
     "a VLAN tag of number 0": lambda w, s, x: frame(s, _origin(w).address, vlan_vid=0x1000),
-    "a VLAN tag around DHCP": lambda w, s, x: frame(
-        s,
-        "255.255.255.255",
-        source="0.0.0.0",
-        protocol=UDP,
-        sport=68,
-        dport=67,
-        eth_dst=BROADCAST,
-        vlan_vid=0x1FFF,
-    ),
-    "DHCP with a foreign MAC": lambda w, s, x: frame(
-        s,
-        "255.255.255.255",
-        source="0.0.0.0",
-        protocol=UDP,
-        sport=68,
-        dport=67,
-        eth_src=mac(_neighbour(w, s).mac),
-        eth_dst=BROADCAST,
-    ),
+    "a VLAN tag around DHCP": lambda w, s, x: discover(s, vlan_vid=0x1FFF),
+    "DHCP with a foreign MAC": lambda w, s, x: discover(s, eth_src=mac(_neighbour(w, s).mac)),
     "ARP: I am the gateway": lambda w, s, x: (
         arp_request(s) | {"arp_op": 2, "arp_spa": int(GATEWAY_ADDRESS)}
     ),
@@ -149,15 +131,7 @@ CLIENT_ATTACKS: dict[str, Attack] = {
         c, w.servers[0].address, protocol=UDP, sport=67, dport=68
     ),
     "a VLAN tag": lambda w, c, x: frame(c, w.plan.network.services[0], vlan_vid=0x1FFF),
-    "DHCP": lambda w, c, x: frame(
-        c,
-        "255.255.255.255",
-        source="0.0.0.0",
-        protocol=UDP,
-        sport=68,
-        dport=67,
-        eth_dst=BROADCAST,
-    ),
+    "DHCP": lambda w, c, x: discover(c),
 }
 
 
@@ -172,17 +146,8 @@ def test_a_client_gets_nothing_through_that_is_not_its_own(w: World, name: str) 
 
 def test_dhcp_from_a_server_is_handed_to_the_controller(w: World) -> None:
     server = w.servers[0]
-    discover = frame(
-        server,
-        "255.255.255.255",
-        source="0.0.0.0",
-        protocol=UDP,
-        sport=68,
-        dport=67,
-        eth_dst=BROADCAST,
-    )
     renewal = frame(server, GATEWAY_ADDRESS, protocol=UDP, sport=68, dport=67)
-    for packet in (discover, renewal):
+    for packet in (discover(server), renewal):
         journey = w.network.only(server, packet)
         assert (journey.fate, journey.where) == (Fate.PUNTED, server.switch)
         assert (journey.duty, journey.packet) == (Duty.PUNT, packet)
