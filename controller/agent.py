@@ -152,10 +152,10 @@ class Client:
                     self._use(await self._acquire())
                     while True:
                         await self._hold()
-                except (LostError, DhcpError) as error:
+                except LostError as error:
                     LOG.warning("%s: %s", self.server.name, error)
                     self._drop()
-                except OSError as error:
+                except (OSError, ValueError) as error:  # DhcpError among them
                     LOG.error("%s: %s; once more in a moment", self.server.name, error)
                     self._drop()
                     await asyncio.sleep(AGAIN_S)

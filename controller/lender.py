@@ -136,15 +136,21 @@ class Lender:
         transitions = tuple(transitions)
         addresses = {transition.after.address for transition in transitions}
         homes = {address: self.book.home(address) for address in addresses}
+        changed = [x.after for x in transitions if x.after != x.before]
+        if changed:
+            self._keep(changed)
+        self.book.apply(*transitions)
+        remove, add = self._rule_changes(transitions, homes)
+        self._tell(transitions, remove, add)
+
+    def _keep(self, changed: list[Lease]) -> None:
+        """Make entries durable; whether that works is how lending fares. Raises StoreError."""
         try:
-            self._store.commit([x.after for x in transitions if x.after != x.before])
+            self._store.commit(changed)
         except StoreError as error:
             self.fault = str(error)
             raise
         self.fault = None
-        self.book.apply(*transitions)
-        remove, add = self._rule_changes(transitions, homes)
-        self._tell(transitions, remove, add)
 
     def _rule_changes(
         self, transitions: Iterable[Transition], homes: Mapping[IPv4Address, str | None]

@@ -51,10 +51,9 @@ class Memory:
         return tuple(lease for _, lease in sorted(self.entries.items()))
 
     def commit(self, entries: Iterable[Lease]) -> None:
-        entries = list(entries)
-        if self.broken and entries:
+        if self.broken:
             raise StoreError("no space left")
-        self.commits += bool(entries)
+        self.commits += 1
         self.entries.update(((int(x.address), x.psid), x) for x in entries)
 
     def close(self) -> None:
@@ -199,6 +198,24 @@ def test_sweeping_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> 
     entry = world.book.lease(lease.address, lease.psid)
     assert entry is not None
     assert entry.state is LeaseState.QUARANTINED
+
+
+def test_a_fault_lasts_until_something_is_stored() -> None:
+    store, clock, tables = fresh()
+    world = World(store, clock, tables)
+    server, other = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
+    lease = world.lender.lend(server)
+    world.lender.give_back(server, lease.address, lease.psid)
+    world.switches["eLHR"].disconnect()
+    clock.at += 100 * SECOND
+    store.broken = True
+    with pytest.raises(StoreError):
+        world.lender.lend(other)
+    world.lender.sweep()  # due, but its switch is away: there is nothing to store
+    assert world.lender.fault == "no space left"
+    store.broken = False
+    world.lender.lend(other)
+    assert world.lender.fault is None
 
 
 def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:

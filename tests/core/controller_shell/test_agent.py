@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import pytest
+
+from controller import agent
 from controller.agent import LENDER, MESSAGES, Inbox, Status
-from controller.dhcp import Kind, Message, Option, build
+from controller.dhcp import DhcpError, Kind, Message, Option, build
+from topologies import sources
+from topologies.plan import plan
 
 ACK = build(
     Message(Kind.ACK, 7, b"\2\0\0\0\0\1", ((int(Option.LEASE_TIME), (120).to_bytes(4, "big")),))
@@ -47,3 +54,37 @@ def test_an_agent_knows_what_one_before_it_left(tmp_path: Path) -> None:
     assert again.left("LHR-s2") is None
     again.write()
     assert json.loads(path.read_text()) == {}
+
+
+@pytest.mark.parametrize("error", [DhcpError("no option"), ValueError("no range"), OSError("down")])
+def test_a_clients_failure_is_not_its_end(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "AGAIN_S", 0.0)
+    server = plan(sources.load("triangle")).host("LHR-s1")
+    client, tries, over = agent.Client(server, Status(None)), [], asyncio.Event()
+
+    def open_here() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        made.bind(("127.0.0.1", 0))
+        return made
+
+    async def acquire() -> agent.Held:
+        tries.append(1)
+        if len(tries) == 3:
+            over.set()
+            await asyncio.sleep(60)
+        raise error
+
+    async def watch() -> None:
+        running = asyncio.create_task(client.run())
+        await asyncio.wait(
+            [running, asyncio.create_task(over.wait())], return_when="FIRST_COMPLETED"
+        )
+        assert over.is_set(), running
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    monkeypatch.setattr(client, "_open", open_here)
+    monkeypatch.setattr(client, "_acquire", acquire)
+    asyncio.run(watch())
