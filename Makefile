@@ -57,9 +57,9 @@ test: check ## check, then every test on real labs (root or sudo), and in virtua
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it
 	$(VENV)/python tests/in_guest.py $(or $(CLOCK),virtual) -q -m netem tests/links
 
-vm: ## the Vagrantfile's machine in QEMU: set up, provisioned, a study on its stock kernel (without KVM under 40 minutes)
+vm: ## the Vagrantfile's machine in QEMU: set up, provisioned, a study on its stock kernel (without KVM about 10 minutes)
 	@setup/packages.sh mmdebstrap qemu-system-x86 openssh-client rsync e2fsprogs fdisk
-	@image=$$($(ROOT) setup/vm/image.sh) && $(ROOT) setup/vm/run.sh "$$image"
+	@image=$$($(ROOT) setup/vm/image.sh) && $(ROOT) env ACCEL=$(ACCEL) POPLAB_CPUS=$(POPLAB_CPUS) setup/vm/run.sh "$$image"
 
 vm-box: ## the same machine as a box for Vagrant with libvirt
 	@setup/packages.sh mmdebstrap qemu-utils openssh-client rsync e2fsprogs fdisk

@@ -9,6 +9,7 @@ inputs=(setup/vm/image.sh setup/packages.sh setup/venv.sh setup/uv.lock requirem
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/poplab
 made=$cache/vm-$(cat "${inputs[@]}" | sha256sum | cut -c1-12)
 if [[ -e $made/disk.img ]]; then
+    echo "vm: the disk in $made" >&2
     echo "$made"
     exit 0
 fi
@@ -52,7 +53,10 @@ install_system() {
         --include="$every" bookworm "$root" \
         "deb http://deb.debian.org/debian bookworm main" \
         "deb http://deb.debian.org/debian bookworm-updates main" \
-        "deb http://deb.debian.org/debian-security bookworm-security main" >&2
+        "deb http://deb.debian.org/debian-security bookworm-security main" >&2 || {
+        tell "mmdebstrap could not install Debian 12: the lines above tell why"
+        exit 1
+    }
 }
 
 configure() {
@@ -80,7 +84,7 @@ add_user() {
 # What takes minutes in an emulated machine takes one here.
 set_up() {
     tell "setting poplab up in it"
-    git -c safe.directory="$PWD" ls-files -z | rsync -a --from0 --files-from=- . "$root/vagrant/"
+    git -c safe.directory="$PWD" ls-files -z | rsync -a --from0 --files-from=- --ignore-missing-args . "$root/vagrant/"
     inside chown -R vagrant:vagrant /vagrant
     mount -t proc proc "$root/proc"
     for node in null urandom; do
@@ -92,6 +96,8 @@ set_up() {
     for mount in proc dev/null dev/urandom; do
         umount "$root/$mount"
     done
+    # Whoever boots it brings the sources of that day; what set-up made of these stays.
+    git -c safe.directory="$PWD" ls-files -z | (cd "$root/vagrant" && xargs -0 rm -f)
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
     : >"$root/etc/resolv.conf"
 }
@@ -125,6 +131,7 @@ write_disk
 rm -rf "$root"
 mkdir "$work/whole"
 mv "$work/disk.img" "$work/key" "$work/key.pub" "$work/whole/"
-mv "$work/whole" "$made" # whole or not there
+# Whole or not there; of two that were made at once, the first stays.
+mv --no-target-directory "$work/whole" "$made" 2>/dev/null || [[ -e $made/disk.img ]]
 tell "made in $SECONDS s: $(du -h "$made/disk.img" | cut -f1)"
 echo "$made"

@@ -53,9 +53,10 @@ boot() {
 start() {
     if [[ ${ACCEL:-kvm} == kvm && -w /dev/kvm ]]; then
         boot kvm host 90 && return
-        tell "KVM does not run a stock kernel here; emulating"
+        tell "KVM does not run a stock kernel here"
     fi
     if [[ ${ACCEL:-tcg} == tcg ]]; then
+        tell "emulating: slow, but true to function"
         boot tcg,thread=multi max 300 && return
     fi
     tail -n 20 "$work/serial.log" "$work/qemu.log" >&2 || true
@@ -74,15 +75,18 @@ provisioner() {
 
 install -m 600 "$image/key" "$work/key"
 start
-git -c safe.directory="$PWD" ls-files -z | rsync -a --from0 --files-from=- -e "${remote[*]}" . vagrant@127.0.0.1:/vagrant
+git -c safe.directory="$PWD" ls-files -z | rsync -a --from0 --files-from=- --ignore-missing-args -e "${remote[*]}" . vagrant@127.0.0.1:/vagrant
 tell "what the provisioner runs"
 provisioner | vagrant bash -s
 tell "reachability over netem and the kernel's datapath"
 code=0
-vagrant 'cd /vagrant && sudo .venv/bin/poplab run reachability --quick --clock real --links netem --datapath kernel' || code=$?
+vagrant 'cd /vagrant && sudo .venv/bin/poplab run reachability --clock real --links netem --datapath kernel' || code=$?
 if [[ $code -eq 3 ]]; then
     tell "all is reached; times cannot be judged in a machine as slow as this one"
 elif [[ $code -ne 0 ]]; then
+    mkdir -p results/vm
+    rsync -a -e "${remote[*]}" vagrant@127.0.0.1:/vagrant/results/ results/vm/
+    tell "its run folders are in results/vm"
     exit "$code"
 fi
 tell "done in $SECONDS s"
