@@ -24,14 +24,14 @@ from ryu.ofproto import ofproto_v1_3
 
 from controller import dhcp, frames
 from controller.clock import BookClock
-from controller.core import pipeline, steering
+from controller.core.events import PortStatus, SwitchSet
 from controller.core.lending import BadEntryError, Book, Lease, LeaseState, LendingError, Terms
-from controller.core.state import State
 from controller.core.tokens import TokenBucket
 from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
 from controller.lender import Lender
+from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import LeaseStore, SqliteStore, StoreError
+from controller.store import SqliteStore, Store, StoreError
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
 
@@ -73,14 +73,14 @@ class Controller(app_manager.RyuApp):
         plan = settings.plan
         self.started = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
-        self.store: LeaseStore = SqliteStore(settings.store)
-        entries = self.store.load()
+        self.store: Store = SqliteStore(settings.store)
+        entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network = plan.network
         book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms)
-        programs = pipeline.programs(State.of(plan, steering.nearest(plan), book))
-        self.switches = {s.name: Switch(plan, s, programs[s.name]) for s in plan.switches}
-        self.lender = Lender(plan, book, self.store, self.switches, BookClock(entries))
+        self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
+        self.switches = self.loop.switches
+        self.lender = Lender(book, self.loop)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
         self._servers = {
             (plan.switch(host.switch).dpid, host.port): host
@@ -101,7 +101,7 @@ class Controller(app_manager.RyuApp):
     def ready(self) -> bool:
         """Whether every switch is programmed, and lending goes on."""
         programmed = all(switch.programmed for switch in self.switches.values())
-        return programmed and self.lender.fault is None
+        return programmed and self.loop.fault is None
 
     # -- switches
 
@@ -111,9 +111,10 @@ class Controller(app_manager.RyuApp):
         datapath = event.datapath
         switch = self._by_dpid.get(datapath.id)
         if event.state == DEAD_DISPATCHER:
-            if switch is not None and switch.holds(datapath):
+            if switch is not None and switch.session_on(datapath):
                 LOG.warning("%s went away", switch.plan.name)
                 switch.disconnect()
+                self.loop.note(SwitchSet(switch.plan.name, connected=False))
         elif switch is None:
             self.counts["unknown_switches"] += 1
             LOG.warning("a switch with dpid %#x is not in the plan: ignored", datapath.id)
@@ -123,6 +124,8 @@ class Controller(app_manager.RyuApp):
             datapath.close()
         else:
             switch.connect(datapath)
+            self.loop.note(SwitchSet(switch.plan.name, connected=True))
+            self._look_at_ports(switch, datapath.ports.values())
 
     @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_barrier(self, event: Any) -> None:
@@ -145,6 +148,38 @@ class Controller(app_manager.RyuApp):
         """A switch says which ports it has, when asked again."""
         message = event.msg
         message.datapath.ports.update((port.port_no, port) for port in message.body)
+        if (switch := self._by_dpid.get(message.datapath.id)) is not None:
+            self._look_at_ports(switch, message.body)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_port(self, event: Any) -> None:
+        """A port got a carrier or lost it."""
+        message = event.msg
+        switch = self._by_dpid.get(message.datapath.id)
+        if switch is not None and message.reason != ofproto_v1_3.OFPPR_DELETE:
+            self._look_at_ports(switch, [message.desc])
+
+    def _look_at_ports(self, switch: Switch, ports: Iterable[Any]) -> None:
+        """Tell the loop which ports of the plan are not what the world takes them for."""
+        name, down = switch.plan.name, self.loop.world.down
+        seen = {
+            port.port_no: not port.state & ofproto_v1_3.OFPPS_LINK_DOWN
+            for port in ports
+            if port.port_no in switch.ports
+        }
+        changed = [
+            PortStatus(name, number, up)
+            for number, up in sorted(seen.items())
+            if up is ((name, number) in down)
+        ]
+        if not changed:
+            return
+        for status in changed:
+            LOG.warning("%s port %d is %s", name, status.port, "up" if status.up else "down")
+        try:
+            self.loop.happen(*changed)
+        except StoreError as error:
+            LOG.error("%s", error)
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_error(self, event: Any) -> None:
@@ -156,7 +191,7 @@ class Controller(app_manager.RyuApp):
     def _session(self, event: Any) -> Any:
         datapath = event.msg.datapath
         switch = self._by_dpid.get(datapath.id)
-        return None if switch is None else switch.holds(datapath)
+        return None if switch is None else switch.session_on(datapath)
 
     # -- DHCP
 
@@ -210,7 +245,8 @@ class Controller(app_manager.RyuApp):
                 try:
                     if psid_bits != lender.book.port_set_bits:
                         return nak(request, f"port sets here have {lender.book.port_set_bits} bits")
-                    return ack(request, lender.keep(server, address, psid), lender.clock.now_ns())
+                    lease = lender.keep(server, address, psid)
+                    return ack(request, lease, self.loop.clock.now_ns())
                 except LendingError as error:
                     return nak(request, str(error))
             case GiveBack(address, psid):

@@ -102,7 +102,7 @@ def status(controller: Controller) -> Answer:
     """See the class."""
     return {
         "ready": controller.ready,
-        "fault": controller.lender.fault,
+        "fault": controller.loop.fault,
         "started": controller.started.isoformat(),
         "packet_ins": controller.counts["packet_ins"],
         "changes": sum(switch.changes for switch in controller.switches.values()),
@@ -113,6 +113,7 @@ def status(controller: Controller) -> Answer:
                 "programmed": switch.programmed,
                 "rules": switch.rules,
                 "groups": switch.groups,
+                "behind": switch.behind,
             }
             for name, switch in controller.switches.items()
         },

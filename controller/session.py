@@ -6,7 +6,7 @@ the calls, and OpenFlow's barriers make the switch keep that order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -29,30 +29,49 @@ class SwitchError(Exception):
     """A switch went away, kept silent, or refused; the message says which and what."""
 
 
-class Pending:
-    """A reply that is still to come: covers a run of transaction ids, ends at the last."""
+Done = Callable[["SwitchError | None"], None]
 
-    def __init__(self, name: str, first: int, last: int, changes: Sequence[Change] = ()) -> None:
+
+class Pending:
+    """A reply that is still to come: covers a run of transaction ids, ends at the last.
+
+    ``done`` is called when it has come, with the error if it is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        first: int,
+        last: int,
+        changes: Sequence[Change] = (),
+        done: Done = lambda _error: None,
+    ) -> None:
         self.name = name
         self.first = first
         self.last = last
         self.changes = changes
         self.body = b""
+        self._done = done
         self._event = Event()
+        self._patience = eventlet.spawn_after(ANSWER_S, self._expire)
 
     def finish(self, error: SwitchError | None = None) -> None:
         """Let the waiters go on, with an error or without; the first call counts."""
         if self._event.ready():
             return
+        self._patience.cancel()
         if error is None:
             self._event.send(self.body)
         else:
             self._event.send_exception(error)
+        self._done(error)
+
+    def _expire(self) -> None:
+        self.finish(SwitchError(f"{self.name} did not answer in time"))
 
     def wait(self) -> bytes:
         """The reply's body once it is complete. Raises SwitchError."""
-        with eventlet.Timeout(ANSWER_S, SwitchError(f"{self.name} did not answer in time")):
-            body: bytes = self._event.wait()
+        body: bytes = self._event.wait()
         return body
 
 
@@ -65,13 +84,18 @@ class Session:
         self._pending: dict[int, Pending] = {}  # by last xid
         self._bundles = count(1)
 
-    def _expect(self, xids: int, changes: Sequence[Change] = ()) -> Pending:
+    def _expect(
+        self,
+        xids: int,
+        changes: Sequence[Change] = (),
+        done: Done = lambda _error: None,
+    ) -> Pending:
         first = self.datapath.xid + 1
         if first + xids > openflow.MAX_XID:
             first = 1
         last = first + xids - 1
         self.datapath.xid = last
-        pending = Pending(self.name, first, last, changes)
+        pending = Pending(self.name, first, last, changes, done)
         self._pending[last] = pending
         return pending
 
@@ -91,13 +115,13 @@ class Session:
         self._send(openflow.groups_request(pending.last))
         return pending
 
-    def change(self, changes: Sequence[Change], wipe: bool = False) -> Pending:
+    def change(self, changes: Sequence[Change], done: Done, wipe: bool = False) -> Pending:
         """Send one atomic bundle closed by a barrier; done when the barrier is answered.
 
         ``wipe`` first deletes our flows and every group, inside the same bundle. If the switch
-        refuses any part, nothing has changed and the wait raises SwitchError.
+        refuses any part, nothing has changed; then, and if it goes away, ``done`` gets the error.
         """
-        pending = self._expect(len(changes) + 3, changes)
+        pending = self._expect(len(changes) + 3, changes, done)
         control, messages = pending.first, []
         if wipe:
             messages.append(openflow.delete_our_flows(pending.last - 1))

@@ -1,8 +1,9 @@
-"""Durable leases: what the book says survives a crash at any instruction.
+"""Durable leases and the log of events: what was said survives a crash at any instruction.
 
-One writer, one row for each port set ever lent. ``commit`` returns when the rows are on the disk
-(SQLite in WAL mode with ``synchronous=FULL``: one fsync for a commit), so whatever was answered
-to a borrower is still known after kill -9 or power loss.
+One writer, one row for each port set ever lent, one for each event. ``commit`` returns when the
+rows are on the disk (SQLite in WAL mode with ``synchronous=FULL``: one fsync for a commit), so
+whatever was answered to a borrower is still known after kill -9 or power loss. An event and the
+entry that it changes are there together or not at all.
 
 A file beside it, ``.mark``, says which store it is and how many commits it has seen. A store that
 knows of fewer has lost some: its ``-wal`` file was removed, or an older copy put back, or it was
@@ -12,20 +13,23 @@ emptied. The switches may then serve leases that it does not know, so it is refu
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
 
+from controller.core import events
+from controller.core.events import Event, LeaseChanged, Note
 from controller.core.lending import Lease, LeaseState
 
-__all__ = ["LeaseStore", "SqliteStore", "StoreError"]
+__all__ = ["Record", "SqliteStore", "Store", "StoreError"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _MARK = "CREATE TABLE mark (store TEXT NOT NULL, commits INTEGER NOT NULL)"
 _ENTRIES = """
@@ -43,21 +47,61 @@ CREATE TABLE entries (
     PRIMARY KEY (address, psid)
 ) WITHOUT ROWID
 """
+_EVENTS = """
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY,
+    at_ns INTEGER NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    event TEXT NOT NULL
+)
+"""
+_PUT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the log. ``number`` counts from 1 without gaps.
+
+    ``at_ns`` is the book's clock (nanoseconds since the epoch, never backwards), ``monotonic_ns``
+    the kernel's monotonic clock, comparable within one boot.
+    """
+
+    number: int
+    at_ns: int
+    monotonic_ns: int
+    event: Event | Note
 
 
 class StoreError(Exception):
     """The store cannot be used; the message says why and what mends it."""
 
 
-class LeaseStore(Protocol):
-    """Where leases are kept."""
+class Store(Protocol):
+    """Where leases and events are kept."""
 
     def load(self) -> tuple[Lease, ...]:
         """Every entry, by address and PSID."""
         ...
 
-    def commit(self, entries: Iterable[Lease]) -> None:
-        """Keep these entries, all or none; returns only when that is durable."""
+    def records(self, after: int = 0) -> tuple[Record, ...]:
+        """The log, from the record after this number on."""
+        ...
+
+    def settings(self) -> tuple[Event, ...]:
+        """The events of the log that changed the world and are about no lease, in order."""
+        ...
+
+    def last(self) -> Record | None:
+        """The newest record."""
+        ...
+
+    def commit(self, records: Iterable[Record]) -> None:
+        """Keep these records, and the entries of those that are about leases, all or none.
+
+        Returns only when that is durable.
+        """
         ...
 
     def close(self) -> None:
@@ -91,6 +135,7 @@ class SqliteStore:
         self._fresh = version == 0
         if self._fresh:
             self._db.execute(_ENTRIES)
+            self._db.execute(_EVENTS)
             self._db.execute(_MARK)
             self._db.execute("INSERT INTO mark VALUES (?, 0)", (secrets.token_hex(8),))
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -131,19 +176,39 @@ class SqliteStore:
                 )
             )
 
-    def commit(self, entries: Iterable[Lease]) -> None:
-        """Keep these entries, all or none; returns only when that is durable."""
-        rows = [
-            (int(address), psid, bits, str(state), *rest)
-            for address, psid, bits, state, *rest in map(astuple, entries)
-        ]
-        if not rows:
-            return
+    def records(self, after: int = 0) -> tuple[Record, ...]:
+        """The log, from the record after this number on."""
+        return self._read("WHERE number > ? ORDER BY number", after)
+
+    def settings(self) -> tuple[Event, ...]:
+        """The events of the log that changed the world and are about no lease, in order."""
+        found = self._read("WHERE kind <> ? ORDER BY number", LeaseChanged.__name__)
+        return tuple(record.event for record in found if isinstance(record.event, Event))
+
+    def last(self) -> Record | None:
+        """The newest record."""
+        return next(iter(self._read("ORDER BY number DESC LIMIT 1")), None)
+
+    def _read(self, which: str, *values: int | str) -> tuple[Record, ...]:
+        words = f"SELECT number, at_ns, monotonic_ns, event FROM events {which}"
+        with _explained(self._path):
+            return tuple(
+                Record(number, at_ns, monotonic_ns, events.parse(json.loads(event)))
+                for number, at_ns, monotonic_ns, event in self._db.execute(words, values)
+            )
+
+    def commit(self, records: Iterable[Record]) -> None:
+        """Keep these records, and the entries of those that are about leases, all or none.
+
+        Returns only when that is durable.
+        """
+        records = tuple(records)
+        leases = [x.event.lease for x in records if isinstance(x.event, LeaseChanged)]
         with _explained(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                statement = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                self._db.executemany(statement, rows)
+                self._db.executemany(_PUT_ENTRY, map(_row, leases))
+                self._db.executemany(_PUT_EVENT, map(_line, records))
                 self._db.execute("UPDATE mark SET commits = commits + 1")
                 mark = self._now()
                 self._db.execute("COMMIT")
@@ -158,6 +223,16 @@ class SqliteStore:
         """Let go of the file; the last commit stays."""
         self._db.close()
         self._mark.close()
+
+
+def _row(lease: Lease) -> tuple[int | str, ...]:
+    address, psid, bits, state, *rest = astuple(lease)
+    return (int(address), psid, bits, str(state), *rest)
+
+
+def _line(record: Record) -> tuple[int | str, ...]:
+    kind, text = type(record.event).__name__, json.dumps(events.dump(record.event))
+    return (record.number, record.at_ns, record.monotonic_ns, kind, text)
 
 
 class _Mark:

@@ -1,14 +1,16 @@
-"""A switch as the controller sees it: what it should hold, what it holds, and how to get there.
+"""A switch as the controller sees it: what it should hold, what was sent, what it has confirmed.
 
-`Switch.want` is the only way in which rules change. While the switch is connected and read,
-changes stream to it in order; otherwise they only alter what it should hold, and the next
-connection starts with reading what is there and sending the difference as one atomic bundle.
+Changes come in two steps. `Switch.aim` says at once what the switch should hold; `Switch.send`
+brings some of it there, when its turn has come. What is sent is worked out at that moment, from
+what should be and what was sent before, so changes that overtake each other do no harm. A switch
+that is not connected only learns what it should hold: the next connection starts with reading what
+is there and sending the difference as one atomic bundle. So does whatever a switch refuses.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,42 +18,85 @@ import eventlet
 from eventlet.event import Event
 
 from controller import openflow
-from controller.core.reconcile import Change, changes
-from controller.core.rules import Group, Program, Rule
-from controller.session import Pending, Session, SwitchError
+from controller.core.reconcile import (
+    AddGroup,
+    AddRule,
+    Change,
+    DeleteGroup,
+    DeleteRule,
+    ModifyGroup,
+    ModifyRule,
+    changes,
+)
+from controller.core.rules import Group, Match, Program, Rule, Table
+from controller.session import Session, SwitchError
 from topologies.plan import Plan, SwitchPlan
 
-__all__ = ["Delta", "Switch"]
+__all__ = ["News", "Switch"]
 
 LOG = logging.getLogger("controller.switches")
 RETRY_S = 0.2
-PROGRAM_S = 5.0
-"""How long a change may wait for a switch that is not programmed yet."""
+
+Key = tuple[Table, int, Match] | int
+"""A rule's key, or a group's number."""
+
+Entries = dict[Key, Rule | Group]
+
+
+class News:
+    """Lets green threads wait until something holds of the switches."""
+
+    def __init__(self) -> None:
+        self._next = Event()
+
+    def tell(self) -> None:
+        """Something has changed: let all who wait look again."""
+        told, self._next = self._next, Event()
+        told.send()
+
+    def wait(self, holds: Callable[[], bool]) -> None:
+        """Return when it holds."""
+        while not holds():
+            self._next.wait()
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
-    """Rules to take away and rules to put in, in one step."""
+class _Step:
+    """A change of one entry: what stands under the key from then on."""
 
-    remove: frozenset[Rule] = frozenset()
-    add: frozenset[Rule] = frozenset()
+    key: Key
+    entry: Rule | Group | None
+
+
+def _step(change: Change) -> _Step:
+    match change:
+        case AddRule(rule) | ModifyRule(rule):
+            return _Step(rule.key, rule)
+        case DeleteRule(rule):
+            return _Step(rule.key, None)
+        case AddGroup(group) | ModifyGroup(group):
+            return _Step(group.group_id, group)
+        case DeleteGroup(group):
+            return _Step(group.group_id, None)
 
 
 class Switch:
     """One switch of the plan. ``changes`` counts flow and group messages sent."""
 
-    def __init__(self, plan: Plan, switch: SwitchPlan, program: Program) -> None:
+    def __init__(self, plan: Plan, switch: SwitchPlan, program: Program, news: News) -> None:
         self.plan = switch
         self.changes = 0
         self.ports = {
             end.port: end.interface
             for end in (link.near(switch.name) for link in plan.links_of(switch.name))
         }
-        self._rules = {rule.key: rule for rule in program.rules}
-        self._groups = {group.group_id: group for group in program.groups}
+        self._news = news
+        self._desired = _entries(program)
+        self._sent: Entries = {}
+        self._confirmed: Entries = {}
+        self._behind: set[Key] = set(self._desired)  # where confirmed is not desired
         self._session: Session | None = None
-        self._read = False  # what it holds is known, so changes may stream
-        self._programmed = Event()
+        self._read = False  # what it holds is known, so changes may be sent
 
     # -- questions
 
@@ -63,17 +108,22 @@ class Switch:
     @property
     def programmed(self) -> bool:
         """Whether it holds exactly what it should, confirmed by a barrier."""
-        return bool(self._programmed.ready())
+        return self._read and not self._behind
 
     @property
     def rules(self) -> int:
         """How many rules it should hold."""
-        return len(self._rules)
+        return len(self._desired) - self.groups
 
     @property
     def groups(self) -> int:
         """How many groups it should hold."""
-        return len(self._groups)
+        return sum(isinstance(entry, Group) for entry in self._desired.values())
+
+    @property
+    def behind(self) -> int:
+        """How many entries it does not hold as it should, or has not confirmed yet."""
+        return len(self._behind)
 
     @property
     def session(self) -> Session:
@@ -82,7 +132,17 @@ class Switch:
             raise SwitchError(f"{self.plan.name} is not connected")
         return self._session
 
-    def holds(self, datapath: Any) -> Session | None:
+    def holds(self, rules: Iterable[Rule]) -> bool:
+        """Whether the switch has confirmed these rules, and nothing since took them away."""
+        return all(self._confirmed.get(rule.key) == rule for rule in rules)
+
+    def settled(self, steps: Iterable[Change]) -> bool:
+        """Whether a connected switch is as it should be, as far as these changes go."""
+        if not self.connected:
+            return True
+        return self._read and not any(_step(change).key in self._behind for change in steps)
+
+    def session_on(self, datapath: Any) -> Session | None:
         """The session on this connection, None if it is not the present one."""
         session = self._session
         return session if session is not None and session.datapath is datapath else None
@@ -96,13 +156,12 @@ class Switch:
         eventlet.spawn(self._serve, self._session)
 
     def disconnect(self) -> None:
-        """The connection is gone; what the switch holds is unknown from now on."""
+        """The connection is gone. What the switch confirmed is all that is known of it."""
         session, self._session = self._session, None
         self._read = False
-        if self._programmed.ready():
-            self._programmed = Event()
         if session is not None:
             session.on_gone()
+        self._news.tell()
 
     def _serve(self, session: Session) -> None:
         """Program the switch; try again while the connection lasts."""
@@ -116,7 +175,6 @@ class Switch:
                 if str(error) != said:
                     said = str(error)
                     LOG.error("%s", said)
-                self._read = False
                 eventlet.sleep(RETRY_S)
 
     def _check_ports(self, datapath: Any) -> None:
@@ -138,74 +196,103 @@ class Switch:
         """Read what is there, send the difference. Raises SwitchError."""
         flows, groups = session.flows(), session.groups()
         held_flows, held_groups = flows.wait(), groups.wait()
+        if session is not self._session:
+            return
         wipe = False
-        desired = Program(frozenset(self._rules.values()), frozenset(self._groups.values()))
         try:
             rules = frozenset(openflow.read_flows(held_flows))
             installed = Program(rules, frozenset(openflow.read_groups(held_groups)))
-            difference = changes(desired, installed)
         except openflow.UnknownEncodingError as error:
             LOG.warning("%s: %s; starting it over", self.plan.name, error)
-            wipe, difference = True, changes(desired, Program(frozenset()))
+            wipe, installed = True, Program(frozenset())
+        self._sent, self._confirmed = _entries(installed), _entries(installed)
+        self._behind = {
+            key
+            for key in self._desired.keys() | self._confirmed.keys()
+            if self._desired.get(key) != self._confirmed.get(key)
+        }
+        difference = changes(_program(self._desired), installed)
         # No other work runs between here and the sending, so later changes come after it.
-        pending = self._stream(session, difference, wipe) if difference else None
         self._read = True
-        if pending is not None:
-            pending.wait()
-        if session is self._session:
-            self._programmed.send()
-            LOG.info("%s programmed: %d changes", self.plan.name, len(difference))
-
-    def _stream(self, session: Session, steps: Iterable[Change], wipe: bool = False) -> Pending:
-        steps = tuple(steps)
-        self.changes += len(steps)
-        return session.change(steps, wipe)
+        LOG.info("%s read: %d changes to make", self.plan.name, len(difference))
+        if difference or wipe:
+            self._stream(session, difference, wipe)
+        self._news.tell()
 
     # -- changes
 
-    def want(self, delta: Delta) -> Pending | None:
-        """Change what the switch should hold, and send it if it is being kept up to date.
+    def aim(self, steps: Iterable[Change]) -> None:
+        """The switch should hold what these changes lead to."""
+        for step in map(_step, steps):
+            _put(self._desired, step)
+            self._compare(step.key)
 
-        `settle` on the result returns when the switch has done so.
+    def send(self, steps: Iterable[Change]) -> None:
+        """Bring the entries that these changes are about to what they should be by now.
+
+        To a switch that is not there, or is being read, nothing need be sent.
         """
-        if not delta.remove and not delta.add:
-            return None
-        before = Program(delta.remove)
-        steps = changes(Program(delta.add), before)
-        for rule in delta.remove:
-            self._rules.pop(rule.key, None)
-        self._rules.update((rule.key, rule) for rule in delta.add)
         if self._session is None or not self._read:
-            return None
-        try:
-            return self._stream(self._session, steps)
-        except SwitchError:
-            self.disconnect()
-            return None
-
-    def settle(self, pending: Pending | None) -> None:
-        """Wait until the switch holds what `want` asked for. Raises SwitchError.
-
-        A switch that refuses is read anew and brought to what it should hold.
-        """
-        with eventlet.Timeout(PROGRAM_S, SwitchError(f"{self.plan.name} is not programmed")):
-            self._programmed.wait()
-        if pending is None:
+            return
+        keys = {_step(change).key for change in steps}
+        desired = {key: self._desired[key] for key in keys if key in self._desired}
+        sent = {key: self._sent[key] for key in keys if key in self._sent}
+        difference = changes(_program(desired), _program(sent))
+        if not difference:
             return
         try:
-            pending.wait()
+            self._stream(self._session, difference)
         except SwitchError:
-            self._again()
-            raise
+            self.disconnect()
 
-    def _again(self) -> None:
-        session = self._session
-        if session is not None:
+    def _stream(self, session: Session, difference: tuple[Change, ...], wipe: bool = False) -> None:
+        self.changes += len(difference)
+        steps = [_step(change) for change in difference]
+
+        def done(error: SwitchError | None) -> None:
+            if session is not self._session:
+                return
+            if error is not None:
+                self._again(session, error)
+                return
+            for step in steps:
+                _put(self._confirmed, step)
+                self._compare(step.key)
+            self._news.tell()
+
+        for step in steps:
+            _put(self._sent, step)
+        session.change(difference, done, wipe)
+
+    def _again(self, session: Session, error: SwitchError) -> None:
+        """The switch refused: read it and bring it where it should be, once for all that it did."""
+        LOG.error("%s", error)
+        if self._read:
             self._read = False
-            if self._programmed.ready():
-                self._programmed = Event()
-            eventlet.spawn(self._serve, session)
+            eventlet.spawn_after(RETRY_S, self._serve, session)
 
-    def desired(self) -> tuple[dict[Any, Rule], dict[int, Group]]:
-        """What the switch should hold, by key (for audits)."""
-        return dict(self._rules), dict(self._groups)
+    def _compare(self, key: Key) -> None:
+        if self._desired.get(key) == self._confirmed.get(key):
+            self._behind.discard(key)
+        else:
+            self._behind.add(key)
+
+
+def _put(entries: Entries, step: _Step) -> None:
+    if step.entry is None:
+        entries.pop(step.key, None)
+    else:
+        entries[step.key] = step.entry
+
+
+def _entries(program: Program) -> Entries:
+    found: Entries = {rule.key: rule for rule in program.rules}
+    return found | {group.group_id: group for group in program.groups}
+
+
+def _program(entries: Entries) -> Program:
+    values = entries.values()
+    return Program(
+        frozenset(entry for entry in values if isinstance(entry, Rule)),
+        frozenset(entry for entry in values if isinstance(entry, Group)),
+    )

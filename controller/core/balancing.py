@@ -6,29 +6,26 @@ its server as long as the buckets stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from controller.core.rules import Bucket, Group, GroupKind, Output, SetField, mac
-from topologies.plan import HostPlan, Plan
+from controller.core.world import World
+from topologies.plan import HostPlan
 
 SERVICE_GROUP = 1
 """The group of an edge switch that spreads service traffic over its servers."""
 
-DEFAULT_WEIGHT = 1
 
-
-def serving(plan: Plan, pop: str, weights: Mapping[str, int]) -> tuple[HostPlan, ...]:
+def serving(world: World, pop: str) -> tuple[HostPlan, ...]:
     """The servers of a PoP that take new flows: those whose weight is not 0."""
-    return tuple(s for s in plan.servers_of(pop) if weights.get(s.name, DEFAULT_WEIGHT))
+    return tuple(s for s in world.plan.servers_of(pop) if world.weight(s.name))
 
 
-def service_group(plan: Plan, pop: str, weights: Mapping[str, int]) -> Group | None:
+def service_group(world: World, pop: str) -> Group | None:
     """One bucket per serving server, in the order of their ports; None when there is none."""
     buckets = tuple(
         Bucket(
             actions=(SetField("eth_dst", mac(server.mac)), Output(server.port)),
-            weight=weights.get(server.name, DEFAULT_WEIGHT),
+            weight=world.weight(server.name),
         )
-        for server in serving(plan, pop, weights)
+        for server in serving(world, pop)
     )
     return Group(SERVICE_GROUP, GroupKind.SELECT, buckets) if buckets else None

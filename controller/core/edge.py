@@ -46,19 +46,19 @@ from controller.core.rules import (
     mac,
     match,
 )
-from controller.core.state import State
 from controller.core.transit import deliver, nobody_here
+from controller.core.world import World
 from topologies.model import Network
 from topologies.plan import HostPlan, Plan, SwitchPlan
 
 
-def rules(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+def rules(world: World, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
     """All rules of one edge switch but those of leases."""
-    yield from admission(state.plan, switch)
-    yield from service(state, switch)
-    yield from borrowed(state.plan, switch)
-    yield from label_routes(state.plan, routes, switch)
-    yield from prefix_routes(state.plan, switch)
+    yield from admission(world.plan, switch)
+    yield from service(world, switch)
+    yield from borrowed(world.plan, switch)
+    yield from label_routes(world.plan, routes, switch)
+    yield from prefix_routes(world, switch)
 
 
 def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
@@ -113,13 +113,13 @@ def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
 
 
-def service(state: State, switch: SwitchPlan) -> Iterator[Rule]:
+def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     """SERVICE: every protocol to a service address goes to one of the servers.
 
     A PoP without a serving server drops and counts it.
     """
-    someone = serving(state.plan, switch.city, state.weights)
-    for address in state.plan.network.services:
+    someone = serving(world, switch.city)
+    for address in world.plan.network.services:
         yield Rule(
             Table.SERVICE,
             SERVICE_ADDRESS,
@@ -169,16 +169,18 @@ def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rul
             yield Rule(Table.ROUTE, ROUTE_LABEL_BACK, back, (OutputInPort(),), cookie=duty)
 
 
-def prefix_routes(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
-    """ROUTE: to the servers here, and all else by the uplink."""
-    for server in plan.servers_of(switch.city):
+def prefix_routes(world: World, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: to the servers here, and all else by the uplink while there is one."""
+    for server in world.plan.servers_of(switch.city):
         yield deliver(server)
     yield nobody_here(switch)
-    yield Rule(
-        Table.ROUTE,
-        ROUTE_UPLINK,
-        match(eth_dst=GATEWAY, eth_type=IPV4),
-        (Output(uplink_port(plan, switch)),),
-        cookie=cookie(Duty.ROUTE),
-    )
+    uplink = uplink_port(world.plan, switch)
+    if (switch.name, uplink) not in world.down:
+        yield Rule(
+            Table.ROUTE,
+            ROUTE_UPLINK,
+            match(eth_dst=GATEWAY, eth_type=IPV4),
+            (Output(uplink),),
+            cookie=cookie(Duty.ROUTE),
+        )
     yield drop_the_rest(Table.ROUTE)

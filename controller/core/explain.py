@@ -29,8 +29,7 @@ from controller.core.rules import (
     ToGroup,
     duty_of,
 )
-from controller.core.state import State
-from controller.core.steering import nearest
+from controller.core.world import World
 from topologies.model import Network
 from topologies.plan import HostRole, Plan, SwitchRole, plan
 
@@ -90,7 +89,7 @@ _OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
 def pipeline_table(network: Network) -> str:
     """The flow tables of a network in which every server holds a lease, as Markdown."""
     p = plan(network)
-    found = programs(_state(p))
+    found = programs(_world(p))
     lines = [
         "# Flow tables",
         "",
@@ -111,11 +110,11 @@ def pipeline_table(network: Network) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _state(p: Plan) -> State:
+def _world(p: Plan) -> World:
     book = Book(p.network.pools, p.network.port_set_bits)
     for server in p.hosts_of(HostRole.SERVER):
         book.apply(book.acquire(server.name, server.city, 0, p.network.pools[0].tag))
-    return State.of(p, nearest(p), book)
+    return World.lent(p, book.entries())
 
 
 def _header() -> list[str]:

@@ -1,41 +1,51 @@
-"""From the state to every switch's program: the whole of it, or one lease's part.
+"""From the world to every switch's program.
 
-``programs(state)`` equals ``static_programs(state)`` plus ``borrowing.borrowed_rules`` of its
-leases and homes, so a lease that comes or goes needs only its own few rules. No rule depends on
-a flow: their number grows with cities x PoPs, servers and leases.
+``programs(world)`` equals ``static_programs(world)`` plus ``borrowing.borrowed_rules`` of its
+leases and homes, so a lease that comes or goes needs only its own few rules (``core.change``). No
+rule depends on a flow: their number grows with cities x PoPs, servers and leases.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from controller.core import edge, transit
 from controller.core.balancing import service_group
 from controller.core.borrowing import borrowed_rules
 from controller.core.routing import Routes, routes
 from controller.core.rules import Program
-from controller.core.state import State
+from controller.core.steering import Ranking, rank
+from controller.core.world import World
 from topologies.plan import SwitchPlan, SwitchRole
 
-__all__ = ["programs", "static_programs"]
+__all__ = ["programs", "static_program", "static_programs", "with_leases"]
 
 
-def programs(state: State) -> dict[str, Program]:
+def programs(world: World) -> dict[str, Program]:
     """What every switch should hold, by switch name, in the plan's order."""
-    lent = borrowed_rules(state.plan, state.leases, state.homes)
+    return with_leases(world, static_programs(world))
+
+
+def with_leases(world: World, static: Mapping[str, Program]) -> dict[str, Program]:
+    """Static programs, and what the world's leases and homes add."""
+    homes = {address: home.pop for address, home in world.homes.items()}
+    lent = borrowed_rules(world.plan, world.leases.values(), homes)
     return {
         name: Program(program.rules | lent.get(name, frozenset()), program.groups)
-        for name, program in static_programs(state).items()
+        for name, program in static.items()
     }
 
 
-def static_programs(state: State) -> dict[str, Program]:
+def static_programs(world: World) -> dict[str, Program]:
     """The programs without leases and homes."""
-    found = routes(state.plan)
-    return {switch.name: _program(state, found, switch) for switch in state.plan.switches}
+    found, ranking = routes(world), rank(world)
+    return {s.name: static_program(world, found, ranking, s) for s in world.plan.switches}
 
 
-def _program(state: State, found: Routes, switch: SwitchPlan) -> Program:
+def static_program(world: World, found: Routes, ranking: Ranking, switch: SwitchPlan) -> Program:
+    """One switch's program without leases and homes."""
     if switch.role is SwitchRole.TRANSIT:
-        return Program(frozenset(transit.rules(state, found, switch)))
-    group = service_group(state.plan, switch.city, state.weights)
+        return Program(frozenset(transit.rules(world, found, ranking, switch)))
+    group = service_group(world, switch.city)
     groups = frozenset({group} if group else ())
-    return Program(frozenset(edge.rules(state, found, switch)), groups)
+    return Program(frozenset(edge.rules(world, found, switch)), groups)

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.core.world import FABRIC, World
 from topologies import shortest
 from topologies.plan import LinkKind, Plan, SwitchPlan, SwitchRole
 
 HOP = 1
 DELAY = 1 << 20
 """A path's cost is ``delay_ns * DELAY + hops * HOP``: delay decides, then the number of hops."""
-
-FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
-"""The links between switches."""
 
 Ports = Mapping[str, int]
 """Switch name to port number."""
@@ -37,17 +35,18 @@ class Routes:
     prefixes: Mapping[str, Ports]
 
 
-def routes(plan: Plan) -> Routes:
-    """Every route of a plan."""
-    labels = {edge.city: _ports(plan, edge.name, label_graph(plan, edge)) for edge in plan.edges}
-    transit = transit_graph(plan)
+def routes(world: World) -> Routes:
+    """Every route over the links that are up."""
+    plan = world.plan
+    labels = {edge.city: _ports(plan, edge.name, label_graph(world, edge)) for edge in plan.edges}
+    transit = transit_graph(world)
     prefixes = {switch.name: _ports(plan, switch.name, transit) for switch in plan.transits}
     for edge in plan.edges:
-        uplink = plan.link_between(edge.name, plan.transit(edge.city).name)
         home = plan.transit(edge.city).name
+        uplink = plan.link_between(edge.name, home)
         down = uplink.near(home).port
         assert down is not None
-        prefixes[edge.name] = {**prefixes[home], home: down}
+        prefixes[edge.name] = {**prefixes[home], home: down} if world.is_up(uplink) else {}
     return Routes(labels, prefixes)
 
 
@@ -63,38 +62,37 @@ Graph = dict[str, dict[str, Arc]]
 """From each switch to each neighbour."""
 
 
-def transit_graph(plan: Plan) -> Graph:
+def transit_graph(world: World) -> Graph:
     """The transit switches and the links between them."""
-    graph: Graph = {switch.name: {} for switch in plan.transits}
-    for switch in plan.transits:
-        _add_arcs(graph, plan, switch, frozenset({LinkKind.TRANSIT}))
+    graph: Graph = {switch.name: {} for switch in world.plan.transits}
+    for switch in world.plan.transits:
+        _add_arcs(graph, world, switch, frozenset({LinkKind.TRANSIT}))
     return graph
 
 
-def label_graph(plan: Plan, target: SwitchPlan) -> Graph:
+def label_graph(world: World, target: SwitchPlan) -> Graph:
     """Where packets labelled for the edge switch ``target`` may go.
 
     Edge switches use their backbone links and their uplink. Transit switches go down to no edge
     switch but the target, so a PoP never carries other PoPs' traffic between two transits.
     """
-    graph = transit_graph(plan)
+    plan, graph = world.plan, transit_graph(world)
     graph.update((edge.name, {}) for edge in plan.edges)
     for edge in plan.edges:
-        _add_arcs(graph, plan, edge, frozenset({LinkKind.UPLINK, LinkKind.BACKBONE}))
-    home = plan.transit(target.city)
-    _add_arcs(graph, plan, home, frozenset({LinkKind.UPLINK}))
+        _add_arcs(graph, world, edge, frozenset({LinkKind.UPLINK, LinkKind.BACKBONE}))
+    _add_arcs(graph, world, plan.transit(target.city), frozenset({LinkKind.UPLINK}))
     return graph
 
 
-def _add_arcs(graph: Graph, plan: Plan, switch: SwitchPlan, kinds: frozenset[LinkKind]) -> None:
-    """Add one arc per neighbour: the cheapest link, then the lowest port."""
+def _add_arcs(graph: Graph, world: World, switch: SwitchPlan, kinds: frozenset[LinkKind]) -> None:
+    """Add one arc per neighbour: the cheapest link that is up, then the lowest port."""
     arcs = graph[switch.name]
-    for link in plan.links_of(switch.name):
-        if link.kind not in kinds:
+    for link in world.plan.links_of(switch.name):
+        if link.kind not in kinds or not world.is_up(link):
             continue
         far, port = link.far(switch.name).node, link.near(switch.name).port
         assert port is not None
-        arc = Arc(link.line.delay_ns * DELAY + HOP, port)
+        arc = Arc(world.delay_ns(link) * DELAY + HOP, port)
         if far not in arcs or arc.cost < arcs[far].cost:
             arcs[far] = arc
 
@@ -106,11 +104,6 @@ def costs(graph: Graph, target: str) -> dict[str, int]:
         for far, arc in arcs.items():
             back[far][name] = arc.cost
     return shortest.costs(back, target)
-
-
-def delay_ns(cost: int) -> int:
-    """The one-way delay in a cost."""
-    return cost // DELAY
 
 
 def _ports(plan: Plan, target: str, graph: Graph) -> dict[str, int]:

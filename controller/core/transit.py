@@ -27,22 +27,23 @@ from controller.core.matching import (
 )
 from controller.core.routing import Routes, fabric_ports
 from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
-from controller.core.state import State
+from controller.core.steering import Ranking
+from controller.core.world import World
 from topologies.model import Network
 from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan
 
 
-def rules(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+def rules(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Rule]:
     """All rules of one transit switch."""
     hosts = [
-        state.plan.host(link.far(switch.name).node)
-        for link in state.plan.links_of(switch.name)
+        world.plan.host(link.far(switch.name).node)
+        for link in world.plan.links_of(switch.name)
         if link.kind is LinkKind.ACCESS
     ]
-    yield from admission(state.plan, switch, hosts)
-    yield from label_routes(state.plan, routes, switch)
-    yield from steering(state, routes, switch)
-    yield from prefix_routes(state.plan, routes, switch, hosts)
+    yield from admission(world.plan, switch, hosts)
+    yield from label_routes(world.plan, routes, switch)
+    yield from steering(world.plan, routes, ranking, switch)
+    yield from prefix_routes(world.plan, routes, switch, hosts)
     yield drop_the_rest(Table.ROUTE)
 
 
@@ -82,17 +83,17 @@ def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rul
             )
 
 
-def steering(state: State, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+def steering(plan: Plan, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Rule]:
     """ROUTE: a packet to an anycast address gets the label of this city's best PoP.
 
     A city without a PoP has no such rule; its packets are dropped and counted as DEFAULT.
     """
-    ranked = state.ranking.get(switch.city, ())
+    ranked = ranking.get(switch.city, ())
     if not ranked:
         return
-    pop = state.plan.edge(ranked[0])
+    pop = plan.edge(ranked[0])
     port = routes.labels[pop.city][switch.name]
-    for prefix in anycast(state.plan.network):
+    for prefix in anycast(plan.network):
         yield Rule(
             Table.ROUTE,
             ROUTE_STEER,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from controller.core.change import Phase
 from controller.core.reconcile import changes
 from controller.core.rules import Duty, Program, Rule, mac
 from tests.fakes.switch import ARP, IPV4, FakeSwitch, Packet
@@ -77,6 +78,12 @@ class FakeNetwork:
             switch.apply(steps)
             count += len(steps)
         return count
+
+    def apply(self, phase: Phase) -> int:
+        """Every switch does its part of a phase; the number of changes."""
+        for name, steps in phase.items():
+            self.switches[name].apply(steps)
+        return sum(map(len, phase.values()))
 
     def send(self, host: HostPlan | str, packet: Packet) -> list[Journey]:
         """Every way that a packet may go which a host sends: one per choice of select groups."""

@@ -72,6 +72,7 @@ class Wire:
         self.tables = tables
         self.xid = 100
         self.bundles = 0
+        self.reads = 0
         self.refuse = False
         self.hold = False
         self.alive = True
@@ -109,6 +110,7 @@ class Wire:
             self._held.append((session.on_barrier, xid))
         elif kind == MULTIPART:
             flows = message[8:10] == b"\0\1"
+            self.reads += flows
             body = self.tables.flow_entries() if flows else b"".join(self.tables.groups.values())
             # In two parts, as a switch with many rules answers.
             for part, flags in ((body[: len(body) // 2], 1), (body[len(body) // 2 :], 0)):

@@ -1,27 +1,39 @@
-"""A whole network with its book and its switches, ready for packets."""
+"""A whole network with its book and its switches, ready for packets and events."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from controller.core.lending import Book, Lease
-from controller.core.pipeline import programs
-from controller.core.state import State
-from controller.core.steering import nearest
+from controller.core.change import Configuration, advance
+from controller.core.events import Event, LeaseChanged
+from controller.core.lending import Book, Lease, Transition
+from controller.core.steering import Ranking
+from controller.core.world import World
 from tests.fakes.network import FakeNetwork
 from topologies.model import Network
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 
 @dataclass
-class World:
+class FakeWorld:
     """``lent`` is the lease of every server, by name."""
 
-    plan: Plan
     book: Book
-    state: State
+    now: Configuration
     network: FakeNetwork
     lent: dict[str, Lease]
+
+    @property
+    def plan(self) -> Plan:
+        return self.now.world.plan
+
+    @property
+    def world(self) -> World:
+        return self.now.world
+
+    @property
+    def ranking(self) -> Ranking:
+        return self.now.ranking
 
     @property
     def clients(self) -> tuple[HostPlan, ...]:
@@ -35,13 +47,21 @@ class World:
     def origins(self) -> tuple[HostPlan, ...]:
         return self.plan.hosts_of(HostRole.ORIGIN)
 
-    def update(self, **fields: object) -> int:
-        """Change the state and bring the switches there; the number of changes."""
-        self.state = replace(self.state, **fields)
-        return self.network.reconcile(programs(self.state))
+    def happen(self, *events: Event) -> int:
+        """Let events happen, one at a time, and the switches follow; the number of changes."""
+        count = 0
+        for event in events:
+            self.now, phases = advance(self.now, event)
+            count += sum(self.network.apply(phase) for phase in phases)
+        return count
+
+    def decide(self, transition: Transition) -> int:
+        """Make a decision of the book true."""
+        self.book.apply(transition)
+        return self.happen(LeaseChanged(transition.after))
 
 
-def world(network: Network) -> World:
+def world(network: Network) -> FakeWorld:
     """Every server has a lease from the network's first pool."""
     p = plan(network)
     book = Book(network.pools, network.port_set_bits)
@@ -50,5 +70,5 @@ def world(network: Network) -> World:
         decided = book.acquire(server.name, server.city, 0, network.pools[0].tag)
         book.apply(decided)
         lent[server.name] = decided.after
-    state = State.of(p, nearest(p), book)
-    return World(p, book, state, FakeNetwork(p, programs(state)), lent)
+    now = Configuration.of(World.lent(p, book.entries()))
+    return FakeWorld(book, now, FakeNetwork(p, now.programs()), lent)

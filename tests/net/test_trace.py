@@ -15,8 +15,7 @@ from controller.core.lending import SECOND, Lease, LeaseState
 from controller.core.pipeline import programs
 from controller.core.routing import uplink_port
 from controller.core.rules import Duty, OutputInPort, ToGroup, duty_of, mac
-from controller.core.state import State
-from controller.core.steering import nearest
+from controller.core.world import World
 from experiments.testbed import Testbed
 from tests.fakes.network import (
     ICMP,
@@ -63,7 +62,7 @@ OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_proto": "nw_proto"}
 }
 
 
-def _state(lab: Testbed) -> State:
+def _world(lab: Testbed) -> World:
     """What the controller has lent by now, from what it tells over REST."""
     leases = tuple(
         Lease(
@@ -80,13 +79,12 @@ def _state(lab: Testbed) -> State:
         )
         for x in lab.controller_api.leases()
     )
-    homes = {lease.address: lease.pop for lease in leases}
-    return State(lab.plan, nearest(lab.plan), {}, leases, homes)
+    return World.lent(lab.plan, leases)
 
 
-def _packets(state: State) -> Iterator[tuple[str, dict[str, int]]]:
+def _packets(world: World) -> Iterator[tuple[str, dict[str, int]]]:
     """Who sends what: every duty of the pipeline has its packets."""
-    plan = state.plan
+    plan = world.plan
     service = plan.network.services[0]
     origin = plan.hosts_of(HostRole.ORIGIN)[0]
     for host in plan.hosts:
@@ -95,7 +93,7 @@ def _packets(state: State) -> Iterator[tuple[str, dict[str, int]]]:
         yield host.name, frame(host, "8.8.8.8")
         for protocol in (TCP, UDP, ICMP):
             yield host.name, frame(host, service, protocol=protocol)
-        for lease in state.leases:
+        for lease in world.leases.values():
             for protocol, port in (
                 (TCP, lease.first_port),
                 (UDP, lease.last_port),
@@ -104,7 +102,7 @@ def _packets(state: State) -> Iterator[tuple[str, dict[str, int]]]:
                 (ICMP, 0),
             ):
                 yield host.name, frame(host, lease.address, protocol=protocol, dport=port)
-    for lease in state.leases:
+    for lease in world.leases.values():
         yield from _borrowers_packets(plan, lease)
 
 
@@ -193,25 +191,25 @@ class Judge:
 @pytest.mark.sandboxed
 def test_open_vswitch_and_the_fake_switch_agree(lab_folder: Path) -> None:
     with Testbed(sources.load("triangle"), folder=lab_folder) as lab:
-        state = _state(lab)
-        assert len(state.leases) == len(lab.plan.hosts_of(HostRole.SERVER))
-        network = FakeNetwork(lab.plan, programs(state))
+        world = _world(lab)
+        assert len(world.leases) == len(lab.plan.hosts_of(HostRole.SERVER))
+        network = FakeNetwork(lab.plan, programs(world))
         judge = Judge(lab, network)
         met: set[Duty | None] = set()
-        for name, port, fields in sorted(_arrivals(network, _packets(state))):
+        for name, port, fields in sorted(_arrivals(network, _packets(world))):
             outcome = judge.check(name, port, dict(fields))
             met |= {duty_of(rule.cookie) for rule in outcome.trail}
         assert met == set(Duty)
-        _check_fragments(state, judge)
-        _check_tags(state, judge)
+        _check_fragments(world, judge)
+        _check_tags(world, judge)
 
 
-def _check_fragments(state: State, judge: Judge) -> None:
+def _check_fragments(world: World, judge: Judge) -> None:
     """Every fragment hits what port 0 hits, the first one too: nobody's port set, in and out."""
-    for lease in state.leases:
-        server = state.plan.host(lease.server)
-        home = state.plan.edge(lease.pop)
-        uplink = uplink_port(state.plan, home)
+    for lease in world.leases.values():
+        server = world.plan.host(lease.server)
+        home = world.plan.edge(lease.pop)
+        uplink = uplink_port(world.plan, home)
         inward = frame(server, lease.address, sport=0, dport=0, eth_dst=labels.encode(home.number))
         outward = frame(server, "10.1.0.1", source=lease.address, sport=0, dport=0)
         ports = f"tp_src={lease.first_port},tp_dst={lease.first_port}"
@@ -220,10 +218,10 @@ def _check_fragments(state: State, judge: Judge) -> None:
             assert judge.check(home.name, server.port, outward, kind).duty is Duty.SPOOF
 
 
-def _check_tags(state: State, judge: Judge) -> None:
+def _check_tags(world: World, judge: Judge) -> None:
     """A tag of any number, around anything, from anywhere: Open vSwitch sees the bit that we do."""
-    for lease in state.leases:
-        server = state.plan.host(lease.server)
+    for lease in world.leases.values():
+        server = world.plan.host(lease.server)
         lawful = frame(server, "10.1.0.1", source=lease.address, sport=lease.first_port)
         for tag in (0, 5, 4095):
             tagged = {**lawful, "vlan_vid": 0x1000 | tag}

@@ -8,23 +8,23 @@ from controller.core import labels
 from controller.core.lending import Lease
 from controller.core.rules import Duty, mac
 from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, discover, frame
-from tests.fakes.world import World, world
+from tests.fakes.world import FakeWorld, world
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
 from topologies.sources import load
 
-Attack = Callable[[World, HostPlan, Lease], dict[str, int]]
+Attack = Callable[[FakeWorld, HostPlan, Lease], dict[str, int]]
 
 
 @pytest.fixture(scope="module")
-def w() -> World:
+def w() -> FakeWorld:
     return world(load("triangle"))
 
 
-def _neighbour(w: World, server: HostPlan) -> HostPlan:
+def _neighbour(w: FakeWorld, server: HostPlan) -> HostPlan:
     return next(s for s in w.plan.servers_of(server.city) if s is not server)
 
 
-def _origin(w: World) -> HostPlan:
+def _origin(w: FakeWorld) -> HostPlan:
     return w.origins[0]
 
 
@@ -103,7 +103,7 @@ SERVER_ATTACKS: dict[str, Attack] = {
 
 
 @pytest.mark.parametrize("name", SERVER_ATTACKS)
-def test_a_server_gets_nothing_through_that_is_not_its_own(w: World, name: str) -> None:
+def test_a_server_gets_nothing_through_that_is_not_its_own(w: FakeWorld, name: str) -> None:
     for server in w.servers:
         packet = SERVER_ATTACKS[name](w, server, w.lent[server.name])
         journey = w.network.only(server, packet)
@@ -136,7 +136,7 @@ CLIENT_ATTACKS: dict[str, Attack] = {
 
 
 @pytest.mark.parametrize("name", CLIENT_ATTACKS)
-def test_a_client_gets_nothing_through_that_is_not_its_own(w: World, name: str) -> None:
+def test_a_client_gets_nothing_through_that_is_not_its_own(w: FakeWorld, name: str) -> None:
     lease = w.lent[w.servers[0].name]
     for client in w.clients:
         journey = w.network.only(client, CLIENT_ATTACKS[name](w, client, lease))
@@ -144,7 +144,7 @@ def test_a_client_gets_nothing_through_that_is_not_its_own(w: World, name: str) 
         assert journey.hops == (client.switch,)
 
 
-def test_dhcp_from_a_server_is_handed_to_the_controller(w: World) -> None:
+def test_dhcp_from_a_server_is_handed_to_the_controller(w: FakeWorld) -> None:
     server = w.servers[0]
     renewal = frame(server, GATEWAY_ADDRESS, protocol=UDP, sport=68, dport=67)
     for packet in (discover(server), renewal):
@@ -153,7 +153,7 @@ def test_dhcp_from_a_server_is_handed_to_the_controller(w: World) -> None:
         assert (journey.duty, journey.packet) == (Duty.PUNT, packet)
 
 
-def test_every_host_is_told_the_gateways_mac(w: World) -> None:
+def test_every_host_is_told_the_gateways_mac(w: FakeWorld) -> None:
     for host in w.plan.hosts:
         journey = w.network.only(host, arp_request(host))
         assert (journey.fate, journey.where) == (Fate.DELIVERED, host.name)
@@ -169,7 +169,7 @@ def test_every_host_is_told_the_gateways_mac(w: World) -> None:
         }
 
 
-def test_no_switch_passes_on_what_hosts_may_not_send(w: World) -> None:
+def test_no_switch_passes_on_what_hosts_may_not_send(w: FakeWorld) -> None:
     """A neighbour that failed to guard its own hosts does not help them."""
     for switch in w.plan.switches:
         fake = w.network.switches[switch.name]
@@ -181,7 +181,7 @@ def test_no_switch_passes_on_what_hosts_may_not_send(w: World) -> None:
                 assert (outcome.duty, outcome.outputs) == (Duty.SPOOF, ())
 
 
-def test_ipv6_noise_is_dropped_but_is_no_spoof(w: World) -> None:
+def test_ipv6_noise_is_dropped_but_is_no_spoof(w: FakeWorld) -> None:
     for host in w.plan.hosts:
         noise = {"eth_src": mac(host.mac), "eth_dst": 0x333300000002, "eth_type": 0x86DD}
         journey = w.network.only(host, noise)

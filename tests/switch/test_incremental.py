@@ -6,30 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.borrowing import borrowed_rules, home_rules, lease_rules
-from controller.core.lending import Book, LeaseState
+from controller.core.change import Configuration, advance
+from controller.core.events import LeaseChanged
+from controller.core.lending import LeaseState
 from controller.core.pipeline import programs, static_programs
 from controller.core.rules import Duty, Rule, duty_of
-from controller.core.state import State
-from controller.core.steering import nearest
+from controller.core.world import World
+from tests.core.controller.event_strategies import histories
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import FakeNetwork
 from tests.fakes.world import world
 from topologies.model import Network
-from topologies.plan import HostRole, Plan, plan
+from topologies.plan import plan
 from topologies.sources import load
-
-
-def _some_leases(p: Plan, data: st.DataObject) -> Book:
-    """A book after some servers came, and some of them went."""
-    book = Book(p.network.pools, p.network.port_set_bits)
-    tag = p.network.pools[0].tag
-    for server in data.draw(st.lists(st.sampled_from(p.hosts_of(HostRole.SERVER)), max_size=6)):
-        decided = book.acquire(server.name, server.city, 0, tag)
-        if decided.before is None or decided.before.state is LeaseState.FREE:
-            book.apply(decided)
-        else:
-            book.apply(book.release(server.name, decided.after.address, decided.after.psid, 0))
-    return book
 
 
 @given(networks(max_cities=6), st.data())
@@ -38,28 +27,47 @@ def test_a_program_is_its_static_part_and_every_leases_part(
     network: Network, data: st.DataObject
 ) -> None:
     p = plan(network)
-    book = _some_leases(p, data)
-    state = State.of(p, nearest(p), book)
-    whole: dict[str, set[Rule]] = {n: set(x.rules) for n, x in static_programs(state).items()}
-    parts = [lease_rules(p, lease) for lease in book.entries()]
-    parts += [home_rules(p, address, pop) for address, pop in book.homes().items()]
+    now = World(p).after(*data.draw(histories(p)))
+    whole: dict[str, set[Rule]] = {n: set(x.rules) for n, x in static_programs(now).items()}
+    parts = [lease_rules(p, lease) for lease in now.leases.values()]
+    parts += [home_rules(p, address, home.pop) for address, home in now.homes.items()]
     for part in parts:
         for name, rules in part.items():
             assert not whole[name] & rules
             whole[name] |= rules
-    assert whole == {name: set(x.rules) for name, x in programs(state).items()}
+    assert whole == {name: set(x.rules) for name, x in programs(now).items()}
+
+
+@given(networks(max_cities=5), st.data())
+@settings(max_examples=25)
+def test_whatever_happens_one_by_one_or_at_once_the_switches_hold_the_whole(
+    network: Network, data: st.DataObject
+) -> None:
+    """Phase by phase on fake switches, which refuse what real ones would."""
+    p = plan(network)
+    history = data.draw(histories(p))
+    split = data.draw(st.integers(0, len(history)))
+    now = Configuration.of(World(p))
+    fake = FakeNetwork(p, now.programs())
+    for events in (*((event,) for event in history[:split]), history[split:]):
+        now, phases = advance(now, *events)
+        for phase in phases:
+            fake.apply(phase)
+        if data.draw(st.booleans()):
+            now = Configuration.of(now.world)  # as after a restart
+    assert now.world == World(p).after(*history)
+    expected = programs(World(p).after(*history))
+    assert {name: s.program for name, s in fake.switches.items()} == expected
+    assert now.programs() == expected
 
 
 @given(networks(max_cities=5), st.data())
 @settings(max_examples=15)
-def test_from_any_state_to_any_other_and_then_nothing(
+def test_from_any_world_to_any_other_and_then_nothing(
     network: Network, data: st.DataObject
 ) -> None:
     p = plan(network)
-    ranking = nearest(p)
-    before = State.of(p, ranking, _some_leases(p, data))
-    weights = {s.name: data.draw(st.integers(0, 2)) for s in p.hosts_of(HostRole.SERVER)}
-    after = State.of(p, ranking, _some_leases(p, data), weights)
+    before, after = (World(p).after(*data.draw(histories(p))) for _ in range(2))
     fake = FakeNetwork(p, programs(before))
     fake.reconcile(programs(after))
     assert {n: s.program for n, s in fake.switches.items()} == programs(after)
@@ -67,7 +75,7 @@ def test_from_any_state_to_any_other_and_then_nothing(
 
 
 def test_equal_networks_give_equal_programs() -> None:
-    assert programs(world(load("europe")).state) == programs(world(load("europe")).state)
+    assert programs(world(load("europe")).world) == programs(world(load("europe")).world)
 
 
 def test_rules_grow_with_leases_as_promised() -> None:
@@ -97,7 +105,30 @@ def test_rules_grow_with_leases_as_promised() -> None:
 
 def test_a_lease_touches_nothing_but_its_own_rules() -> None:
     w = world(load("europe"))
-    server = w.servers[0]
-    lease = w.lent[server.name]
-    w.book.apply(w.book.release(server.name, lease.address, lease.psid, 0))
-    assert w.update(leases=w.book.live(), homes=w.book.homes()) == 4
+    lease = w.lent[w.servers[0].name]
+    assert w.decide(w.book.release(lease.server, lease.address, lease.psid, 0)) == 4
+
+
+def test_the_phases_of_a_lease_that_comes_and_of_one_that_goes() -> None:
+    """Paths before the source guard opens, the guard closed before paths go."""
+    w = world(load("triangle"))
+    lease = w.lent[w.servers[0].name]
+    home = w.servers[0].switch
+    others = {edge.name for edge in w.plan.edges} - {home}
+    nobody = Configuration.of(World(w.plan))
+    now, (paths, guard) = advance(nobody, LeaseChanged(lease))
+    assert _duties(paths) == {home: {Duty.RETURN}} | {name: {Duty.HOME} for name in others}
+    assert _duties(guard) == {home: {Duty.ADMIT_LEASE}}
+    ended = w.book.release(lease.server, lease.address, lease.psid, 0).after
+    _, phases = advance(now, LeaseChanged(ended))
+    assert [_duties(phase) for phase in phases] == [{home: {Duty.ADMIT_LEASE, Duty.RETURN}}]
+    free = replace(lease, state=LeaseState.FREE)
+    _, phases = advance(now, LeaseChanged(free))
+    assert [_duties(phase) for phase in phases] == [_duties(guard), _duties(paths)]
+
+
+def _duties(phase: object) -> dict[str, set[Duty | None]]:
+    return {
+        name: {duty_of(step.rule.cookie) for step in steps}
+        for name, steps in phase.items()  # type: ignore[attr-defined]
+    }

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.core.events import HealthSet, OverrideSet, PopSet, PopState, WeightSet
 from controller.core.rules import Duty
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
-from tests.fakes.world import World, world
+from tests.fakes.world import FakeWorld, world
 from topologies import paths
 from topologies.model import Network
 from topologies.plan import HostPlan
@@ -18,13 +19,13 @@ from topologies.sources import load
 PROTOCOLS = st.sampled_from([TCP, UDP, ICMP])
 
 
-def _check_ingress(w: World, client: HostPlan, service: IPv4Address, protocol: int) -> None:
+def _check_ingress(w: FakeWorld, client: HostPlan, service: IPv4Address, protocol: int) -> None:
     """One client, one service address: the nearest PoP's servers, each of them, and back."""
     delays = paths.service_delays(w.plan, client.city)
     journeys = w.network.send(client, frame(client, service, protocol=protocol))
     assert {j.fate for j in journeys} == {Fate.DELIVERED}
     reached = {w.plan.host(j.where).city for j in journeys}
-    assert reached == {w.state.ranking[client.city][0]}
+    assert reached == {w.ranking[client.city][0]}
     (pop,) = reached
     assert delays[pop] == min(delays.values())
     assert {j.where for j in journeys} == {s.name for s in w.plan.servers_of(pop)}
@@ -33,7 +34,7 @@ def _check_ingress(w: World, client: HostPlan, service: IPv4Address, protocol: i
         _check_reply(w, client, journey)
 
 
-def _check_reply(w: World, client: HostPlan, journey: Journey) -> None:
+def _check_reply(w: FakeWorld, client: HostPlan, journey: Journey) -> None:
     answer = reply(w.plan.host(journey.where), journey.packet)
     assert answer["ipv4_src"] == journey.packet["ipv4_dst"]
     back = w.network.only(journey.where, answer)
@@ -84,7 +85,7 @@ def test_any_assignment_of_cities_to_pops_is_free_of_loops(
     w = world(network)
     pops = [pop.city for pop in network.pops]
     chosen = {city.code: data.draw(st.sampled_from(pops)) for city in network.cities}
-    w.update(ranking={city: (pop,) for city, pop in chosen.items()})
+    w.happen(*(OverrideSet(city, pop) for city, pop in chosen.items()))
     for client in w.clients:
         for journey in w.network.send(client, frame(client, network.services[0])):
             assert journey.fate is Fate.DELIVERED
@@ -94,25 +95,27 @@ def test_any_assignment_of_cities_to_pops_is_free_of_loops(
 def test_weights_decide_who_serves() -> None:
     w = world(load("triangle"))
     client = w.clients[0]
-    pop = w.state.ranking[client.city][0]
+    pop = w.ranking[client.city][0]
     service = w.plan.network.services[0]
     one, two = w.plan.servers_of(pop)
-    w.update(weights={one.name: 3})
+    w.happen(WeightSet(one.name, 3))
     (group,) = w.network.switches[w.plan.edge(pop).name].groups.values()
     assert [bucket.weight for bucket in group.buckets] == [3, 1]
-    w.update(weights={one.name: 0})
+    w.happen(WeightSet(one.name, 0))
     assert w.network.only(client, frame(client, service)).where == two.name
-    assert w.update(weights={one.name: 0, two.name: 0}) == 2  # the rule drops, the group goes
+    assert w.happen(WeightSet(two.name, 0)) == 2  # the rule drops, the group goes
     journey = w.network.only(client, frame(client, service))
     assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SERVICE)
-    w.update(weights={})
+    w.happen(WeightSet(one.name, 1), HealthSet(two.name, False), WeightSet(two.name, 1))
+    assert w.network.only(client, frame(client, service)).where == one.name
+    w.happen(HealthSet(two.name, True))
     assert len(w.network.send(client, frame(client, service))) == 2
 
 
 def test_a_city_without_a_pop_is_told_by_its_counter() -> None:
     w = world(load("triangle"))
     client = w.clients[0]
-    w.update(ranking={**w.state.ranking, client.city: ()})
+    w.happen(*(PopSet(edge.city, PopState.WITHDRAWN) for edge in w.plan.edges))
     journey = w.network.only(client, frame(client, w.plan.network.services[0]))
     assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
 

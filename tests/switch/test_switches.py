@@ -8,24 +8,23 @@ import eventlet
 import pytest
 
 from controller import openflow
-from controller.core import pipeline, steering
-from controller.core.lending import Book
+from controller.core import pipeline
+from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule
 from controller.core.rules import COOKIE_OWNER, Output, Program, Rule, Table, match
-from controller.core.state import State
+from controller.core.world import World
 from controller.session import SwitchError
-from controller.switches import Delta, Switch
+from controller.switches import News, Switch
 from tests.fakes.wire import Tables, Wire
 from topologies.plan import plan
 from topologies.sources import load
 
 PLAN = plan(load("triangle"))
-BOOK = Book(PLAN.network.pools, PLAN.network.port_set_bits)
-PROGRAM = pipeline.programs(State.of(PLAN, steering.nearest(PLAN), BOOK))["eLHR"]
+PROGRAM = pipeline.programs(World(PLAN))["eLHR"]
 EXTRA = Rule(Table.ROUTE, 999, match(eth_type=0x800), (Output(1),))
 
 
 def make() -> Switch:
-    return Switch(PLAN, PLAN.switch("eLHR"), PROGRAM)
+    return Switch(PLAN, PLAN.switch("eLHR"), PROGRAM, News())
 
 
 def programmed(switch: Switch) -> bool:
@@ -90,62 +89,143 @@ def test_what_cannot_be_read_is_started_over_in_one_bundle() -> None:
     assert wire.bundles == 1
 
 
+def change(switch: Switch, *steps: Change) -> None:
+    """Say what the switch should hold, and bring it there."""
+    switch.aim(steps)
+    switch.send(steps)
+
+
 def test_changes_stream_while_connected() -> None:
     switch, tables = make(), Tables()
     Wire(switch, tables).connect()
     assert programmed(switch)
-    switch.settle(switch.want(Delta(add=frozenset({EXTRA}))))
+    change(switch, AddRule(EXTRA))
     assert tables.program().rules == PROGRAM.rules | {EXTRA}
     other = replace(EXTRA, actions=(Output(2),))
-    switch.settle(switch.want(Delta(frozenset({EXTRA}), frozenset({other}))))
+    change(switch, ModifyRule(other))
     assert tables.program().rules == PROGRAM.rules | {other}
-    switch.settle(switch.want(Delta(remove=frozenset({other}))))
+    assert switch.holds([other])
+    assert not switch.holds([EXTRA])
+    change(switch, DeleteRule(other))
     assert tables.program() == PROGRAM
     assert switch.rules == len(PROGRAM.rules)
+    assert switch.programmed
+
+
+def test_a_change_is_sent_when_its_turn_has_come_if_it_is_still_wanted() -> None:
+    switch, tables = make(), Tables()
+    wire = Wire(switch, tables)
+    wire.connect()
+    assert programmed(switch)
+    switch.aim([AddRule(EXTRA)])
+    assert not switch.programmed
+    assert not switch.settled([AddRule(EXTRA)])
+    switch.aim([DeleteRule(EXTRA)])
+    switch.send([AddRule(EXTRA)])
+    assert switch.programmed
+    assert wire.bundles == 1
+    assert tables.program() == PROGRAM
+
+
+def test_what_is_sent_is_not_confirmed_before_the_barrier() -> None:
+    switch, tables = make(), Tables()
+    wire = Wire(switch, tables)
+    wire.connect()
+    assert programmed(switch)
+    wire.hold = True
+    change(switch, AddRule(EXTRA))
+    assert (switch.holds([EXTRA]), switch.programmed, switch.behind) == (False, False, 1)
+    wire.release()
+    assert (switch.holds([EXTRA]), switch.programmed, switch.behind) == (True, True, 0)
 
 
 def test_changes_while_away_or_being_read_are_there_afterwards() -> None:
     switch, tables = make(), Tables()
     wire = Wire(switch, tables)
-    assert switch.want(Delta(add=frozenset({EXTRA}))) is None
+    change(switch, AddRule(EXTRA))
+    assert switch.settled([AddRule(EXTRA)])  # nobody waits for a switch that is away
     wire.hold = True
     wire.connect()
     eventlet.sleep(0.01)  # it has asked, and got no answer yet
     second = replace(EXTRA, priority=998)
-    assert switch.want(Delta(add=frozenset({second}))) is None
+    change(switch, AddRule(second))
+    assert not switch.settled([AddRule(second)])
     wire.hold = False
     wire.release()
     assert programmed(switch)
     assert tables.program().rules == PROGRAM.rules | {EXTRA, second}
 
 
-def test_a_refused_change_is_told_and_put_right() -> None:
+def test_what_a_switch_refuses_is_put_right_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.switches.RETRY_S", 0.001)
     switch, tables = make(), Tables()
     wire = Wire(switch, tables)
     wire.connect()
     assert programmed(switch)
+    wire.refuse = wire.hold = True
+    second = replace(EXTRA, priority=998)
+    change(switch, AddRule(EXTRA))
     wire.refuse = True
-    pending = switch.want(Delta(add=frozenset({EXTRA})))
-    with pytest.raises(SwitchError, match=r"eLHR refused.*999"):
-        switch.settle(pending)
+    change(switch, AddRule(second))
+    wire.hold = False
+    wire.release()
+    assert not switch.programmed
+    reads = wire.reads
     assert programmed(switch)
-    assert tables.program().rules == PROGRAM.rules | {EXTRA}
+    assert tables.program().rules == PROGRAM.rules | {EXTRA, second}
+    assert wire.reads == reads + 1
 
 
-def test_whoever_waits_for_a_switch_that_goes_is_told() -> None:
+def test_a_switch_that_loses_everything_holds_nothing_until_it_is_refilled() -> None:
+    switch, tables = make(), Tables()
+    Wire(switch, tables).connect()
+    assert programmed(switch)
+    rule = next(iter(PROGRAM.rules))
+    switch.disconnect()
+    assert switch.holds([rule])  # a lost connection takes no rule away
+    tables.flows.clear()
+    tables.groups.clear()
+    wire = Wire(switch, tables)
+    wire.hold = True
+    wire.connect()
+    eventlet.sleep(0.01)
+    wire.release()  # what it holds
+    eventlet.sleep(0.01)
+    assert not switch.holds([rule])
+    wire.hold = False
+    wire.release()
+    assert programmed(switch)
+    assert switch.holds([rule])
+
+
+def test_a_switch_that_goes_is_brought_up_to_date_when_it_comes_back() -> None:
     switch, tables = make(), Tables()
     wire = Wire(switch, tables)
     wire.connect()
     assert programmed(switch)
     wire.hold = True
-    pending = switch.want(Delta(add=frozenset({EXTRA})))
-    eventlet.spawn(switch.disconnect)
-    assert pending is not None
-    with pytest.raises(SwitchError, match="went away"):
-        pending.wait()
+    change(switch, AddRule(EXTRA))
+    switch.disconnect()
     assert not switch.programmed
+    assert not switch.holds([EXTRA])
     back = Wire(switch, tables)
     back.connect()
+    assert programmed(switch)
+    assert tables.program().rules == PROGRAM.rules | {EXTRA}
+
+
+def test_a_silent_switch_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.session.ANSWER_S", 0.01)
+    monkeypatch.setattr("controller.switches.RETRY_S", 0.001)
+    switch, tables = make(), Tables()
+    wire = Wire(switch, tables)
+    wire.connect()
+    assert programmed(switch)
+    wire.hold = True
+    change(switch, AddRule(EXTRA))
+    eventlet.sleep(0.03)
+    assert not switch.programmed
+    wire.hold = False
     assert programmed(switch)
     assert tables.program().rules == PROGRAM.rules | {EXTRA}
 
@@ -156,7 +236,7 @@ def test_a_dead_connection_is_noticed_when_sending() -> None:
     wire.connect()
     assert programmed(switch)
     wire.alive = False
-    assert switch.want(Delta(add=frozenset({EXTRA}))) is None
+    change(switch, AddRule(EXTRA))
     assert not switch.connected
 
 

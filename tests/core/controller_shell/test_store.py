@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.events import LeaseChanged, Mark, PopSet, PopState
 from controller.core.lending import Lease, LeaseState
-from controller.store import SqliteStore, StoreError
+from controller.store import Record, SqliteStore, StoreError
 
 ONE = Lease(
     address=IPv4Address("203.0.113.255"),
@@ -29,11 +30,20 @@ ONE = Lease(
 TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG")
 
 
+def put(store: SqliteStore, *leases: Lease) -> None:
+    """Commit leases as a controller does, as records that go on where the log ends."""
+    last = store.last()
+    number = last.number if last else 0
+    store.commit(
+        Record(number + n, 1000 + n, 7, LeaseChanged(lease)) for n, lease in enumerate(leases, 1)
+    )
+
+
 def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "leases.sqlite")
-    store.commit([ONE, TWO])
+    put(store, ONE, TWO)
     ended = replace(ONE, state=LeaseState.QUARANTINED)
-    store.commit([ended])
+    put(store, ended)
     store.close()
     again = SqliteStore(tmp_path / "leases.sqlite")
     assert again.load() == (TWO, ended)
@@ -43,9 +53,37 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
 def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "leases.sqlite")
     with pytest.raises(StoreError, match="NOT NULL"):
-        store.commit([ONE, replace(TWO, server=None)])  # type: ignore[arg-type]
+        put(store, ONE, replace(TWO, server=None))  # type: ignore[arg-type]
     assert store.load() == ()
-    store.commit([ONE])
+    put(store, ONE)
+    assert store.load() == (ONE,)
+    store.close()
+
+
+def test_the_log_says_what_happened_in_order_and_goes_on_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    store = SqliteStore(path)
+    assert (store.last(), store.records(), store.settings()) == (None, (), ())
+    drained, mark = PopSet("LHR", PopState.DRAINED), Mark("half time")
+    events = (LeaseChanged(ONE), drained, mark)
+    records = tuple(Record(n, 10 * n, n, event) for n, event in enumerate(events, 1))
+    store.commit(records[:2])
+    store.commit(records[2:])
+    store.close()
+    again = SqliteStore(path)
+    assert again.records() == records
+    assert again.records(after=1) == records[1:]
+    assert again.last() == records[2]
+    assert again.settings() == (drained,)
+    assert again.load() == (ONE,)
+    again.close()
+
+
+def test_no_record_is_written_twice(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    put(store, ONE)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.commit([Record(1, 5, 5, LeaseChanged(TWO))])
     assert store.load() == (ONE,)
     store.close()
 
@@ -75,9 +113,9 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_lost_its_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
     store = SqliteStore(path)
-    store.commit([ONE])
+    put(store, ONE)
     there, gone = path.read_bytes(), Path(f"{path}-wal")
-    store.commit([TWO])
+    put(store, TWO)
     assert gone.exists()
     store.close()
     path.write_bytes(there)  # as if killed, and the log thrown away
@@ -89,7 +127,7 @@ def test_a_store_that_lost_its_log_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_became_empty_is_refused_again_and_again(tmp_path: Path, how: str) -> None:
     path = tmp_path / "leases.sqlite"
     store = SqliteStore(path)
-    store.commit([ONE])
+    put(store, ONE)
     store.close()
     path.unlink() if how == "removed" else path.write_bytes(b"")
     for _ in range(2):
@@ -104,7 +142,7 @@ def test_a_mark_that_is_behind_is_true_as_well(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
     store = SqliteStore(path)
     early = Path(f"{path}.mark").read_bytes()
-    store.commit([ONE])
+    put(store, ONE)
     store.close()
     Path(f"{path}.mark").write_bytes(early)
     again = SqliteStore(path)
@@ -117,7 +155,7 @@ def test_a_mark_that_is_behind_is_true_as_well(tmp_path: Path) -> None:
 )
 def test_a_row_that_is_no_lease_is_told(tmp_path: Path, column: str, value: object) -> None:
     store = SqliteStore(tmp_path / "leases.sqlite")
-    store.commit([ONE])
+    put(store, ONE)
     store.close()
     with sqlite3.connect(tmp_path / "leases.sqlite") as database:
         database.execute(f"UPDATE entries SET {column} = {value}")
@@ -134,13 +172,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from controller.store import SqliteStore
-from test_store import ONE
+from test_store import ONE, put
 
 store = SqliteStore(Path(sys.argv[1]))
 begin = max((lease.epoch for lease in store.load()), default=0)
 for epoch in range(begin + 1, begin + 100_000):
-    pair = [replace(ONE, psid=psid, epoch=epoch) for psid in (1, 2)]
-    store.commit(pair)
+    put(store, *(replace(ONE, psid=psid, epoch=epoch) for psid in (1, 2)))
     print(epoch, flush=True)
 """
 
@@ -162,6 +199,7 @@ def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path) -> None:
         writer.wait()
         store = SqliteStore(path)
         epochs = {lease.epoch for lease in store.load()}
+        assert len(store.records()) == 2 * max(epochs), "book and log differ"
         store.close()
         assert len(epochs) == 1, "half of a commit is there"
         assert epochs.pop() in (said, said + 1)  # the last commit may not have been said

@@ -1,0 +1,147 @@
+"""What events change in the switches, and in which order.
+
+``advance`` is the incremental half of ``pipeline.programs``: from one configuration to the next it
+works out again only what the events can have changed. A lease costs its own few rules.
+
+A change is made of phases. Each is over, on every switch that it touches, before the next begins,
+so at no moment may a server send what could not come back to it:
+
+A change at one switch is one phase, because a switch takes its part as one atomic bundle.
+
+1. **close**: source guards of leases that ended go.
+2. **paths**: everything else, return paths and homes among it.
+3. **open**: source guards of leases that began come. Then the borrower may be told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from controller.core.borrowing import SwitchRules, home_rules, lease_rules
+from controller.core.events import Event, LeaseChanged
+from controller.core.pipeline import static_program, with_leases
+from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
+from controller.core.routing import Routes, fabric_ports, routes
+from controller.core.rules import Duty, Program, Rule, duty_of
+from controller.core.steering import Ranking, rank
+from controller.core.world import World
+from topologies.plan import SwitchPlan, SwitchRole
+
+Phase = Mapping[str, tuple[Change, ...]]
+"""Changes by switch, in an order that is safe within the switch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A world, and what has been worked out from it."""
+
+    world: World
+    routes: Routes
+    ranking: Ranking
+    static: Mapping[str, Program]
+
+    @classmethod
+    def of(cls, world: World) -> Configuration:
+        """The configuration of a world, from nothing."""
+        found, ranking = routes(world), rank(world)
+        static = {s.name: static_program(world, found, ranking, s) for s in world.plan.switches}
+        return cls(world, found, ranking, static)
+
+    def programs(self) -> dict[str, Program]:
+        """What every switch should hold, leases too."""
+        return with_leases(self.world, self.static)
+
+
+def advance(before: Configuration, *events: Event) -> tuple[Configuration, tuple[Phase, ...]]:
+    """The configuration after these events, and the phases that lead there; empty ones left out.
+
+    Raises UnknownError, as ``World.after``.
+    """
+    world = before.world.after(*events)
+    after = _static(before, world)
+    steps: defaultdict[str, list[Change]] = defaultdict(list)
+    for name, program in after.static.items():
+        if program is not before.static[name]:
+            steps[name] += changes(program, before.static[name])
+    for name, (going, coming) in _lent(before.world, world, events).items():
+        steps[name] += changes(Program(coming), Program(going))
+    return after, tuple(_phases(steps))
+
+
+def _static(before: Configuration, world: World) -> Configuration:
+    """What does not depend on leases, worked out again as far as the world has changed."""
+    old, plan = before.world, world.plan
+    if replace(old, leases=world.leases, homes=world.homes) == world:
+        return replace(before, world=world)
+    moved = old.metrics != world.metrics or any(
+        port in fabric_ports(plan, plan.switch(name)) for name, port in old.down ^ world.down
+    )
+    found = routes(world) if moved else before.routes
+    ranking = rank(world)
+
+    def same(switch: SwitchPlan) -> bool:
+        if moved:
+            return False
+        if switch.role is SwitchRole.TRANSIT:
+            return before.ranking.get(switch.city) == ranking.get(switch.city)
+        servers = plan.servers_of(switch.city)
+        return all(old.weight(s.name) == world.weight(s.name) for s in servers)
+
+    static = {
+        s.name: before.static[s.name] if same(s) else static_program(world, found, ranking, s)
+        for s in plan.switches
+    }
+    return Configuration(world, found, ranking, static)
+
+
+def _lent(
+    before: World, after: World, events: Iterable[Event]
+) -> dict[str, tuple[frozenset[Rule], frozenset[Rule]]]:
+    """By switch: the rules of leases and homes that go, and those that come."""
+    going: defaultdict[str, set[Rule]] = defaultdict(set)
+    coming: defaultdict[str, set[Rule]] = defaultdict(set)
+    leases = [event.lease for event in events if isinstance(event, LeaseChanged)]
+    for key in {(lease.address, lease.psid) for lease in leases}:
+        for world, into in ((before, going), (after, coming)):
+            if (lease := world.leases.get(key)) is not None:
+                _collect(into, lease_rules(world.plan, lease))
+    for address in {lease.address for lease in leases}:
+        for world, into in ((before, going), (after, coming)):
+            if (home := world.home(address)) is not None:
+                _collect(into, home_rules(world.plan, address, home))
+    return {
+        name: (frozenset(going[name] - coming[name]), frozenset(coming[name] - going[name]))
+        for name in sorted(going.keys() | coming.keys())
+    }
+
+
+def _collect(into: defaultdict[str, set[Rule]], found: SwitchRules) -> None:
+    for name, rules in found.items():
+        into[name] |= rules
+
+
+def _phases(steps: Mapping[str, list[Change]]) -> Iterator[Phase]:
+    busy = {name: tuple(changed) for name, changed in steps.items() if changed}
+    if len(busy) == 1:
+        yield busy
+        return
+    for place in range(3):
+        phase = {
+            name: part
+            for name, changed in busy.items()
+            if (part := tuple(change for change in changed if _place(change) == place))
+        }
+        if phase:
+            yield phase
+
+
+def _place(change: Change) -> int:
+    """The phase of a change, from 0."""
+    match change:
+        case DeleteRule(rule) if duty_of(rule.cookie) is Duty.ADMIT_LEASE:
+            return 0
+        case AddRule(rule) | ModifyRule(rule) if duty_of(rule.cookie) is Duty.ADMIT_LEASE:
+            return 2
+    return 1

@@ -1,0 +1,147 @@
+"""What can happen to a running network: the words of the event log and of all who change it.
+
+An event is a fact, frozen and plain. Those in `Event` change the world (``controller.core.world``)
+and so may change rules; `Note` is what people and studies want to find in the log beside them.
+``dump`` and ``parse`` are inverse, for the log and for doors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Any
+
+from controller.core.lending import Lease, LeaseState
+
+
+class Policy(StrEnum):
+    """How cities choose their PoP; see ``controller.core.steering``."""
+
+    NEAREST = "nearest"
+
+
+class PopState(StrEnum):
+    """What a PoP tells the world of the anycast addresses."""
+
+    ANNOUNCED = "announced"
+    DRAINED = "drained"  # serves only cities that reach no announced PoP
+    WITHDRAWN = "withdrawn"  # serves nobody; what is borrowed there stays at home there
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseChanged:
+    """A port set's entry in the book is ``lease`` from now on."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Cities choose their PoP by another policy."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideSet:
+    """A city goes to ``pop`` whatever the policy says; None gives it back to the policy."""
+
+    city: str
+    pop: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PopSet:
+    """A PoP is announced, drained or withdrawn."""
+
+    pop: str
+    state: PopState
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSet:
+    """A server's share of its PoP's new connections; 0 takes it out."""
+
+    server: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSet:
+    """A server can serve, or cannot."""
+
+    server: str
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortStatus:
+    """A switch's port has a carrier, or has none (OpenFlow 1.3.5 section 7.4.3)."""
+
+    switch: str
+    port: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSet:
+    """Routes take a link (by number) to be ``delay_ns`` long; None: as long as it was planned."""
+
+    link: int
+    delay_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchSet:
+    """A switch came to the controller, or went. No rule depends on it."""
+
+    switch: str
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A person's or a study's own words."""
+
+    text: str
+
+
+Event = (
+    LeaseChanged | PolicySet | OverrideSet | PopSet | WeightSet | HealthSet | PortStatus | MetricSet
+)
+"""What changes the world."""
+
+Note = SwitchSet | Mark
+"""What is logged and changes no rule."""
+
+_KINDS: Mapping[str, type[Event | Note]] = {
+    kind.__name__: kind for kind in (*Event.__args__, *Note.__args__)
+}
+
+
+def dump(event: Event | Note) -> dict[str, Any]:
+    """The event as plain data for JSON: its kind and its fields."""
+    found: dict[str, Any] = {"event": type(event).__name__}
+    if isinstance(event, LeaseChanged):
+        lease = asdict(event.lease) | {"address": str(event.lease.address)}
+        return found | {"lease": lease}
+    return found | asdict(event)
+
+
+def parse(data: Mapping[str, Any]) -> Event | Note:
+    """The event that ``dump`` described. Raises ValueError for anything else."""
+    kind = _KINDS.get(data.get("event", ""))
+    given = {name: value for name, value in data.items() if name != "event"}
+    if kind is None or given.keys() != {field.name for field in fields(kind)}:
+        raise ValueError(f"no such event: {dict(data)}")
+    if kind is LeaseChanged:
+        lease = given["lease"]
+        state = LeaseState(lease["state"])
+        given["lease"] = Lease(**lease | {"address": IPv4Address(lease["address"]), "state": state})
+    elif kind is PolicySet:
+        given["policy"] = Policy(given["policy"])
+    elif kind is PopSet:
+        given["state"] = PopState(given["state"])
+    return kind(**given)

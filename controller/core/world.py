@@ -1,0 +1,186 @@
+"""The world: everything that the switches' rules depend on, and how events change it.
+
+A world is a value. ``world.after(event)`` is the next one; the same events in the same order give
+equal worlds, and what was undone leaves no trace. Nothing here knows of time, switches or stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+from immutables import Map
+
+from controller.core.events import (
+    Event,
+    HealthSet,
+    LeaseChanged,
+    MetricSet,
+    OverrideSet,
+    Policy,
+    PolicySet,
+    PopSet,
+    PopState,
+    PortStatus,
+    WeightSet,
+)
+from controller.core.lending import Lease, LeaseState
+from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
+
+FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
+"""The links between switches."""
+
+USUAL_WEIGHT = 1
+MOST_WEIGHT = 0xFFFF
+"""Weights travel in 16 bits (OpenFlow 1.3.5 section 7.3.4.2)."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class UnknownError(ValueError):
+    """An event speaks of something that the network does not have, or asks what cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The PoP where an address is at home, and which of its port sets are taken: bit n for PSID n.
+
+    A set is taken until it is free again, so quarantine keeps the home too.
+    """
+
+    pop: str
+    taken: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is true now. Whatever is as planned stands in none of the maps.
+
+    ``overrides`` is the PoP of a city, ``pops`` the state of a PoP, ``weights`` a server's,
+    ``metrics`` a link's delay in ns, by its number; ``sick`` are servers, ``down`` ports
+    (switch and number). ``leases`` are the live ones, by address and PSID, ``homes`` the addresses
+    that have a home.
+    """
+
+    plan: Plan
+    policy: Policy = Policy.NEAREST
+    overrides: Map[str, str] = Map()
+    pops: Map[str, PopState] = Map()
+    weights: Map[str, int] = Map()
+    sick: frozenset[str] = frozenset()
+    down: frozenset[tuple[str, int]] = frozenset()
+    metrics: Map[int, int] = Map()
+    leases: Map[tuple[IPv4Address, int], Lease] = Map()
+    homes: Map[IPv4Address, Home] = Map()
+
+    @classmethod
+    def lent(cls, plan: Plan, entries: Iterable[Lease]) -> World:
+        """As planned, with what a lease book holds at this moment."""
+        return cls(plan).after(*map(LeaseChanged, entries))
+
+    # -- questions
+
+    def home(self, address: IPv4Address) -> str | None:
+        """An address's home PoP; None while all its port sets are free."""
+        found = self.homes.get(address)
+        return None if found is None else found.pop
+
+    def pop_state(self, pop: str) -> PopState:
+        """What a PoP tells the world."""
+        return self.pops.get(pop, PopState.ANNOUNCED)
+
+    def is_up(self, link: LinkPlan) -> bool:
+        """Whether both ends of a link have a carrier, as far as switches can tell."""
+        return not any((end.node, end.port) in self.down for end in (link.a, link.b))
+
+    def delay_ns(self, link: LinkPlan) -> int:
+        """How long routes take a link to be, one way."""
+        return self.metrics.get(link.number, link.line.delay_ns)
+
+    def weight(self, server: str) -> int:
+        """A server's share of its PoP's new connections: 0 for one that is sick or cut off."""
+        (cable,) = self.plan.links_of(server)
+        if server in self.sick or not self.is_up(cable):
+            return 0
+        return self.weights.get(server, USUAL_WEIGHT)
+
+    # -- events
+
+    def after(self, *events: Event) -> World:
+        """The world when these have happened, one after the other. Raises UnknownError."""
+        world = self
+        for event in events:
+            world = replace(world, **world._changed(event))
+        return world
+
+    def _changed(self, event: Event) -> dict[str, Any]:
+        """The fields that an event gives another value."""
+        match event:
+            case LeaseChanged(lease):
+                key = (lease.address, lease.psid)
+                return {
+                    "leases": _put(self.leases, key, lease if lease.live else None),
+                    "homes": _put(self.homes, lease.address, self._home_with(lease)),
+                }
+            case PolicySet(policy):
+                return {"policy": policy}
+            case OverrideSet(city, pop):
+                self._need("city", city, {transit.city for transit in self.plan.transits})
+                if pop is not None:
+                    self._need_pop(pop)
+                return {"overrides": _put(self.overrides, city, pop)}
+            case PopSet(pop, state):
+                self._need_pop(pop)
+                return {"pops": _put(self.pops, pop, state, PopState.ANNOUNCED)}
+            case WeightSet(server, weight):
+                self._need_server(server)
+                if not 0 <= weight <= MOST_WEIGHT:
+                    raise UnknownError(f"a weight is from 0 to {MOST_WEIGHT}, not {weight}")
+                return {"weights": _put(self.weights, server, weight, USUAL_WEIGHT)}
+            case HealthSet(server, healthy):
+                self._need_server(server)
+                return {"sick": self.sick - {server} if healthy else self.sick | {server}}
+            case PortStatus(switch, port, up):
+                self._need("port", port, self._ports(switch))
+                here = {(switch, port)}
+                return {"down": self.down - here if up else self.down | here}
+            case MetricSet(number, delay_ns):
+                fabric = {link.number for link in self.plan.links if link.kind in FABRIC}
+                self._need("link between switches", number, fabric)
+                if delay_ns is not None and delay_ns < 0:
+                    raise UnknownError(f"a link is not {delay_ns} ns long")
+                return {"metrics": _put(self.metrics, number, delay_ns)}
+
+    def _home_with(self, lease: Lease) -> Home | None:
+        """The home of a lease's address, when the lease stands so."""
+        before = self.homes.get(lease.address, Home(lease.pop, 0))
+        if lease.state is LeaseState.FREE:
+            taken = before.taken & ~(1 << lease.psid)
+        else:
+            taken = before.taken | 1 << lease.psid
+        return Home(before.pop, taken) if taken else None
+
+    def _need_pop(self, pop: str) -> None:
+        self._need("PoP", pop, {edge.city for edge in self.plan.edges})
+
+    def _need_server(self, server: str) -> None:
+        self._need("server", server, {s.name for s in self.plan.hosts_of(HostRole.SERVER)})
+
+    def _ports(self, switch: str) -> set[int | None]:
+        self._need("switch", switch, {switch.name for switch in self.plan.switches})
+        return {link.near(switch).port for link in self.plan.links_of(switch)}
+
+    def _need(self, what: str, name: object, known: set[Any]) -> None:
+        if name not in known:
+            some = ", ".join(sorted(map(str, known))[:12])
+            raise UnknownError(f"{self.plan.network.name} has no {what} {name}; it has {some}")
+
+
+def _put(where: Map[K, V], key: K, value: V | None, usual: V | None = None) -> Map[K, V]:
+    """A map with this value, or without the key for None and for what is usual."""
+    if value is None or value == usual:
+        return where.delete(key) if key in where else where
+    return where.set(key, value)

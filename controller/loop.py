@@ -1,0 +1,151 @@
+"""The control loop: events in, world, rules out. The one way in which a running network changes.
+
+`ControlLoop.happen` makes events durable, moves the world on, and gives every switch that they
+touch its changes, phase by phase (``core.change``): a phase is sent when every switch of the one
+before has confirmed its part or has gone away. A switch that was away gets all at once when it
+comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+
+import eventlet
+
+from controller.clock import BookClock
+from controller.core.borrowing import borrowed_rules
+from controller.core.change import Configuration, Phase, advance
+from controller.core.events import Event, Note
+from controller.core.lending import Lease
+from controller.core.world import World
+from controller.session import SwitchError
+from controller.store import Record, Store, StoreError
+from controller.switches import News, Switch
+from topologies.plan import Plan
+
+__all__ = ["ControlLoop"]
+
+LOG = logging.getLogger("controller.loop")
+FORCE_S = 5.0
+"""How long an answer may wait until what it says is in force."""
+
+
+class ControlLoop:
+    """The world and the switches that follow it. All times are those of ``clock``."""
+
+    def __init__(self, plan: Plan, store: Store, clock: BookClock) -> None:
+        """Take up the world where the store left it. Raises StoreError."""
+        self.clock = clock
+        self.fault: str | None = None
+        """Why events cannot be stored; None while all is well."""
+        self._store = store
+        self._news = News()
+        self._notes: list[Record] = []
+        last = store.last()
+        self._number = 0 if last is None else last.number
+        world = World.lent(plan, store.load()).after(*store.settings())
+        self._now = Configuration.of(world)
+        self.switches: Mapping[str, Switch] = {
+            name: Switch(plan, plan.switch(name), program, self._news)
+            for name, program in self._now.programs().items()
+        }
+
+    @property
+    def world(self) -> World:
+        """What is true now."""
+        return self._now.world
+
+    # -- events
+
+    def happen(self, *events: Event) -> None:
+        """These events are true from now on, and durable; the switches follow.
+
+        Gives way to no other work. Raises UnknownError, StoreError; nothing has happened then.
+        """
+        after, phases = advance(self._now, *events)
+        self._keep(*events)
+        self._now = after
+        for phase in phases:
+            for name, steps in phase.items():
+                self.switches[name].aim(steps)
+        if phases:
+            eventlet.spawn(self._follow, phases)
+
+    def note(self, note: Note) -> None:
+        """Put into the log what changes nothing; it is durable with the next event or flush."""
+        self._notes.append(self._record(note))
+
+    def flush(self) -> None:
+        """Make what was noted durable. Raises StoreError."""
+        if self._notes:
+            self._keep()
+
+    def _keep(self, *events: Event) -> None:
+        records = [*self._notes, *map(self._record, events)]
+        number = self._number
+        numbered = [
+            Record(number + n, x.at_ns, x.monotonic_ns, x.event) for n, x in enumerate(records, 1)
+        ]
+        try:
+            self._store.commit(numbered)
+        except StoreError as error:
+            self.fault = str(error)
+            raise
+        self.fault = None
+        self._number += len(records)
+        self._notes.clear()
+
+    def _record(self, event: Event | Note) -> Record:
+        return Record(0, self.clock.now_ns(), time.monotonic_ns(), event)
+
+    # -- phases
+
+    def _follow(self, phases: Sequence[Phase]) -> None:
+        """Send each phase when the one before is in force."""
+        for before, phase in pairwise(({}, *phases)):
+            self._news.wait(partial(self._settled, before))
+            for name, steps in phase.items():
+                self.switches[name].send(steps)
+
+    def _settled(self, phase: Phase) -> bool:
+        return all(self.switches[name].settled(steps) for name, steps in phase.items())
+
+    # -- answers
+
+    def wait_in_force(self, lease: Lease) -> None:
+        """Return when a lease is in force wherever its packets may go. Raises SwitchError.
+
+        That is at the home of its address, and at every PoP that is connected: one that is not may
+        lose its replies, but gives them to nobody else.
+        """
+        lacking: list[str] = []
+
+        def holds() -> bool:
+            lacking[:] = self._lacking(lease)
+            return not lacking
+
+        error = SwitchError("")
+        try:
+            with eventlet.Timeout(FORCE_S, error):
+                self._news.wait(holds)
+        except SwitchError as raised:
+            if raised is not error:
+                raise
+            what = f"{lease.address} port set {lease.psid} of {lease.server}"
+            raise SwitchError(f"{what} is not in force at {', '.join(lacking)}") from None
+
+    def _lacking(self, lease: Lease) -> list[str]:
+        """The switches that have not confirmed all that a lease needs."""
+        plan = self.world.plan
+        home = plan.edge(lease.pop).name
+        needed = borrowed_rules(plan, [lease], {lease.address: lease.pop})
+        return [
+            name
+            for name, rules in needed.items()
+            if (name == home or self.switches[name].connected)
+            and not self.switches[name].holds(rules)
+        ]

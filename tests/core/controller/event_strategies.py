@@ -1,0 +1,85 @@
+"""Hypothesis strategies: what may happen to a network, as its book and its switches would tell."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from controller.core.events import (
+    Event,
+    HealthSet,
+    LeaseChanged,
+    MetricSet,
+    OverrideSet,
+    Policy,
+    PolicySet,
+    PopSet,
+    PopState,
+    PortStatus,
+    WeightSet,
+)
+from controller.core.lending import Book, PoolExhaustedError, Terms
+from controller.core.world import FABRIC
+from topologies.plan import HostRole, Plan
+
+TERMS = Terms(lifetime_ns=12, quarantine_ns=6, sets_per_server=1000)
+
+
+def settings_of(plan: Plan) -> st.SearchStrategy[Event]:
+    """Events that are about no lease."""
+    pops = st.sampled_from([edge.city for edge in plan.edges])
+    servers = st.sampled_from([server.name for server in plan.hosts_of(HostRole.SERVER)])
+    ports = [
+        (switch.name, port)
+        for switch in plan.switches
+        for link in plan.links_of(switch.name)
+        if (port := link.near(switch.name).port) is not None
+    ]
+    kinds: list[st.SearchStrategy[Event]] = [
+        st.builds(PolicySet, st.sampled_from(Policy)),
+        st.builds(
+            OverrideSet,
+            st.sampled_from([city.code for city in plan.network.cities]),
+            st.none() | pops,
+        ),
+        st.builds(PopSet, pops, st.sampled_from(PopState)),
+        st.builds(WeightSet, servers, st.integers(0, 3)),
+        st.builds(HealthSet, servers, st.booleans()),
+        st.sampled_from(ports).flatmap(
+            lambda at: st.builds(PortStatus, st.just(at[0]), st.just(at[1]), st.booleans())
+        ),
+    ]
+    fabric = [link.number for link in plan.links if link.kind in FABRIC]
+    if fabric:
+        delays = st.none() | st.integers(0, 10**9)
+        kinds.append(st.builds(MetricSet, st.sampled_from(fabric), delays))
+    return st.one_of(kinds)
+
+
+@st.composite
+def histories(draw: st.DrawFn, plan: Plan) -> tuple[Event, ...]:
+    """Events in an order that is possible: leases come and go as the book says."""
+    book = Book(plan.network.pools, plan.network.port_set_bits, TERMS)
+    servers = st.sampled_from(plan.hosts_of(HostRole.SERVER))
+    found: list[Event] = []
+    now = 0
+    for verb in draw(st.lists(st.sampled_from(["lend", "end", "wait", "set"]), max_size=12)):
+        if verb == "set":
+            found.append(draw(settings_of(plan)))
+            continue
+        decided = ()
+        if verb == "lend":
+            server = draw(servers)
+            try:
+                tag = plan.network.pools[0].tag
+                decided = (book.acquire(server.name, server.city, now, tag),)
+            except PoolExhaustedError:
+                continue
+        elif verb == "end" and book.live():
+            lease = draw(st.sampled_from(book.live()))
+            decided = (book.revoke(lease.address, lease.psid, now),)
+        elif verb == "wait":
+            now += draw(st.integers(1, 12))
+            decided = book.expire(now)
+        book.apply(*decided)
+        found += [LeaseChanged(transition.after) for transition in decided]
+    return tuple(found)

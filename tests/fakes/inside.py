@@ -1,0 +1,120 @@
+"""The inside of a controller on ``triangle``: book, loop and lender, a store and switches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import eventlet
+
+from controller.clock import BookClock
+from controller.core import pipeline
+from controller.core.events import Event, LeaseChanged
+from controller.core.lending import SECOND, Book, Lease, Terms
+from controller.core.rules import Program
+from controller.core.world import World
+from controller.lender import Lender
+from controller.loop import ControlLoop
+from controller.store import Record, StoreError
+from tests.fakes.wire import Tables, Wire
+from topologies.plan import HostRole, plan
+from topologies.sources import load
+
+PLAN = plan(load("triangle"))
+SERVERS = PLAN.hosts_of(HostRole.SERVER)
+TERMS = Terms(lifetime_ns=60 * SECOND, quarantine_ns=30 * SECOND)
+
+
+class Memory:
+    """A store that can be out of order."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[int, int], Lease] = {}
+        self.log: list[Record] = []
+        self.broken = False
+        self.commits = 0
+
+    def load(self) -> tuple[Lease, ...]:
+        return tuple(lease for _, lease in sorted(self.entries.items()))
+
+    def records(self, after: int = 0) -> tuple[Record, ...]:
+        return tuple(self.log[after:])
+
+    def settings(self) -> tuple[Event, ...]:
+        events = (record.event for record in self.log)
+        return tuple(x for x in events if isinstance(x, Event) and not isinstance(x, LeaseChanged))
+
+    def last(self) -> Record | None:
+        return self.log[-1] if self.log else None
+
+    def commit(self, records: Iterable[Record]) -> None:
+        if self.broken:
+            raise StoreError("no space left")
+        self.commits += 1
+        for record in records:
+            assert record.number == len(self.log) + 1
+            self.log.append(record)
+            if isinstance(record.event, LeaseChanged):
+                lease = record.event.lease
+                self.entries[int(lease.address), lease.psid] = lease
+
+    def close(self) -> None:
+        pass
+
+
+class HandClock(BookClock):
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 1000 * SECOND
+
+    def now_ns(self) -> int:
+        return self.at
+
+
+class Inside:
+    """A controller's inside, with switches that keep their tables over restarts."""
+
+    def __init__(self, store: Memory, clock: HandClock, tables: dict[str, Tables]) -> None:
+        network = PLAN.network
+        self.store, self.clock, self.tables = store, clock, tables
+        self.book = Book.restore(store.load(), network.pools, network.port_set_bits, TERMS)
+        self.loop = ControlLoop(PLAN, store, clock)
+        self.switches = self.loop.switches
+        self.lender = Lender(self.book, self.loop)
+        self.wires: dict[str, Wire] = {}
+        for switch in PLAN.switches:
+            self.connect(switch.name)
+        self.settle()
+
+    def connect(self, name: str, *, hold: bool = False) -> None:
+        self.wires[name] = Wire(self.switches[name], self.tables[name])
+        self.wires[name].hold = hold
+        self.wires[name].connect()
+
+    def release(self, name: str) -> None:
+        """A switch whose answers were held back answers from now on."""
+        self.wires[name].hold = False
+        self.wires[name].release()
+
+    def settle(self) -> None:
+        """Let everything that is under way come to its end."""
+        for _ in range(50):
+            eventlet.sleep(0)
+
+    def desired(self) -> dict[str, Program]:
+        """What the switches should hold, from the store alone."""
+        world = World.lent(PLAN, self.store.load()).after(*self.store.settings())
+        return pipeline.programs(world)
+
+    def installed(self) -> dict[str, Program]:
+        return {name: found.program() for name, found in self.tables.items()}
+
+
+def fresh() -> tuple[Memory, HandClock, dict[str, Tables]]:
+    return Memory(), HandClock(), {switch.name: Tables() for switch in PLAN.switches}
+
+
+def inside() -> Inside:
+    """One that has just been born."""
+    return Inside(*fresh())

@@ -1,0 +1,179 @@
+"""Events on their way to the switches: order, answers that wait, restarts, faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller import loop as loops
+from controller.core.events import (
+    HealthSet,
+    LeaseChanged,
+    Mark,
+    OverrideSet,
+    PopSet,
+    PopState,
+    PortStatus,
+    SwitchSet,
+    WeightSet,
+)
+from controller.core.lending import Lease
+from controller.core.rules import Duty, duty_of
+from controller.core.world import UnknownError
+from controller.session import SwitchError
+from controller.store import StoreError
+from tests.fakes.inside import PLAN, Inside, fresh, inside
+from topologies.plan import HostPlan
+
+ONE, TWO = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "FORCE_S", 0.02)
+
+
+def duties(w: Inside, switch: str) -> set[Duty | None]:
+    return {duty_of(rule.cookie) for rule in w.installed()[switch].rules}
+
+
+def ask(w: Inside, server: HostPlan) -> Lease:
+    lease = w.lender.lend(server)
+    w.settle()
+    return w.lender.keep(server, lease.address, lease.psid)
+
+
+def test_a_source_is_let_in_when_every_pop_knows_the_way_back() -> None:
+    w = inside()
+    w.wires["eARN"].hold = True
+    w.lender.lend(ONE)
+    w.settle()
+    assert Duty.RETURN in duties(w, "eLHR")
+    assert Duty.ADMIT_LEASE not in duties(w, "eLHR")
+    w.release("eARN")
+    w.settle()
+    assert Duty.ADMIT_LEASE in duties(w, "eLHR")
+
+
+def test_who_goes_away_meanwhile_is_not_waited_for() -> None:
+    w = inside()
+    w.wires["eARN"].hold = True
+    w.lender.lend(ONE)
+    w.settle()
+    w.switches["eARN"].disconnect()
+    w.settle()
+    assert Duty.ADMIT_LEASE in duties(w, "eLHR")
+    w.connect("eARN")
+    w.settle()
+    assert w.installed() == w.desired()
+
+
+def test_what_was_taken_back_meanwhile_is_not_let_in() -> None:
+    w = inside()
+    w.wires["eARN"].hold = True
+    lease = w.lender.lend(ONE)
+    w.settle()
+    w.lender.revoke(lease.address, lease.psid)
+    w.release("eARN")
+    w.settle()
+    assert w.installed() == w.desired()
+    assert not {Duty.ADMIT_LEASE, Duty.RETURN} & duties(w, "eLHR")
+
+
+def test_an_answer_waits_for_every_pop_that_is_there_and_names_the_one_that_lacks() -> None:
+    w = inside()
+    w.wires["eARN"].hold = True
+    with pytest.raises(SwitchError, match="is not in force at eLHR, eARN"):
+        ask(w, ONE)
+    w.release("eARN")
+    w.settle()
+    assert ask(w, ONE).live
+
+
+def test_a_second_lease_of_an_address_waits_for_its_home_as_the_first_did() -> None:
+    w = inside()
+    w.wires["eARN"].hold = True
+    w.lender.lend(ONE)
+    w.settle()
+    with pytest.raises(SwitchError, match="eARN"):
+        ask(w, TWO)
+    w.release("eARN")
+    w.settle()
+    assert ask(w, TWO).address == w.lender.lend(ONE).address
+
+
+def test_a_pop_that_is_away_holds_up_nobody_but_its_own() -> None:
+    w = inside()
+    w.switches["eARN"].disconnect()
+    assert ask(w, ONE).live
+    with pytest.raises(SwitchError, match="eARN"):
+        ask(w, PLAN.host("ARN-s1"))
+    w.connect("eARN")
+    w.settle()
+    assert ask(w, PLAN.host("ARN-s1")).live
+
+
+def test_after_a_restart_nothing_is_in_force_before_the_switch_has_said_so() -> None:
+    store, clock, tables = fresh()
+    lease = ask(Inside(store, clock, tables), ONE)
+    again = Inside(store, clock, tables)
+    again.switches["eLHR"].disconnect()  # known by now
+    assert again.lender.keep(ONE, lease.address, lease.psid).live
+    later = Inside(store, clock, tables)
+    later.connect("eLHR", hold=True)
+    later.loop.switches["eLHR"]._confirmed.clear()
+    with pytest.raises(SwitchError, match="eLHR"):
+        later.lender.keep(ONE, lease.address, lease.psid)
+    later.release("eLHR")
+    later.settle()
+    assert later.lender.keep(ONE, lease.address, lease.psid).live
+
+
+def test_settings_reach_the_switches_and_outlive_a_restart() -> None:
+    store, clock, tables = fresh()
+    w = Inside(store, clock, tables)
+    before = w.installed()
+    events = (
+        PopSet("LHR", PopState.DRAINED),
+        OverrideSet("ARN", "FCO"),
+        WeightSet("FCO-s1", 3),
+        HealthSet("FCO-s2", False),
+        PortStatus("tLHR", 1, False),
+    )
+    for event in events:
+        w.loop.happen(event)
+        w.settle()
+        assert w.installed() == w.desired()
+    after = w.installed()
+    assert after != before
+    again = Inside(store, clock, tables)
+    assert again.installed() == after
+    assert again.loop.world == w.loop.world
+    assert sum(switch.changes for switch in again.switches.values()) == 0
+
+
+def test_an_event_that_cannot_be_or_cannot_be_stored_has_not_happened() -> None:
+    w = inside()
+    before = w.loop.world
+    with pytest.raises(UnknownError, match="triangle has no PoP CDG; it has ARN, FCO, LHR"):
+        w.loop.happen(PopSet("CDG", PopState.DRAINED))
+    w.store.broken = True
+    with pytest.raises(StoreError):
+        w.loop.happen(PopSet("LHR", PopState.DRAINED))
+    assert w.loop.fault == "no space left"
+    assert w.loop.world == before
+    assert w.store.records() == ()
+
+
+def test_notes_are_kept_in_order_with_what_happens_next() -> None:
+    w = inside()
+    w.loop.note(SwitchSet("eLHR", True))
+    w.loop.note(Mark("begin"))
+    assert w.store.commits == 0
+    w.lender.lend(ONE)
+    w.loop.note(Mark("end"))
+    w.lender.sweep()
+    kinds = [type(record.event) for record in w.store.records()]
+    assert kinds == [SwitchSet, Mark, LeaseChanged, Mark]
+    assert [record.number for record in w.store.records()] == [1, 2, 3, 4]
+    times = [record.at_ns for record in w.store.records()]
+    assert times == sorted(times)
