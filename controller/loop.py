@@ -21,6 +21,7 @@ from controller.core.borrowing import borrowed_rules
 from controller.core.change import Configuration, Phase, advance
 from controller.core.events import Event, Note
 from controller.core.lending import Lease
+from controller.core.steering import Ranking
 from controller.core.world import World
 from controller.session import SwitchError
 from controller.store import Record, Store, StoreError
@@ -58,6 +59,11 @@ class ControlLoop:
     def world(self) -> World:
         """What is true now."""
         return self._now.world
+
+    @property
+    def ranking(self) -> Ranking:
+        """Every city's PoPs by now, best first."""
+        return self._now.ranking
 
     # -- events
 
@@ -98,9 +104,20 @@ class ControlLoop:
         self.fault = None
         self._number += len(records)
         self._notes.clear()
+        self._news.tell()
 
     def _record(self, event: Event | Note) -> Record:
         return Record(0, self.clock.now_ns(), time.monotonic_ns(), event)
+
+    def records(self, after: int, wait_s: float = 0.0) -> tuple[Record, ...]:
+        """The log after this number; if there is nothing yet, wait for it so long.
+
+        Raises StoreError.
+        """
+        self.flush()
+        with eventlet.Timeout(wait_s, False):
+            self._news.wait(lambda: self._number > after)
+        return self._store.records(after)
 
     # -- phases
 

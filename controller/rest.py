@@ -3,6 +3,9 @@
 GET  /v1/status
 GET  /v1/leases
 GET  /v1/counters                            live from the switches
+GET  /v1/world                               what steers: policy, PoPs, servers, ports, metrics
+GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
+POST /v1/events                              one event of those that people may let happen
 POST /v1/leases/{address}/{psid}/revoke
 
 What is refused is answered by a problem in JSON (RFC 9457).
@@ -20,13 +23,26 @@ from webob import Response
 
 from controller import openflow
 from controller.app import Controller
+from controller.core.events import (
+    Event,
+    LeaseChanged,
+    Note,
+    PortStatus,
+    SwitchSet,
+    dump,
+    parse,
+)
 from controller.core.lending import Lease, LeaseState, LendingError
 from controller.session import SwitchError
-from controller.store import StoreError
+from controller.store import Record, StoreError
+from topologies.plan import HostRole
 
 __all__ = ["application"]
 
 Answer = dict[str, Any] | list[Any]
+
+LONGEST_WAIT_S = 60
+LONGEST_EVENT = 4096
 
 
 def application(controller: Controller) -> WSGIApplication:
@@ -57,6 +73,26 @@ def _port_set(text: str, bits: int) -> int:
     return number
 
 
+def _number(text: str, name: str, most: int) -> int:
+    """A number in a query. Raises ValueError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= most):
+        raise ValueError(f"{name} is a whole number from 0 to {most}, not {text!r}")
+    return int(text)
+
+
+def _by_hand(body: bytes) -> Event | Note:
+    """The event in a request. Raises ValueError for what only the network itself can tell."""
+    if len(body) > LONGEST_EVENT:
+        raise ValueError(f"an event has at most {LONGEST_EVENT} bytes")
+    data = json.loads(body)
+    if not isinstance(data, dict):
+        raise ValueError("an event is one JSON object")
+    event = parse(data)
+    if isinstance(event, (LeaseChanged, PortStatus, SwitchSet)):
+        raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
+    return event
+
+
 class Doors(ControllerBase):
     """One instance answers one request; Ryu makes it."""
 
@@ -81,6 +117,37 @@ class Doors(ControllerBase):
             return _json(counters(self._controller))
         except SwitchError as error:
             return _refuse(503, error)
+
+    @route("world", "/v1/world", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    def world(self, _request: Any, **_: Any) -> Response:
+        """What the switches' rules depend on, but for leases."""
+        return _json(world(self._controller))
+
+    @route("events", "/v1/events", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    def events(self, request: Any, **_: Any) -> Response:
+        """The log: what happened, in order."""
+        try:
+            after = _number(request.GET.get("after", "0"), "after", 1 << 53)
+            wait_s = _number(request.GET.get("wait", "0"), "wait", LONGEST_WAIT_S)
+            return _json([_record(x) for x in self._controller.loop.records(after, wait_s)])
+        except ValueError as error:
+            return _refuse(400, error)
+        except StoreError as error:
+            return _refuse(503, error)
+
+    @route("happen", "/v1/events", methods=["POST"])  # type: ignore[untyped-decorator]
+    def happen(self, request: Any, **_: Any) -> Response:
+        """Let an event happen, or note something."""
+        loop = self._controller.loop
+        try:
+            event = _by_hand(request.body)
+            loop.note(event) if isinstance(event, Note) else loop.happen(event)
+            loop.flush()
+        except ValueError as error:
+            return _refuse(400, error)
+        except StoreError as error:
+            return _refuse(503, error)
+        return _json(dump(event), 201)
 
     @route("revoke", "/v1/leases/{address}/{psid}/revoke", methods=["POST"])  # type: ignore[untyped-decorator]
     def revoke(self, _request: Any, address: str, psid: str, **_: Any) -> Response:
@@ -117,6 +184,30 @@ def status(controller: Controller) -> Answer:
             }
             for name, switch in controller.switches.items()
         },
+    }
+
+
+def world(controller: Controller) -> Answer:
+    """See the class."""
+    now, plan = controller.loop.world, controller.loop.world.plan
+    return {
+        "policy": now.policy.value,
+        "overrides": dict(sorted(now.overrides.items())),
+        "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},
+        "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
+        "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},
+        "sick": sorted(now.sick),
+        "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
+        "metrics": {str(link): delay_ns for link, delay_ns in sorted(now.metrics.items())},
+    }
+
+
+def _record(record: Record) -> dict[str, Any]:
+    return {
+        "number": record.number,
+        "at_ns": record.at_ns,
+        "monotonic_ns": record.monotonic_ns,
+        **dump(record.event),
     }
 
 

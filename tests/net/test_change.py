@@ -1,0 +1,98 @@
+"""A network that changes under traffic: links cut and restored, PoPs and servers cut off."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.testbed import Testbed
+from topologies import paths
+from topologies.plan import LinkKind
+from topologies.sources import load
+
+pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
+
+SERVICE = "198.51.100.1"
+
+
+def served_by(host: str) -> str | None:
+    """The server that answers a host's request to the service; None if nobody does."""
+    command = ["curl", "-s", "-m", "1", f"http://{SERVICE}/trace"]
+    got = subprocess.run(
+        ["ip", "netns", "exec", host, *command], capture_output=True, text=True, check=False
+    )
+    lines = (line.partition("=") for line in got.stdout.splitlines())
+    return next((value for name, _, value in lines if name == "server"), None)
+
+
+def pinged(host: str, address: object) -> bool:
+    command = ["ip", "netns", "exec", host, "ping", "-c1", "-W1", str(address)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def routes(host: str) -> str:
+    command = ["ip", "-n", host, "route", "show", "table", "all"]
+    return subprocess.check_output(command, text=True)
+
+
+def rtt_ms(host: str, address: object) -> float:
+    command = ["ip", "netns", "exec", host, "ping", "-c3", "-i0.05", "-q", str(address)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.rsplit("=", 1)[1].split("/")[0])
+
+
+def test_traffic_goes_round_a_cut_link_and_back_when_it_is_restored(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        client, far = lab.plan.host("LHR-c1"), lab.plan.host("FCO-c1")
+        link = lab.plan.link_between("tLHR", "tFCO")
+        kept = routes(client.name)
+        straight = 2e-6 * paths.delays(lab.plan, client.name)[far.name]
+        round_about = straight + 2e-6 * (
+            lab.plan.link_between("tLHR", "tARN").line.delay_ns
+            + lab.plan.link_between("tARN", "tFCO").line.delay_ns
+            - link.line.delay_ns
+        )
+        assert rtt_ms(client.name, far.address) == pytest.approx(straight, abs=3)
+        lab.set_link(link, up=False)
+        cut_at = time.monotonic()
+        lab.wait(lambda: pinged(client.name, far.address), "the way round to be found")
+        assert time.monotonic() - cut_at < 3  # the bound of a busy machine; a second when quiet
+        assert rtt_ms(client.name, far.address) == pytest.approx(round_about, abs=3)
+        assert lab.controller_api.status()["ready"]
+        lab.set_link(link, up=True)
+        lab.wait(
+            lambda: abs(rtt_ms(client.name, far.address) - straight) < 3,
+            "traffic to be back on the link",
+        )
+        assert routes(client.name) == kept
+
+
+def test_a_pop_whose_uplink_is_cut_loses_its_catchment_and_gets_it_back(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        assert (served_by("LHR-c1") or "").startswith("LHR-s")
+        uplink = lab.plan.link_between("eLHR", "tLHR")
+        assert uplink.kind is LinkKind.UPLINK
+        lab.set_link(uplink, up=False)
+        lab.wait(
+            lambda: (served_by("LHR-c1") or "LHR")[:3] in ("ARN", "FCO"),
+            "another PoP to serve the city",
+        )
+        lab.set_link(uplink, up=True)
+        lab.wait(lambda: (served_by("LHR-c1") or "")[:3] == "LHR", "its own PoP to serve it again")
+
+
+def test_a_server_whose_cable_is_pulled_serves_nobody(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        cable = lab.plan.link_between("LHR-s1", "eLHR")
+        lab.wait(lambda: served_by("LHR-c1") == "LHR-s1", "the server to be chosen once")
+        lab.set_link(cable, up=False)
+        lab.wait(
+            lambda: lab.controller_api.status()["switches"]["eLHR"]["behind"] == 0, "the change"
+        )
+        lab.wait(lambda: served_by("LHR-c1") == "LHR-s2", "its neighbour to serve")
+        assert {served_by("LHR-c1") for _ in range(12)} == {"LHR-s2"}
+        lab.set_link(cable, up=True)
+        lab.wait(lambda: served_by("LHR-c1") == "LHR-s1", "the server to be chosen again")
