@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from experiments.control import commands as control
 from topologies.emulation.sandbox import LIMIT_S
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ app = typer.Typer(
     help="Build, run and measure a CDN whose servers own no IP address.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 
@@ -327,6 +327,9 @@ def _put(data: dict[str, Any]) -> None:
 def _stop(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"poplab: {message}\n")
     sys.exit(code)
+
+
+control.add_to(app)
 
 
 def main() -> None:

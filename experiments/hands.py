@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.control import places
 from experiments.errors import UsageError
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox.guest import Guest
@@ -49,7 +50,9 @@ def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
         describe(folder, network, chosen)
         if chosen.clock == "real":
             box = Namespaces()
-            return box.interact([box.python, *PROGRAM, *command], folder)
+            with places.opened(network.name) as door:
+                env, files = {places.HANDED_IN: str(door.fileno())}, [door.fileno()]
+                return box.interact([box.python, *PROGRAM, *command], folder, env=env, files=files)
         return _in_guest(Guest(root=chosen.root), folder, command)
 
 

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import clock as clocks
 from experiments import fingerprint, host, runfolder, study
+from experiments.control import places
 from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Check, Fidelity, Result
@@ -170,13 +172,19 @@ def run_trial(
 
     argv = [box.python, *program, "spec.json", "."]
     virtual = box.clock == "virtual"
-    with ThreadPoolExecutor(1) as meanwhile:
+    with ThreadPoolExecutor(1) as meanwhile, ExitStack() as stack:
+        env, files = {}, []
+        if not virtual:
+            door = stack.enter_context(places.opened(f"{spec.network.name}-{spec.study}"))
+            env, files = {places.HANDED_IN: str(door.fileno())}, [door.fileno()]
         depends = meanwhile.submit(_fingerprint, spec.options) if virtual else None
         code = box.run(
             argv,
             folder,
             told=line,
             log=TRIAL_LOG,
+            env=env,
+            files=files,
             limit_s=spec.limit_s,
             silence_s=SILENCE_S,
             ticked=lambda seconds: watch({"virtual_s": seconds}),

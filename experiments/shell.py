@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mininet.cli import CLI
 
+from experiments.control.server import serving
 from experiments.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
     network, options = parse_json(json.dumps(lab["network"])), LabOptions.parse(**lab["options"])
     begin = time.monotonic()
     try:
-        with Testbed(network, folder=FOLDER, options=options) as lab:
+        with Testbed(network, folder=FOLDER, options=options) as lab, serving(lab.control):
             if options.clock == "real":
                 _say(_compensated(lab))
             if argv:

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.control.words import Control, link_name
+from experiments.errors import TrialError
 from experiments.measure.capture import Capture
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
-from topologies.plan import HostRole
+from topologies.plan import HostRole, LinkPlan
 
 REST = "127.0.0.1:8080"
 """Where the controller of a lab answers; the address exists inside the sandbox only."""
 
 
 class Controller:
-    """What the lab's controller says of itself, over its REST interface."""
+    """What the lab's controller says of itself and lets happen, over its REST interface.
 
-    def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{REST}{path}", timeout=5) as answer:
-            return json.load(answer)
+    Raises OSError when it does not answer, TrialError when it refuses.
+    """
+
+    def _ask(self, path: str, data: Mapping[str, Any] | None = None, patience_s: float = 5) -> Any:
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(f"http://{REST}/v1/{path}", body)
+        try:
+            with urllib.request.urlopen(request, timeout=patience_s) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as refused:
+            raise TrialError(f"The controller refused: {json.load(refused)['detail']}") from None
 
     def status(self) -> dict[str, Any]:
         """Switches, whether all are programmed, packet-ins and changes so far."""
-        return dict(self._get("/v1/status"))
+        return dict(self._ask("status"))
 
     def leases(self) -> list[dict[str, Any]]:
         """Every lease in the book."""
-        return list(self._get("/v1/leases"))
+        return list(self._ask("leases"))
 
     def counters(self) -> dict[str, dict[str, dict[str, int]]]:
         """Packets and bytes per switch and rule duty, read from the switches now."""
-        return dict(self._get("/v1/counters"))
+        return dict(self._ask("counters"))
+
+    def world(self) -> dict[str, Any]:
+        """What steers: policy, overrides, PoPs, ranking, servers, ports, metrics."""
+        return dict(self._ask("world"))
+
+    def events(self, after: int = 0, wait_s: int = 0) -> list[dict[str, Any]]:
+        """The log after a record; waits for news if there are none."""
+        return list(self._ask(f"events?after={after}&wait={wait_s}", patience_s=5 + wait_s))
+
+    def happen(self, event: Mapping[str, Any]) -> None:
+        """Let an event happen, in the words of ``controller.core.events``."""
+        self._ask("events", event)
+
+    def revoke(self, address: str, psid: int) -> dict[str, Any]:
+        """Take a port set away from its holder; its entry in the book."""
+        return dict(self._ask(f"leases/{address}/{psid}/revoke", {}))
 
     def is_listening(self) -> bool:
         """Whether the controller answers at all."""
@@ -51,9 +79,12 @@ class Controller:
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
 
-    def __init__(self, *args: Any, captured: bool = False, **kwargs: Any) -> None:
-        """As for Lab; ``captured`` keeps a digest of every frame from the start."""
+    def __init__(
+        self, *args: Any, captured: bool = False, purpose: str = "up", **kwargs: Any
+    ) -> None:
+        """As for Lab; ``captured`` keeps a digest of every frame, ``purpose`` is for people."""
         super().__init__(*args, **kwargs)
+        self.control = Control(self, purpose)
         self.controller_api = Controller()
         self.capture: Capture | None = None
         self._captured = captured
@@ -104,9 +135,9 @@ class Testbed(Lab):
         arguments += dict.fromkeys(self.switch_namespaces.values())
         self.launch("controller", "controller", str(self.network_file), *arguments)
 
-    def kill_controller(self) -> None:
-        """SIGKILL the controller, as a crash would."""
-        self._programs.pop("controller").kill()
+    def set_by_hand(self, link: LinkPlan, up: bool) -> None:
+        """The prompt says the same words as everybody."""
+        (self.control.link_restore if up else self.control.link_cut)(link_name(link))
 
     def leases(self) -> dict[str, dict[str, Any]]:
         """The lease that each server's agent holds and has configured."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from experiments import calibrate
+from experiments.control.server import serving
 from experiments.errors import TrialError
 from experiments.measure.capture import CaptureError
 from experiments.measure.load import LoadWatch
@@ -83,14 +84,18 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         time.sleep(max(0.0, BEGIN_S - time.monotonic()))
     recorder = Recorder(out, tell)
     begin = time.monotonic()
-    with Testbed(
-        spec.network,
-        folder=out,
-        options=spec.options,
-        seed=spec.seed,
-        captured=virtual,
-        on_phase=recorder.phase,
-    ) as lab:
+    with (
+        Testbed(
+            spec.network,
+            folder=out,
+            options=spec.options,
+            seed=spec.seed,
+            captured=virtual,
+            purpose=spec.study,
+            on_phase=recorder.phase,
+        ) as lab,
+        serving(lab.control),
+    ):
         ready_s = time.monotonic() - begin
         t = Trial(
             spec=spec,

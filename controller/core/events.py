@@ -8,10 +8,10 @@ and so may change rules; `Note` is what people and studies want to find in the l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, get_type_hints
 
 from controller.core.lending import Lease, LeaseState
 
@@ -132,16 +132,69 @@ def dump(event: Event | Note) -> dict[str, Any]:
 
 def parse(data: Mapping[str, Any]) -> Event | Note:
     """The event that ``dump`` described. Raises ValueError for anything else."""
-    kind = _KINDS.get(data.get("event", ""))
+    kind = _KINDS.get(str(data.get("event")))
     given = {name: value for name, value in data.items() if name != "event"}
-    if kind is None or given.keys() != {field.name for field in fields(kind)}:
-        raise ValueError(f"no such event: {dict(data)}")
+    if kind is None:
+        raise ValueError(f"there is no event {data.get('event')!r}: {', '.join(_KINDS)}")
     if kind is LeaseChanged:
-        lease = given["lease"]
-        state = LeaseState(lease["state"])
-        given["lease"] = Lease(**lease | {"address": IPv4Address(lease["address"]), "state": state})
-    elif kind is PolicySet:
-        given["policy"] = Policy(given["policy"])
-    elif kind is PopSet:
-        given["state"] = PopState(given["state"])
-    return kind(**given)
+        given["lease"] = _lease(given.get("lease"))
+    hints = get_type_hints(kind)
+    if given.keys() != hints.keys():
+        raise ValueError(f"{kind.__name__} has {', '.join(hints)}, not {', '.join(given)}")
+    return kind(**{name: _value(name, given[name], hints[name]) for name in hints})
+
+
+def sentence(event: Event | Note) -> str:
+    """The event in a few words, for people."""
+    match event:
+        case LeaseChanged(lease):
+            whom = f" {_TO[lease.state]} {lease.server}" if lease.server else ""
+            ports = f"{lease.first_port}-{lease.last_port}"
+            return f"{lease.address} ports {ports}: {lease.state.value}{whom}"
+        case PolicySet(policy):
+            return f"cities go to the {policy.value} PoP"
+        case OverrideSet(city, pop):
+            return f"{city} goes {'where the policy says' if pop is None else f'to {pop}'}"
+        case PopSet(pop, state):
+            return f"PoP {pop} is {state.value}"
+        case WeightSet(server, weight):
+            return f"{server} has weight {weight}"
+        case HealthSet(server, healthy):
+            return f"{server} is {'well' if healthy else 'sick'}"
+        case PortStatus(switch, port, up):
+            return f"{switch} port {port} is {'up' if up else 'down'}"
+        case MetricSet(link, delay_ns):
+            length = "as long as planned" if delay_ns is None else f"{delay_ns / 1e6:g} ms long"
+            return f"routes take link {link} to be {length}"
+        case SwitchSet(switch, connected):
+            return f"{switch} {'came' if connected else 'went away'}"
+        case Mark(text):
+            return text
+
+
+_TO: Mapping[LeaseState, str] = {
+    LeaseState.FREE: "by",
+    LeaseState.LENT: "to",
+    LeaseState.DRAINING: "by",
+    LeaseState.QUARANTINED: "after",
+}
+
+
+def _value(name: str, value: Any, wanted: Any) -> Any:
+    """A field's value as its type. Raises ValueError."""
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        try:
+            return wanted(value)
+        except ValueError:
+            raise ValueError(f"{name} is one of {', '.join(wanted)}, not {value!r}") from None
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise ValueError(f"{name} is {getattr(wanted, '__name__', wanted)}, not {value!r}")
+    return value
+
+
+def _lease(data: Any) -> Lease:
+    try:
+        address, state = IPv4Address(data["address"]), LeaseState(data["state"])
+        return Lease(**data | {"address": address, "state": state})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"this is no lease: {data}") from error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from experiments.errors import TrialError
 from experiments.testbed import Testbed
 from topologies import paths
 from topologies.plan import LinkKind
@@ -96,3 +99,34 @@ def test_a_server_whose_cable_is_pulled_serves_nobody(lab_folder: Path) -> None:
         assert {served_by("LHR-c1") for _ in range(12)} == {"LHR-s2"}
         lab.set_link(cable, up=True)
         lab.wait(lambda: served_by("LHR-c1") == "LHR-s1", "the server to be chosen again")
+
+
+def test_what_happens_is_said_and_can_be_ordered_over_rest(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        api = lab.controller_api
+        assert api.world()["ranking"]["LHR"][0] == "LHR"
+        before = api.events()
+        kinds = Counter(event["event"] for event in before)
+        assert kinds == {"SwitchSet": 6, "LeaseChanged": kinds["LeaseChanged"]}
+        assert kinds["LeaseChanged"] >= 2 * len(lab.leases())
+        numbers = [event["number"] for event in before]
+        assert numbers == list(range(1, len(before) + 1))
+        with ThreadPoolExecutor(1) as pool:
+            news = pool.submit(api.events, after=len(before), wait_s=20)
+            time.sleep(0.2)
+            assert not news.done()
+            api.happen({"event": "PopSet", "pop": "LHR", "state": "withdrawn"})
+            (event,) = news.result()
+        assert (event["event"], event["pop"], event["state"]) == ("PopSet", "LHR", "withdrawn")
+        lab.wait(lambda: (served_by("LHR-c1") or "LHR")[:3] != "LHR", "the PoP to be withdrawn")
+        assert api.world()["pops"]["LHR"] == "withdrawn"
+        api.happen({"event": "PopSet", "pop": "LHR", "state": "announced"})
+        lab.wait(lambda: (served_by("LHR-c1") or "")[:3] == "LHR", "the PoP to be back")
+        for refused in (
+            {"event": "PopSet", "pop": "CDG", "state": "drained"},
+            {"event": "PortStatus", "switch": "eLHR", "port": 1, "up": False},
+            {"event": "Nonsense"},
+        ):
+            with pytest.raises(TrialError, match="told by the network|no PoP CDG|no event"):
+                api.happen(refused)
+        assert len(api.events()) == len(before) + 2

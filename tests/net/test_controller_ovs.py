@@ -38,7 +38,7 @@ class ShortLeases(Testbed):
 
 
 def restart(lab: Testbed) -> dict[str, Any]:
-    lab.start_controller()
+    lab.restart("controller")
     lab.wait(lab.controller_api.is_listening, "the controller to answer")
     lab.wait(lab.controller_api.is_ready, "every switch to be programmed")
     return lab.controller_api.status()
@@ -80,7 +80,7 @@ def test_a_restart_changes_nothing(lab_folder: Path) -> None:
         leases, book = lab.leases(), facts(lab)
         held = {switch.name: rules(lab, switch.name) for switch in lab.plan.switches}
         assert all(fetch(lab, server, lease) for server, lease in leases.items())
-        lab.kill_controller()
+        lab.kill("controller")
         assert all(fetch(lab, server, lease) for server, lease in leases.items())
         status = restart(lab)
         assert status["changes"] == 0
@@ -88,7 +88,7 @@ def test_a_restart_changes_nothing(lab_folder: Path) -> None:
         assert {name: rules(lab, name) for name in held} == held
 
         # Rules lost, altered and added behind our back are put right, strangers are let be.
-        lab.kill_controller()
+        lab.kill("controller")
         ofctl = ["ovs-ofctl", "-O", "OpenFlow13"]
         stranger = "cookie=0x77,table=40,priority=1,ip,nw_src=9.9.9.9,actions=drop"
         subprocess.run([*ofctl, "del-flows", management("eLHR")], check=True)

@@ -7,6 +7,7 @@ and the Mininet CLI work; but it is wired by netlink and one OVSDB transaction f
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -80,7 +81,11 @@ class Lab(Mininet):
         self.switch_namespaces = wiring.switch_namespaces(self.plan, self.options.datapath)
         self._seed = seed
         self._on_phase = on_phase
+        self.cut_links: set[int] = set()
+        """The numbers of the links whose cable is pulled."""
         self._programs: dict[str, Program] = {}
+        self._modules: dict[str, tuple[str, ...]] = {}
+        self._absent: set[str] = set()
         self._vswitches: list[VSwitch] = []
 
     @property
@@ -188,9 +193,48 @@ class Lab(Mininet):
 
     def programs(self) -> tuple[Program, ...]:
         """Every program of the lab that should be running."""
+        return tuple(x for x in self.all_programs() if x.name not in self._absent)
+
+    def all_programs(self) -> tuple[Program, ...]:
+        """Every program of the lab, those that were ended on purpose too."""
         daemons = (program for vswitch in self._vswitches for program in vswitch.programs)
         links = self.emulator.program if self.emulator is not None else None
         return (*daemons, *self._programs.values(), *((links,) if links else ()))
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a program on purpose: nobody misses it. Raises LabError for an unknown one."""
+        program = self.program(name)
+        self._absent.add(name)
+        program.kill()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP a program on purpose. Raises LabError for an unknown one."""
+        program = self.program(name)
+        self._absent.add(name)
+        program.process.send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a program go on that was stopped. Raises LabError for an unknown one."""
+        program = self.program(name)
+        program.process.send_signal(signal.SIGCONT)
+        self._absent.discard(name)
+
+    def restart(self, name: str) -> None:
+        """Start one of our own modules again that was killed. Raises LabError for another one."""
+        if name not in self._modules:
+            ours = ", ".join(self._modules)
+            raise LabError(f"{name} cannot be started again; these can: {ours}.")
+        if self.program(name).process.poll() is None:
+            raise LabError(f"{name} is running: kill it first.")
+        self.launch(name, *self._modules[name])
+        self._absent.discard(name)
+
+    def program(self, name: str) -> Program:
+        """The program with this name. Raises LabError if there is none."""
+        found = {program.name: program for program in self.all_programs()}
+        if name not in found:
+            raise LabError(f"The lab has no program {name!r}: {', '.join(found)}.")
+        return found[name]
 
     def _check_programs(self) -> None:
         for program in self.programs():
@@ -208,6 +252,7 @@ class Lab(Mininet):
         """Start one of our own modules as a program of the lab, with a log of its name."""
         program = start(name, [sys.executable, "-m", module, *arguments], self.logs)
         self._programs[name] = program
+        self._modules[name] = (module, *arguments)
         return program
 
     def wait(self, condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) -> None:
@@ -252,10 +297,15 @@ class Lab(Mininet):
             self.emulator.carrier(link.number, up)
         else:
             wiring.set_port(self.switch_namespaces, link, up)
+        (self.cut_links.discard if up else self.cut_links.add)(link.number)
         if up:
             ends = {link.a.node, link.b.node}
             for host in (host for host in self.plan.hosts if host.name in ends):
                 wiring.restore(host)
+
+    def set_by_hand(self, link: LinkPlan, up: bool) -> None:
+        """What the prompt does with a link."""
+        self.set_link(link, up)
 
     def configLinkStatus(self, src: str, dst: str, status: str) -> None:  # noqa: N802
         """Mininet's ``link SRC DST up|down``: every link between two nodes, as ``set_link``."""
@@ -263,7 +313,7 @@ class Lab(Mininet):
         if not found or status not in ("up", "down"):
             error(f"no link {src} - {dst} to set {status}\n")
         for link in found:
-            self.set_link(link, status == "up")
+            self.set_by_hand(link, status == "up")
         if found and status == "down":
             output(f"*** {src} - {dst} is cut: packets are lost there, both ends see no carrier\n")
 
@@ -288,8 +338,12 @@ class Lab(Mininet):
         for end, inner in zip((link.a, link.b), link.inner, strict=True):
             namespace = end.node if end.port is None else self.switch_namespaces[end.node]
             ends.append(End(str(netns.path(namespace)), end.interface, inner))
-        both = impairment(link.line)
+        both = self.planned(link)
         return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)
+
+    def planned(self, link: LinkPlan) -> Impairment:
+        """What the network says that a link does, either way."""
+        return impairment(link.line)
 
     @property
     def emulated_links(self) -> tuple[LinkPlan, ...]:
@@ -304,7 +358,7 @@ class Lab(Mininet):
         assert self.emulator is not None
         read = self.emulator.read_many(link.number for link in self.emulated_links)
         for link in self.emulated_links:
-            wanted = impairment(link.line)
+            wanted = self.planned(link)
             for direction in read[link.number]:
                 if direction != wanted:
                     ends = f"{link.a.node} - {link.b.node}"

@@ -52,6 +52,7 @@ class Sandbox(Protocol):
         told: Told,
         log: str = "sandbox.log",
         env: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
         limit_s: float = LIMIT_S,
         silence_s: float = inf,
         ticked: Callable[[float], None] = lambda _seconds: None,
@@ -60,7 +61,8 @@ class Sandbox(Protocol):
 
         It keeps what it writes to ``folder`` alone. ``told`` gets its standard output, line by
         line; after the line for which it returns True the sandbox is ended at once, and the code
-        is 0. Standard error goes to ``folder/log``. ``env`` is added to the environment.
+        is 0. Standard error goes to ``folder/log``. ``env`` is added to the environment;
+        ``files`` are open files that the program inherits under their numbers (in real time).
         ``ticked`` is told the sandbox's own time in seconds now and then, if that differs from
         the wall's. Whatever ends the call early (an exception, Ctrl-C) ends the sandbox first.
 

@@ -93,12 +93,13 @@ class Guest:
         told: Told,
         log: str = "sandbox.log",
         env: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
         limit_s: float = LIMIT_S,
         silence_s: float = inf,
         ticked: Callable[[float], None] = lambda _seconds: None,
     ) -> int:
         """As ``sandbox.Sandbox.run``. The program sees ``folder`` at RUN and nothing else of it."""
-        del silence_s  # the guest's own clock is watched instead
+        del files, silence_s  # nothing of the host gets in; the guest's own clock is watched
         self.check()
         variables = {"PYTHONPATH": self._files.path, **_VARIABLES, **(env or {})}
         script = _script(argv, log, variables, self._files.mounts())

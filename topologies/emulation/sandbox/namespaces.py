@@ -97,6 +97,7 @@ class Namespaces:
         told: Told,
         log: str = "sandbox.log",
         env: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
         limit_s: float = LIMIT_S,
         silence_s: float = inf,
         ticked: Callable[[float], None] = lambda _seconds: None,
@@ -113,6 +114,7 @@ class Namespaces:
                 stderr=errors,
                 env={**os.environ, "PYTHONSAFEPATH": "1", **(env or {})},
                 text=True,
+                pass_fds=files,
                 start_new_session=True,  # Ctrl-C reaches us alone; we decide what dies, and when
             )
         try:
@@ -122,13 +124,23 @@ class Namespaces:
         finally:
             end(process)
 
-    def interact(self, argv: Sequence[str], folder: Path) -> int:
+    def interact(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
+    ) -> int:
         """Run ``argv`` in a fresh sandbox on this terminal, in ``folder``; its exit code.
 
-        Ctrl-C goes to the programs inside, as in a shell. Raises NoSandboxError as ``check``.
+        ``env`` and ``files`` as for ``run``. Ctrl-C goes to the programs inside, as in a shell.
+        Raises NoSandboxError as ``check``.
         """
         self.check(folder)
-        process = subprocess.Popen(command(argv), cwd=folder)
+        process = subprocess.Popen(
+            command(argv), cwd=folder, env={**os.environ, **(env or {})}, pass_fds=files
+        )
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             return process.wait()

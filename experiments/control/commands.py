@@ -1,0 +1,216 @@
+"""``poplab ps``, ``status``, ``watch``, ``link cut`` ...: running labs from any terminal.
+
+The commands that do something are made from ``words``: what a lab understands on its socket is
+what can be typed, with the names of that lab completed by the shell.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from experiments.control import places
+from experiments.control.client import Remote
+from experiments.control.words import words
+from experiments.errors import TrialError, UsageError
+
+LabName = Annotated[
+    str | None, typer.Option("--lab", help="Which lab, if several run (see `poplab ps`).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+SUBJECTS = {
+    "link": "Cut, slow, silence and restore links.",
+    "pop": "Drain, withdraw and announce PoPs.",
+    "city": "Send a city to a PoP of your choice.",
+    "policy": "How cities choose their PoP.",
+    "server": "A server's health and its share of new connections.",
+    "lease": "Take borrowed port sets away.",
+    "program": "Kill, stop and restart the lab's programs.",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands for running labs."""
+    for command in (ps, status, leases, links, events, watch):
+        app.command()(command)
+    groups = {
+        subject: typer.Typer(help=text, no_args_is_help=True) for subject, text in SUBJECTS.items()
+    }
+    for name, method in words().items():
+        subject, dot, verb = name.partition(".")
+        if dot:
+            groups[subject].command(verb)(_command(name, method))
+    app.command("note")(_command("note", words()["note"]))
+    for subject, group in groups.items():
+        app.add_typer(group, name=subject)
+
+
+def _command(name: str, method: Callable[..., Any]) -> Callable[..., None]:
+    """The command that says a word, with the word's own parameters."""
+    hints = get_type_hints(method)
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+
+    def say(lab: str | None = None, **given: Any) -> None:
+        answer = _remote(lab).call(name, **{k: v for k, v in given.items() if v is not None})
+        if answer is not None:
+            _put(answer)
+
+    shown = [
+        p.replace(annotation=_shown(p.name, hints[p.name], optional=p.default is not p.empty))
+        for p in parameters
+    ]
+    lab = inspect.Parameter("lab", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LabName)
+    signature = inspect.Signature([p.replace(kind=lab.kind) for p in shown] + [lab])
+    say.__signature__ = signature  # type: ignore[attr-defined]
+    say.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    say.__doc__ = method.__doc__
+    return say
+
+
+def _shown(name: str, hint: Any, *, optional: bool) -> Any:
+    """A parameter as Typer takes it: what must be said is an argument, the rest are options."""
+    if optional:
+        return Annotated[hint, typer.Option()]
+    return Annotated[hint, typer.Argument(autocompletion=_completer(name))]
+
+
+def _completer(subject: str) -> Callable[[str], list[str]]:
+    """The names of a subject in the lab that runs."""
+
+    def complete(incomplete: str) -> list[str]:
+        try:
+            names = _remote(None).call("names").get(subject, [])
+        except (TrialError, UsageError):
+            return []
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def _remote(lab: str | None) -> Remote:
+    return Remote(places.find(lab))
+
+
+def ps(as_json: Json = False) -> None:
+    """The labs of this host that you may control."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, path in places.labs().items():
+        try:
+            found[name] = Remote(path).call("status")
+        except TrialError:
+            found[name] = {
+                "network": "?",
+                "purpose": "starting or ending",
+                "up_s": 0,
+                "ready": False,
+            }
+    if as_json:
+        _put(found)
+    elif found:
+        rows = [
+            (name, x["network"], x["purpose"], f"{x['up_s']:.0f} s", "yes" if x["ready"] else "no")
+            for name, x in found.items()
+        ]
+        _print_table("", ("lab", "network", "what for", "up", "ready"), rows)
+    else:
+        sys.stdout.write("No lab is running: start one with `poplab up NETWORK`.\n")
+
+
+def status(lab: LabName = None, as_json: Json = False) -> None:
+    """How a lab is: its switches, whom they serve, what is lent."""
+    from experiments.control import screen
+
+    remote = _remote(lab)
+    if as_json:
+        _put(remote.call("status") | {"world": remote.call("world")})
+    else:
+        _console().print(screen.overview(screen.look(remote)))
+
+
+def leases(lab: LabName = None, as_json: Json = False) -> None:
+    """Who has borrowed what."""
+    found = _remote(lab).call("leases")
+    if as_json:
+        _put(found)
+        return
+    rows = [
+        (
+            x["address"],
+            str(x["psid"]),
+            f"{x['first_port']}-{x['last_port']}",
+            x["server"],
+            x["state"],
+            f"{x['expires_in_s']:.0f} s",
+        )
+        for x in found
+    ]
+    _print_table("", ("address", "set", "ports", "server", "state", "left"), rows)
+
+
+def links(lab: LabName = None, as_json: Json = False) -> None:
+    """What every link does, and what it lost."""
+    found = _remote(lab).call("links")
+    if as_json:
+        _put(found)
+        return
+    rows = []
+    for link in found:
+        there, back = link["ways"]
+        does = [f"{there.get('delay_ns', 0) / 1e6:.3f} ms"]
+        does += [f"loss {there['loss']:g}"] if "loss" in there else []
+        does += ["blackhole"] if there.get("blackhole") else []
+        lost = sum(sum(way["drops"].values()) for way in (there, back))
+        cut = "cut" if link["cut"] else ", ".join(does)
+        rows.append(
+            (link["link"], link["kind"], cut, str(there["packets"] + back["packets"]), str(lost))
+        )
+    _print_table("", ("link", "kind", "one way", "packets", "lost"), rows)
+
+
+def events(
+    lab: LabName = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What happened in a lab, in order."""
+    from experiments.control import screen
+
+    remote = _remote(lab)
+    for event in remote.events() if follow else remote.call("events"):
+        line = json.dumps(event) if as_json else screen.line(event)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def watch(lab: LabName = None) -> None:
+    """A lab as it changes: PoPs, whom they serve, leases, events. Ctrl-C leaves."""
+    from experiments.control import screen
+
+    try:
+        screen.show(_remote(lab), _console())
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
+    from experiments.report import table
+
+    _console().print(table(title, columns, rows))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _put(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,311 @@
+"""The words: every query and command that a running lab understands.
+
+A word is a subject and a verb: the method ``link_cut`` is ``link.cut`` on the socket, ``poplab link
+cut`` on the command line, and ``{link: LHR-CDG, do: cut}`` in a scenario. Its first parameter is
+the subject. What is done is written into the lab's log before it happens.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from experiments.errors import UsageError
+from topologies.emulation.links import Impairment
+from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
+from topologies.units import parse_rate, parse_share, parse_time
+
+if TYPE_CHECKING:
+    from experiments.testbed import Testbed
+
+
+class Control:
+    """A lab under control. Any thread may call; commands are carried out one after the other.
+
+    Raises UsageError for what the lab does not have, TrialError for what its controller refuses,
+    LinkError or LabError for what the lab cannot do, OSError while there is no controller.
+    """
+
+    def __init__(self, lab: Testbed, purpose: str) -> None:
+        """``purpose`` says why the lab is up: ``up``, or what is run in it."""
+        self._lab = lab
+        self._purpose = purpose
+        self._since = time.time()
+        self._one = threading.RLock()
+
+    # -- queries
+
+    def status(self) -> dict[str, Any]:
+        """What lab this is, whether it is ready, and its switches."""
+        try:
+            controller = self._lab.controller_api.status()
+        except OSError:
+            controller = {"ready": False, "fault": "the controller does not answer", "switches": {}}
+        return {
+            "network": self._lab.plan.network.name,
+            "purpose": self._purpose,
+            "up_s": round(time.time() - self._since, 1),
+            "ready": controller["ready"],
+            "fault": controller["fault"],
+            "links": self._lab.emulator.name if self._lab.emulator else None,
+            "switches": controller["switches"],
+            "programs": [program.name for program in self._lab.programs()],
+        }
+
+    def leases(self) -> list[dict[str, Any]]:
+        """Every port set that is not free."""
+        return self._lab.controller_api.leases()
+
+    def world(self) -> dict[str, Any]:
+        """What steers: policy, overrides, PoPs, ranking, servers, ports, metrics."""
+        return self._lab.controller_api.world()
+
+    def counters(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Packets and bytes per switch and rule duty, read from the switches now."""
+        return self._lab.controller_api.counters()
+
+    def events(self, after: int = 0, wait_s: int = 0) -> list[dict[str, Any]]:
+        """The log after a record; waits for news if there are none."""
+        return self._lab.controller_api.events(after, wait_s)
+
+    def names(self) -> dict[str, list[str]]:
+        """What there is, by subject: links, PoPs, cities, servers, programs."""
+        plan = self._lab.plan
+        return {
+            "link": [link_name(link) for link in plan.links],
+            "pop": [edge.city for edge in plan.edges],
+            "city": [transit.city for transit in plan.transits],
+            "server": [host.name for host in plan.hosts_of(HostRole.SERVER)],
+            "program": [program.name for program in self._lab.all_programs()],
+        }
+
+    def links(self) -> list[dict[str, Any]]:
+        """Every emulated link: its ends, whether it is cut, and what it does each way."""
+        emulator, links = self._lab.emulator, self._lab.emulated_links
+        assert emulator is not None
+        read, stats = emulator.read_many(link.number for link in links), emulator.stats()
+        return [
+            {
+                "link": link_name(link),
+                "kind": link.kind.value,
+                "cut": link.number in self._lab.cut_links,
+                "ways": [
+                    _shown(way) | {"packets": count.packets, "drops": dict(count.drops)}
+                    for way, count in zip(read[link.number], stats[link.number], strict=True)
+                ],
+            }
+            for link in links
+        ]
+
+    # -- links
+
+    def link_cut(self, link: str) -> None:
+        """Pull the cable: packets are lost, both ends see no carrier."""
+        found = self._link(link)
+        with self._doing(f"link cut {link}"):
+            self._lab.set_link(found, up=False)
+
+    def link_blackhole(self, link: str) -> None:
+        """Lose everything silently: both ends still see a carrier."""
+        found = self._emulated(link)
+        with self._doing(f"link blackhole {link}"):
+            self._shape(found, replace(self._lab.planned(found), blackhole=True))
+
+    def link_set(
+        self,
+        link: str,
+        delay: str | None = None,
+        jitter: str | None = None,
+        loss: str | None = None,
+        rate: str | None = None,
+    ) -> None:
+        """Change what a link does, both ways: --delay "30 ms" --loss 1%; the rest stays.
+
+        The controller is not told: like the Internet, it steers by what was planned.
+        """
+        found = self._emulated(link)
+        assert self._lab.emulator is not None
+        now, _ = self._lab.emulator.read(found.number)
+        try:
+            wanted = replace(now, **_quantities(delay, jitter, loss, rate))
+        except ValueError as error:
+            raise UsageError(f"{link}: {error}.") from None
+        if wanted == now:
+            raise UsageError(f"{link} does that already: give it another delay, loss or rate.")
+        given = {"delay": delay, "jitter": jitter, "loss": loss, "rate": rate}
+        words = ", ".join(f"{name} {text}" for name, text in given.items() if text is not None)
+        with self._doing(f"link set {link}: {words}"):
+            self._shape(found, wanted)
+
+    def link_restore(self, link: str) -> None:
+        """Plug the cable, and make the link what the network says."""
+        found = self._link(link)
+        with self._doing(f"link restore {link}"):
+            if found in self._lab.emulated_links:
+                self._shape(found, self._lab.planned(found))
+            self._lab.set_link(found, up=True)
+
+    def link_metric(self, link: str, delay: str | None = None) -> None:
+        """Have routes take a link to be so long; without a delay, as long as planned."""
+        try:
+            delay_ns = None if delay is None else parse_time(delay)
+        except ValueError as error:
+            raise UsageError(f"{link}: {error}.") from None
+        self._happen("MetricSet", link=self._link(link).number, delay_ns=delay_ns)
+
+    # -- PoPs, cities, servers
+
+    def pop_drain(self, pop: str) -> None:
+        """Serve only cities that reach no announced PoP."""
+        self._happen("PopSet", pop=pop, state="drained")
+
+    def pop_withdraw(self, pop: str) -> None:
+        """Serve nobody; what is borrowed there stays at home there."""
+        self._happen("PopSet", pop=pop, state="withdrawn")
+
+    def pop_announce(self, pop: str) -> None:
+        """Serve again."""
+        self._happen("PopSet", pop=pop, state="announced")
+
+    def city_steer(self, city: str, pop: str) -> None:
+        """Send a city to a PoP, whatever the policy says."""
+        self._happen("OverrideSet", city=city, pop=pop)
+
+    def city_release(self, city: str) -> None:
+        """Send a city where the policy says."""
+        self._happen("OverrideSet", city=city, pop=None)
+
+    def policy_set(self, policy: str) -> None:
+        """Steer by another policy."""
+        self._happen("PolicySet", policy=policy)
+
+    def server_weigh(self, server: str, weight: int) -> None:
+        """Give a server so many shares of its PoP's new connections; usually it is 1."""
+        self._happen("WeightSet", server=server, weight=weight)
+
+    def server_sick(self, server: str) -> None:
+        """Send a server no new connections."""
+        self._happen("HealthSet", server=server, healthy=False)
+
+    def server_well(self, server: str) -> None:
+        """Send a server new connections again."""
+        self._happen("HealthSet", server=server, healthy=True)
+
+    # -- leases
+
+    def lease_revoke(self, address: str, psid: int) -> dict[str, Any]:
+        """Take a port set away from its holder; its entry in the book."""
+        with self._doing(f"lease revoke {address} {psid}"):
+            return self._lab.controller_api.revoke(address, psid)
+
+    # -- programs
+
+    def program_kill(self, program: str) -> None:
+        """End a program of the lab as a crash would (SIGKILL)."""
+        self._lab.program(program)
+        with self._doing(f"program kill {program}"):
+            self._lab.kill(program)
+
+    def program_restart(self, program: str) -> None:
+        """Start a program again that was killed."""
+        with self._doing(f"program restart {program}"):
+            self._lab.restart(program)
+
+    def program_stop(self, program: str) -> None:
+        """Stop a program for now (SIGSTOP)."""
+        self._lab.program(program)
+        with self._doing(f"program stop {program}"):
+            self._lab.pause(program)
+
+    def program_continue(self, program: str) -> None:
+        """Let a stopped program go on (SIGCONT)."""
+        self._lab.program(program)
+        with self._doing(f"program continue {program}"):
+            self._lab.resume(program)
+
+    # -- the log
+
+    def note(self, text: str) -> None:
+        """Put words of your own into the log."""
+        self._happen("Mark", text=text)
+
+    # -- inside
+
+    def _happen(self, kind: str, **fields: Any) -> None:
+        with self._one:
+            self._lab.controller_api.happen({"event": kind, **fields})
+
+    @contextmanager
+    def _doing(self, words: str) -> Iterator[None]:
+        """Do one thing at a time, and log it first; a lab without a controller has no log."""
+        with self._one:
+            with suppress(OSError):
+                self._lab.controller_api.happen({"event": "Mark", "text": words})
+            yield
+
+    def _shape(self, link: LinkPlan, wanted: Impairment) -> None:
+        assert self._lab.emulator is not None
+        self._lab.emulator.set(link.number, a_to_b=wanted, b_to_a=wanted)
+
+    def _link(self, name: str) -> LinkPlan:
+        return find_link(self._lab.plan, name)
+
+    def _emulated(self, name: str) -> LinkPlan:
+        link = self._link(name)
+        if link not in self._lab.emulated_links:
+            raise UsageError(f"{name} is a plain cable without delay: it can only be cut.")
+        return link
+
+
+def _quantities(
+    delay: str | None, jitter: str | None, loss: str | None, rate: str | None
+) -> dict[str, Any]:
+    """The fields of an impairment that were given. Raises UnitError."""
+    found = {
+        "delay_ns": None if delay is None else parse_time(delay),
+        "jitter_ns": None if jitter is None else parse_time(jitter),
+        "loss": None if loss is None else parse_share(loss),
+        "rate_bit_s": None if rate is None else parse_rate(rate),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def link_name(link: LinkPlan) -> str:
+    """How people name a link: by its cities if it joins two, else by its nodes."""
+    ends = (link.a.node, link.b.node)
+    if link.kind is LinkKind.TRANSIT:
+        return "-".join(end[1:] for end in ends)
+    return "-".join(ends)
+
+
+def find_link(plan: Plan, name: str) -> LinkPlan:
+    """The link with this name, its ends in either order. Raises UsageError if there is none."""
+    for link in plan.links:
+        a, b = link.a.node, link.b.node
+        names = {link_name(link), f"{a}-{b}", f"{b}-{a}"}
+        if link.kind is LinkKind.TRANSIT:
+            names.add(f"{b[1:]}-{a[1:]}")
+        if name in names:
+            return link
+    some = ", ".join(link_name(link) for link in plan.links[:6])
+    raise UsageError(f"{plan.network.name} has no link {name!r}; its links are {some}, ...")
+
+
+def _shown(way: Impairment) -> dict[str, Any]:
+    """What one direction does, without what it does not."""
+    usual = Impairment()
+    return {
+        field.name: getattr(way, field.name)
+        for field in fields(way)
+        if getattr(way, field.name) != getattr(usual, field.name)
+    }
+
+
+def words() -> dict[str, Callable[..., Any]]:
+    """Every word as it stands on the socket, ``link.cut``, and its method."""
+    found = vars(Control).items()
+    return {name.replace("_", ".", 1): f for name, f in found if not name.startswith("_")}

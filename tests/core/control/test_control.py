@@ -1,0 +1,324 @@
+"""The control socket without a lab: words, places, server and client on a lab of straw."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.control import places
+from experiments.control.client import GoneError, Remote
+from experiments.control.server import LONGEST, serving
+from experiments.control.words import Control, find_link, link_name, words
+from experiments.errors import TrialError, UsageError
+from topologies.emulation.lab import impairment
+from topologies.emulation.links import Histogram, Impairment, LinkStats
+from topologies.emulation.processes import LabError
+from topologies.plan import plan
+from topologies.sources import load
+
+PLAN = plan(load("triangle"))
+
+
+class Straw:
+    """What a Testbed would do, written down."""
+
+    plan = PLAN
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+        self.cut_links: set[int] = set()
+        self.emulated_links = tuple(link for link in PLAN.links if link.line.delay_ns)
+        self.emulator = self.controller_api = self
+        self.name = "straw"
+        self.shape = {x.number: impairment(x.line) for x in self.emulated_links}
+        self.alive = True
+
+    # the lab
+
+    def programs(self) -> tuple[Any, ...]:
+        return ()
+
+    all_programs = programs
+
+    def program(self, name: str) -> None:
+        if name != "agent":
+            raise LabError(f"The lab has no program {name!r}.")
+
+    def kill(self, name: str) -> None:
+        self.done.append(("kill", name))
+
+    def planned(self, link: Any) -> Impairment:
+        return impairment(link.line)
+
+    def set_link(self, link: Any, up: bool) -> None:
+        self.done.append(("plug" if up else "pull", link_name(link)))
+        (self.cut_links.discard if up else self.cut_links.add)(link.number)
+
+    # the emulator
+
+    def set(self, number: int, *, a_to_b: Impairment, b_to_a: Impairment) -> None:
+        assert a_to_b == b_to_a
+        self.shape[number] = a_to_b
+
+    def read(self, number: int) -> tuple[Impairment, Impairment]:
+        return self.shape[number], self.shape[number]
+
+    def read_many(self, numbers: Any) -> dict[int, tuple[Impairment, Impairment]]:
+        return {number: self.read(number) for number in numbers}
+
+    def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
+        nothing = LinkStats(3, 300, {"loss": 1}, Histogram())
+        return dict.fromkeys(self.shape, (nothing, nothing))
+
+    # the controller
+
+    def status(self) -> dict[str, Any]:
+        if not self.alive:
+            raise ConnectionRefusedError
+        return {"ready": True, "fault": None, "switches": {}}
+
+    def leases(self) -> list[Any]:
+        if not self.alive:
+            raise ConnectionRefusedError
+        return []
+
+    def world(self) -> dict[str, Any]:
+        return {"pops": {}}
+
+    def happen(self, event: dict[str, Any]) -> None:
+        if event.get("pop") == "CDG":
+            raise TrialError("The controller refused: triangle has no PoP CDG")
+        self.done.append(event)
+
+    def events(self, after: int, wait_s: int) -> list[dict[str, Any]]:
+        marks = [x for x in self.done if isinstance(x, dict) and x["event"] == "Mark"]
+        if wait_s and len(marks) <= after:
+            raise ConnectionRefusedError  # the end of the stream, for the test
+        return [{"number": n, **x} for n, x in enumerate(marks, 1)][after:]
+
+
+@contextmanager
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Straw, Path]]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    straw = Straw()
+    with places.opened("triangle") as door:
+        monkeypatch.setenv(places.HANDED_IN, str(os.dup(door.fileno())))
+        with serving(Control(straw, "up")):  # type: ignore[arg-type]
+            yield straw, places.find(None)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Straw, Remote]]:
+    with served(monkeypatch, tmp_path) as (straw, path):
+        yield straw, Remote(path)
+
+
+# -- words
+
+
+@pytest.mark.parametrize("name", ["LHR-FCO", "FCO-LHR", "tLHR-tFCO", "tFCO-tLHR"])
+def test_a_link_has_the_name_of_its_ends_in_either_order(name: str) -> None:
+    link = find_link(PLAN, name)
+    assert {link.a.node, link.b.node} == {"tLHR", "tFCO"}
+
+
+def test_every_link_is_found_by_its_name() -> None:
+    assert [find_link(PLAN, link_name(link)) for link in PLAN.links] == list(PLAN.links)
+    with pytest.raises(UsageError, match="triangle has no link 'LHR-LHR'; its links are LHR-ARN"):
+        find_link(PLAN, "LHR-LHR")
+
+
+def test_words_have_a_subject_and_a_verb_and_say_what_they_do() -> None:
+    assert {"status", "link.cut", "pop.drain", "lease.revoke", "note"} <= words().keys()
+    assert all(method.__doc__ for method in words().values())
+
+
+def test_what_is_done_to_a_link_is_logged_first_and_undone_by_restore() -> None:
+    straw = Straw()
+    control = Control(straw, "up")  # type: ignore[arg-type]
+    link = find_link(PLAN, "LHR-FCO")
+    planned = impairment(link.line)
+    control.link_cut("LHR-FCO")
+    assert straw.done == [{"event": "Mark", "text": "link cut LHR-FCO"}, ("pull", "FCO-LHR")]
+    control.link_set("LHR-FCO", delay="30 ms", loss="1%", rate="10 Mbit")
+    wanted = replace(planned, delay_ns=30_000_000, loss=0.01, rate_bit_s=10_000_000)
+    assert straw.shape[link.number] == wanted
+    control.link_blackhole("LHR-FCO")
+    assert straw.shape[link.number] == replace(planned, blackhole=True)
+    (shown,) = (x for x in control.links() if x["link"] == "FCO-LHR")
+    assert shown["cut"]
+    assert shown["ways"][0]["blackhole"]
+    control.link_restore("LHR-FCO")
+    assert straw.shape[link.number] == planned
+    assert straw.done[-1] == ("plug", "FCO-LHR")
+    assert not straw.cut_links
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"delay": "30"}, "has no unit of time"),
+        ({"loss": "200 %"}, "loss is 2.0, not a probability"),
+        ({}, "does that already"),
+        ({"rate": "0 bit"}, "rate_bit_s is 0"),
+    ],
+)
+def test_what_a_link_cannot_do_is_refused_in_words(given: dict[str, str], cause: str) -> None:
+    straw = Straw()
+    with pytest.raises(UsageError, match=cause):
+        Control(straw, "up").link_set("LHR-FCO", **given)  # type: ignore[arg-type]
+    assert straw.done == []
+
+
+def test_a_plain_cable_can_only_be_cut() -> None:
+    straw = Straw()
+    control = Control(straw, "up")  # type: ignore[arg-type]
+    control.link_cut("LHR-s1-eLHR")
+    with pytest.raises(UsageError, match="it can only be cut"):
+        control.link_set("LHR-s1-eLHR", delay="1 ms")
+
+
+# -- the socket
+
+
+def test_a_word_travels_and_its_answer_comes_back(lab: tuple[Straw, Remote]) -> None:
+    straw, remote = lab
+    assert remote.call("status")["network"] == "triangle"
+    assert remote.call("pop.drain", pop="LHR") is None
+    assert straw.done == [{"event": "PopSet", "pop": "LHR", "state": "drained"}]
+    assert "FCO-LHR" in remote.call("names")["link"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "cause"),
+    [
+        ("pop.explode", {}, "there is no method 'pop.explode': status"),
+        ("_happen", {"kind": "Mark"}, "there is no method"),
+        ("pop.drain", {}, "pop.drain: pop: Missing required argument"),
+        ("pop.drain", {"pop": 7}, "pop: Input should be a valid string"),
+        ("pop.drain", {"pop": "LHR", "now": True}, "now: Unexpected keyword argument"),
+        ("pop.drain", {"pop": "CDG"}, "triangle has no PoP CDG"),
+        ("link.cut", {"link": "LHR"}, "triangle has no link 'LHR'"),
+        ("program.kill", {"program": "foo"}, "no program 'foo'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_not_logged(
+    lab: tuple[Straw, Remote], method: str, params: dict[str, Any], cause: str
+) -> None:
+    straw, remote = lab
+    with pytest.raises(TrialError) as refused:
+        remote.call(method, **params)
+    assert cause in str(refused.value)
+    assert straw.done == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"x", b"[]", b"{}", b'{"method": 1}', b'{"method": "status", "params": []}', b"\xff"]
+)
+def test_any_bytes_are_answered_with_an_error(lab: tuple[Straw, Remote], body: bytes) -> None:
+    _, remote = lab
+    answer = _post(remote, body)
+    assert answer["error"]["code"] in (-32700, -32602)
+    assert remote.call("status")["ready"]
+
+
+def test_an_endless_call_is_not_read(lab: tuple[Straw, Remote]) -> None:
+    _, remote = lab
+    assert str(LONGEST) in _post(remote, b"", length=LONGEST + 1)["error"]["message"]
+
+
+def _post(remote: Remote, body: bytes, length: int | None = None) -> Any:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(5)
+        one.connect(str(remote._path))
+        size = len(body) if length is None else length
+        one.sendall(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % size + body)
+        answer = b""
+        while chunk := one.recv(65536):
+            answer += chunk
+    return json.loads(answer.split(b"\r\n\r\n", 1)[1])
+
+
+def test_without_its_controller_a_lab_says_so(lab: tuple[Straw, Remote]) -> None:
+    straw, remote = lab
+    straw.alive = False
+    assert remote.call("status")["fault"] == "the controller does not answer"
+    with pytest.raises(TrialError, match="controller does not answer"):
+        remote.call("leases")
+
+
+def test_events_stream_as_they_are(lab: tuple[Straw, Remote]) -> None:
+    _, remote = lab
+    remote.call("note", text="one")
+    remote.call("note", text="two")
+    assert [event["text"] for event in remote.events()] == ["one", "two"]
+    assert [event["text"] for event in remote.events(after=1)] == ["two"]
+
+
+def test_callers_at_once_are_all_served(lab: tuple[Straw, Remote]) -> None:
+    straw, remote = lab
+    threads = [
+        threading.Thread(target=remote.call, args=("note",), kwargs={"text": str(n)})
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {event["text"] for event in straw.done} == {str(n) for n in range(20)}
+
+
+# -- places
+
+
+def test_a_socket_is_its_owners_alone_and_gone_with_the_lab(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with served(monkeypatch, tmp_path) as (_, path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        with places.opened("triangle"):
+            assert list(places.labs()) == ["triangle", "triangle-2"]
+            with pytest.raises(UsageError, match="say --lab with one of triangle, triangle-2"):
+                places.find(None)
+            assert places.find("triangle-2").stem == "triangle-2"
+        assert places.find(None) == path
+    assert not path.exists()
+    with pytest.raises(GoneError):
+        Remote(path).call("status")
+    with pytest.raises(UsageError, match="No lab is running"):
+        places.find(None)
+
+
+def test_what_a_killed_lab_left_is_taken_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    program = "from experiments.control import places; import os\n"
+    program += "with places.opened('triangle'): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (left,) = (tmp_path / "poplab").iterdir()
+    assert left.name == "triangle.sock"
+    assert places.labs() == {}
+    assert not left.exists()
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "poplab").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="set XDG_RUNTIME_DIR to a folder of yours"):
+        places.folder()
