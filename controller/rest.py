@@ -88,7 +88,7 @@ def _by_hand(body: bytes) -> Event | Note:
     if not isinstance(data, dict):
         raise ValueError("an event is one JSON object")
     event = parse(data)
-    if isinstance(event, (LeaseChanged, PortStatus, SwitchSet)):
+    if isinstance(event, LeaseChanged | PortStatus | SwitchSet):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 

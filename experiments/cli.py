@@ -49,6 +49,9 @@ ClockWord = Annotated[
 RootWord = Annotated[
     str, typer.Option("--root", help="In virtual time: the host's files, or hermetic (pinned).")
 ]
+ScenarioFile = Annotated[
+    Path | None, typer.Option("--scenario", help="A file of what happens to the lab, and when.")
+]
 Results = Annotated[
     Path | None, typer.Option(help="Where run folders go (else $POPLAB_RESULTS, or results).")
 ]
@@ -169,13 +172,15 @@ def up(
         str, typer.Option(help="real, or virtual (for a command; there is no prompt).")
     ] = "real",
     root: RootWord = "host",
+    scenario: ScenarioFile = None,
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
     from experiments import hands
     from topologies import sources
 
     options = hands.options(links, datapath, clock, root, command or [])
-    raise typer.Exit(hands.work(sources.load(network, pops), options, command or []))
+    loaded = sources.load(network, pops)
+    raise typer.Exit(hands.work(loaded, options, command or [], scenario))
 
 
 @app.command()
@@ -195,6 +200,7 @@ def run(
     limit: Annotated[
         float, typer.Option(metavar="S", help="End a trial that takes longer, in seconds.")
     ] = LIMIT_S,
+    scenario: ScenarioFile = None,
     results: Results = None,
     as_json: Json = False,
 ) -> None:
@@ -214,6 +220,7 @@ def run(
         clock=clock,
         root=root,
         limit_s=limit,
+        scenario=scenario,
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)

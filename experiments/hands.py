@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.control import places
+from experiments.control import scenario as scenarios
 from experiments.errors import UsageError
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox.guest import Guest
 from topologies.emulation.sandbox.namespaces import Namespaces
 from topologies.model import Network
+from topologies.plan import plan
 
 PROGRAM = ("-m", "experiments.shell")
 LOG = "shell.log"
@@ -32,7 +34,9 @@ def options(links: str, datapath: str, clock: str, root: str, command: Sequence[
     return chosen
 
 
-def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
+def work(
+    network: Network, chosen: LabOptions, command: Sequence[str], scenario: Path | None = None
+) -> int:
     """Bring the network up and hand it to the person or to their command; the exit code.
 
     Raises NoSandboxError where no lab can be made, UsageError for a command that nobody knows.
@@ -45,9 +49,10 @@ def work(network: Network, chosen: LabOptions, command: Sequence[str]) -> int:
             f"command: see `poplab show {network.name}`."
         )
 
+    steps = scenarios.read(scenario, plan(network)) if scenario else ()
     with tempfile.TemporaryDirectory(prefix="poplab-") as made:
         folder = Path(made)
-        describe(folder, network, chosen)
+        describe(folder, network, chosen, steps)
         if chosen.clock == "real":
             box = Namespaces()
             with places.opened(network.name) as door:

@@ -87,8 +87,14 @@ def _parts(run: Path) -> dict[str, Any]:
         "frames": manifest["capture"],
         "samples.parquet": (run / "samples.parquet").read_bytes(),
         "leases": manifest["leases"],
+        runfolder.LOG: _bytes(run / runfolder.LOG),
         **{path.name: path.read_bytes() for path in files},
     }
+
+
+def _bytes(path: Path) -> bytes | None:
+    """What is in a file; None where older runs have none."""
+    return path.read_bytes() if path.exists() else None
 
 
 def _depends(run: Path) -> dict[str, Any]:

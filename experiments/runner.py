@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import clock as clocks
 from experiments import fingerprint, host, runfolder, study
 from experiments.control import places
+from experiments.control import scenario as scenarios
 from experiments.errors import TrialError, UsageError
 from experiments.oracle import Oracle
 from experiments.result import Check, Fidelity, Result
@@ -61,6 +62,7 @@ def make_spec(
     root: str = "host",
     limit_s: float = LIMIT_S,
     params: Mapping[str, float] | None = None,
+    scenario: Path | str | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
 
@@ -80,7 +82,8 @@ def make_spec(
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
-    return Spec(study_name, network, seed, quick, options, resolved, limit_s)
+    steps = scenarios.read(Path(scenario), plan(network)) if scenario else ()
+    return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps)
 
 
 def run(
@@ -96,6 +99,7 @@ def run(
     root: str = "host",
     limit_s: float = LIMIT_S,
     params: Mapping[str, float] | None = None,
+    scenario: Path | str | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
 ) -> Result:
@@ -105,8 +109,8 @@ def run(
     PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see ``experiments.clock``);
     ``root`` is ``host`` or, in virtual time, ``hermetic`` (see ``sandbox.root``);
     ``params`` changes parameters of the study; a trial that takes longer than ``limit_s`` is
-    ended; ``results`` is where run folders go. Real time needs root. The result may be invalid: ask
-    ``result.valid``.
+    ended; ``scenario`` is a file of what happens to the lab meanwhile; ``results`` is where run
+    folders go. Real time needs root. The result may be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.
@@ -123,6 +127,7 @@ def run(
         root=root,
         limit_s=limit_s,
         params=params,
+        scenario=scenario,
     )
     return run_spec(spec, None if results is None else Path(results), watch)
 
@@ -299,7 +304,7 @@ def _write_frames(tmp: Path, samples: pd.DataFrame, findings: Findings) -> None:
     samples.to_parquet(tmp / "samples.parquet", index=False)
     events = pd.DataFrame(
         runfolder.read_lines(tmp / "events.jsonl"), columns=["at_ms", "event", "detail"]
-    )
+    ).sort_values("at_ms", kind="stable")
     events.to_csv(tmp / "events.csv", index=False)
     summary = [{"metric": name, **asdict(metric)} for name, metric in findings.metrics.items()]
     pd.DataFrame(summary, dtype=object).to_csv(tmp / "summary.csv", index=False)
@@ -313,7 +318,7 @@ def _gather_logs(tmp: Path) -> None:
     logs.mkdir(exist_ok=True)
     for log in tmp.glob("*.log"):
         log.rename(logs / log.name)
-    keep = {"logs", "spec.json"}
+    keep = {"logs", "spec.json", runfolder.LOG}
     for path in tmp.iterdir():
         if path.name in keep or path.suffix in (".csv", ".png", ".parquet"):
             continue

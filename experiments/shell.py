@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mininet.cli import CLI
 
+from experiments.control.scenario import Scenario, Step, playing
 from experiments.control.server import serving
 from experiments.testbed import Testbed
 from topologies.emulation.links import LinkError
@@ -33,9 +34,13 @@ FOLDER = Path("/run/poplab")
 LAB = "lab.json"
 
 
-def describe(folder: Path, network: Network, options: LabOptions) -> None:
+def describe(folder: Path, network: Network, options: LabOptions, scenario: Scenario = ()) -> None:
     """Write what the lab is, for the program inside."""
-    described = {"options": asdict(options), "network": json.loads(dump_json(network))}
+    described = {
+        "options": asdict(options),
+        "network": json.loads(dump_json(network)),
+        "scenario": [step.dump() for step in scenario],
+    }
     (folder / LAB).write_text(json.dumps(described))
 
 
@@ -50,17 +55,19 @@ def main(argv: list[str]) -> int:
     logging.getLogger("mininet").setLevel(logging.WARNING)
     lab = json.loads(Path(LAB).read_text())
     network, options = parse_json(json.dumps(lab["network"])), LabOptions.parse(**lab["options"])
+    scenario = tuple(Step(**step) for step in lab["scenario"])
     begin = time.monotonic()
     try:
         with Testbed(network, folder=FOLDER, options=options) as lab, serving(lab.control):
             if options.clock == "real":
                 _say(_compensated(lab))
-            if argv:
-                return execute(lab, argv)
-            _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
-            with watched(lab.programs, lambda cause: _say(f"\npoplab: {cause}")):
-                Prompt(lab)
-            return 0
+            with playing(scenario, lab.control.say, _say):
+                if argv:
+                    return execute(lab, argv)
+                _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
+                with watched(lab.programs, lambda cause: _say(f"\npoplab: {cause}")):
+                    Prompt(lab)
+                return 0
     except (LabError, LinkError) as error:
         _say(f"poplab: {error}")
         return 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.control.scenario import Scenario, Step
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.sandbox import LIMIT_S
 from topologies.explicit import dump_json, parse_json
@@ -23,7 +24,7 @@ class Spec:
 
     ``params`` are the study's own numbers with every default resolved; ``options`` say what
     carries the lab, as it was asked for. A trial that takes longer than ``limit_s`` seconds of
-    the wall's clock is ended.
+    the wall's clock is ended. ``scenario`` is what happens to the lab meanwhile.
     """
 
     study: str
@@ -33,6 +34,7 @@ class Spec:
     options: LabOptions = USUAL
     params: Mapping[str, float] = field(default_factory=dict)
     limit_s: float = LIMIT_S
+    scenario: Scenario = ()
 
     def dump(self) -> dict[str, Any]:
         """The spec as plain data for JSON; ``parse`` gives an equal spec back."""
@@ -47,6 +49,7 @@ class Spec:
             "root": self.options.root,
             "limit_s": self.limit_s,
             "params": dict(self.params),
+            "scenario": [step.dump() for step in self.scenario],
             "network": json.loads(dump_json(self.network)),
         }
 
@@ -74,6 +77,7 @@ class Spec:
             ),
             params=dict(data["params"]),
             limit_s=data.get("limit_s", LIMIT_S),
+            scenario=tuple(Step(**step) for step in data.get("scenario", ())),
         )
 
     @staticmethod

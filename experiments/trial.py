@@ -14,13 +14,16 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from experiments import calibrate
+from controller.core.events import of_record, sentence
+from experiments import calibrate, runfolder
+from experiments.control.scenario import playing
 from experiments.control.server import serving
 from experiments.errors import TrialError
 from experiments.measure.capture import CaptureError
@@ -61,6 +64,14 @@ class Recorder:
         """Keep something that happened, with its time since the start."""
         at_ms = (time.monotonic_ns() - self._start_ns) / 1e6
         _write_line(self._events, {"at_ms": round(at_ms, 3), "event": name, "detail": detail})
+
+    def merge(self, log: Iterable[Mapping[str, Any]]) -> None:
+        """Put the controller's log among the events, in words."""
+        for record in log:
+            at_ms = (record["monotonic_ns"] - self._start_ns) / 1e6
+            detail = sentence(of_record(record))
+            row = {"at_ms": round(at_ms, 3), "event": record["event"], "detail": detail}
+            _write_line(self._events, row)
 
     def step(self, name: str, expected_s: float) -> None:
         """Tell people what goes on now, and for how long."""
@@ -108,7 +119,8 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         with watched(lab.programs, lambda cause: _break_off(recorder, tell, cause)):
             with t.step("the emulator's own error"):
                 calibration = calibrate.compensate(lab, t.oracle, spec.seed)
-            with LoadWatch() as watch:
+            failed = partial(_break_off, recorder, tell)
+            with LoadWatch() as watch, playing(spec.scenario, lab.control.say, failed):
                 study(spec.study).trial(t)
             with t.step("the emulator's own error again"):
                 held_out = calibrate.choose(t.oracle, spec.seed)[1]
@@ -128,6 +140,11 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "controller": controller,
             "capture": _capture(lab),
         }
+        log = lab.controller_api.events()
+        with (out / runfolder.LOG).open("w") as file:
+            for record in log:
+                _write_line(file, record)
+        recorder.merge(log)
         recorder.close()
         (out / "observed.json").write_text(json.dumps(observed))
         if virtual:

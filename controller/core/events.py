@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from controller.core.lending import Lease, LeaseState
 
@@ -108,12 +108,20 @@ class Mark:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Somebody's word to the lab, ``link.cut``, with what it was said of."""
+
+    word: str
+    params: dict[str, Any]
+
+
 Event = (
     LeaseChanged | PolicySet | OverrideSet | PopSet | WeightSet | HealthSet | PortStatus | MetricSet
 )
 """What changes the world."""
 
-Note = SwitchSet | Mark
+Note = SwitchSet | Mark | Command
 """What is logged and changes no rule."""
 
 _KINDS: Mapping[str, type[Event | Note]] = {
@@ -144,6 +152,12 @@ def parse(data: Mapping[str, Any]) -> Event | Note:
     return kind(**{name: _value(name, given[name], hints[name]) for name in hints})
 
 
+def of_record(record: Mapping[str, Any]) -> Event | Note:
+    """The event in a record of the log, as REST and run folders have it. Raises ValueError."""
+    about = ("number", "at_ns", "monotonic_ns")
+    return parse({name: value for name, value in record.items() if name not in about})
+
+
 def sentence(event: Event | Note) -> str:
     """The event in a few words, for people."""
     match event:
@@ -170,6 +184,10 @@ def sentence(event: Event | Note) -> str:
             return f"{switch} {'came' if connected else 'went away'}"
         case Mark(text):
             return text
+        case Command(word, params):
+            subject, *more = params.items()
+            others = "".join(f", {name} {value}" for name, value in more)
+            return f"{word.replace('.', ' ')} {subject[1]}{others}"
 
 
 _TO: Mapping[LeaseState, str] = {
@@ -187,7 +205,8 @@ def _value(name: str, value: Any, wanted: Any) -> Any:
             return wanted(value)
         except ValueError:
             raise ValueError(f"{name} is one of {', '.join(wanted)}, not {value!r}") from None
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+    kind = dict if get_origin(wanted) is dict else wanted
+    if not isinstance(value, kind) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{name} is {getattr(wanted, '__name__', wanted)}, not {value!r}")
     return value
 

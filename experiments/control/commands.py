@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from experiments.control import places
+from experiments.control import places, scenario
 from experiments.control.client import Remote
 from experiments.control.words import words
 from experiments.errors import TrialError, UsageError
@@ -178,12 +178,18 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens.")
     ] = False,
+    as_scenario: Annotated[
+        bool, typer.Option("--scenario", help="What was done by hand, as a scenario file.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What happened in a lab, in order."""
     from experiments.control import screen
 
     remote = _remote(lab)
+    if as_scenario:
+        sys.stdout.write(scenario.dump(scenario.of_log(remote.call("events"))))
+        return
     for event in remote.events() if follow else remote.call("events"):
         line = json.dumps(event) if as_json else screen.line(event)
         sys.stdout.write(f"{line}\n")

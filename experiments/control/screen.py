@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from controller.core.events import parse, sentence
+from controller.core.events import of_record, sentence
 from experiments.control.client import GoneError
 from experiments.errors import TrialError
 from experiments.report import table
@@ -136,5 +136,4 @@ def _gather(remote: Remote, last: deque[str]) -> None:
 def line(record: Mapping[str, Any]) -> str:
     """A record of the log as people read it: UTC to the millisecond, and what happened."""
     at = datetime.fromtimestamp(record["at_ns"] / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
-    fields = {k: v for k, v in record.items() if k not in ("number", "at_ns", "monotonic_ns")}
-    return f"{at}  {sentence(parse(fields))}"
+    return f"{at}  {sentence(of_record(record))}"

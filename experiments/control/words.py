@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -106,13 +106,13 @@ class Control:
     def link_cut(self, link: str) -> None:
         """Pull the cable: packets are lost, both ends see no carrier."""
         found = self._link(link)
-        with self._doing(f"link cut {link}"):
+        with self._doing("link.cut", link=link):
             self._lab.set_link(found, up=False)
 
     def link_blackhole(self, link: str) -> None:
         """Lose everything silently: both ends still see a carrier."""
         found = self._emulated(link)
-        with self._doing(f"link blackhole {link}"):
+        with self._doing("link.blackhole", link=link):
             self._shape(found, replace(self._lab.planned(found), blackhole=True))
 
     def link_set(
@@ -137,14 +137,13 @@ class Control:
         if wanted == now:
             raise UsageError(f"{link} does that already: give it another delay, loss or rate.")
         given = {"delay": delay, "jitter": jitter, "loss": loss, "rate": rate}
-        words = ", ".join(f"{name} {text}" for name, text in given.items() if text is not None)
-        with self._doing(f"link set {link}: {words}"):
+        with self._doing("link.set", link=link, **given):
             self._shape(found, wanted)
 
     def link_restore(self, link: str) -> None:
         """Plug the cable, and make the link what the network says."""
         found = self._link(link)
-        with self._doing(f"link restore {link}"):
+        with self._doing("link.restore", link=link):
             if found in self._lab.emulated_links:
                 self._shape(found, self._lab.planned(found))
             self._lab.set_link(found, up=True)
@@ -155,51 +154,54 @@ class Control:
             delay_ns = None if delay is None else parse_time(delay)
         except ValueError as error:
             raise UsageError(f"{link}: {error}.") from None
-        self._happen("MetricSet", link=self._link(link).number, delay_ns=delay_ns)
+        number = self._link(link).number
+        said = {"link": link, "delay": delay}
+        self._happen("link.metric", "MetricSet", said, link=number, delay_ns=delay_ns)
 
     # -- PoPs, cities, servers
 
     def pop_drain(self, pop: str) -> None:
         """Serve only cities that reach no announced PoP."""
-        self._happen("PopSet", pop=pop, state="drained")
+        self._happen("pop.drain", "PopSet", {"pop": pop}, pop=pop, state="drained")
 
     def pop_withdraw(self, pop: str) -> None:
         """Serve nobody; what is borrowed there stays at home there."""
-        self._happen("PopSet", pop=pop, state="withdrawn")
+        self._happen("pop.withdraw", "PopSet", {"pop": pop}, pop=pop, state="withdrawn")
 
     def pop_announce(self, pop: str) -> None:
         """Serve again."""
-        self._happen("PopSet", pop=pop, state="announced")
+        self._happen("pop.announce", "PopSet", {"pop": pop}, pop=pop, state="announced")
 
     def city_steer(self, city: str, pop: str) -> None:
         """Send a city to a PoP, whatever the policy says."""
-        self._happen("OverrideSet", city=city, pop=pop)
+        self._happen("city.steer", "OverrideSet", {"city": city, "pop": pop}, city=city, pop=pop)
 
     def city_release(self, city: str) -> None:
         """Send a city where the policy says."""
-        self._happen("OverrideSet", city=city, pop=None)
+        self._happen("city.release", "OverrideSet", {"city": city}, city=city, pop=None)
 
     def policy_set(self, policy: str) -> None:
         """Steer by another policy."""
-        self._happen("PolicySet", policy=policy)
+        self._happen("policy.set", "PolicySet", {"policy": policy}, policy=policy)
 
     def server_weigh(self, server: str, weight: int) -> None:
         """Give a server so many shares of its PoP's new connections; usually it is 1."""
-        self._happen("WeightSet", server=server, weight=weight)
+        said = {"server": server, "weight": weight}
+        self._happen("server.weigh", "WeightSet", said, server=server, weight=weight)
 
     def server_sick(self, server: str) -> None:
         """Send a server no new connections."""
-        self._happen("HealthSet", server=server, healthy=False)
+        self._happen("server.sick", "HealthSet", {"server": server}, server=server, healthy=False)
 
     def server_well(self, server: str) -> None:
         """Send a server new connections again."""
-        self._happen("HealthSet", server=server, healthy=True)
+        self._happen("server.well", "HealthSet", {"server": server}, server=server, healthy=True)
 
     # -- leases
 
     def lease_revoke(self, address: str, psid: int) -> dict[str, Any]:
         """Take a port set away from its holder; its entry in the book."""
-        with self._doing(f"lease revoke {address} {psid}"):
+        with self._doing("lease.revoke", address=address, psid=psid):
             return self._lab.controller_api.revoke(address, psid)
 
     # -- programs
@@ -207,45 +209,55 @@ class Control:
     def program_kill(self, program: str) -> None:
         """End a program of the lab as a crash would (SIGKILL)."""
         self._lab.program(program)
-        with self._doing(f"program kill {program}"):
+        with self._doing("program.kill", program=program):
             self._lab.kill(program)
 
     def program_restart(self, program: str) -> None:
         """Start a program again that was killed."""
-        with self._doing(f"program restart {program}"):
+        with self._doing("program.restart", program=program):
             self._lab.restart(program)
 
     def program_stop(self, program: str) -> None:
         """Stop a program for now (SIGSTOP)."""
         self._lab.program(program)
-        with self._doing(f"program stop {program}"):
+        with self._doing("program.stop", program=program):
             self._lab.pause(program)
 
     def program_continue(self, program: str) -> None:
         """Let a stopped program go on (SIGCONT)."""
         self._lab.program(program)
-        with self._doing(f"program continue {program}"):
+        with self._doing("program.continue", program=program):
             self._lab.resume(program)
+
+    def say(self, word: str, params: Mapping[str, Any]) -> Any:
+        """Say a word, ``link.cut``, as a scenario does."""
+        return words()[word](self, **params)
 
     # -- the log
 
     def note(self, text: str) -> None:
         """Put words of your own into the log."""
-        self._happen("Mark", text=text)
+        self._lab.controller_api.happen({"event": "Mark", "text": text})
 
     # -- inside
 
-    def _happen(self, kind: str, **fields: Any) -> None:
-        with self._one:
-            self._lab.controller_api.happen({"event": kind, **fields})
-
     @contextmanager
-    def _doing(self, words: str) -> Iterator[None]:
+    def _doing(self, word: str, **params: Any) -> Iterator[None]:
         """Do one thing at a time, and log it first; a lab without a controller has no log."""
         with self._one:
             with suppress(OSError):
-                self._lab.controller_api.happen({"event": "Mark", "text": words})
+                self._log(word, params)
             yield
+
+    def _happen(self, word: str, event: str, subject: dict[str, Any], **fields: Any) -> None:
+        """Let an event happen, then log the word: the controller may refuse it."""
+        with self._one:
+            self._lab.controller_api.happen({"event": event, **fields})
+            self._log(word, subject)
+
+    def _log(self, word: str, params: dict[str, Any]) -> None:
+        given = {name: value for name, value in params.items() if value is not None}
+        self._lab.controller_api.happen({"event": "Command", "word": word, "params": given})
 
     def _shape(self, link: LinkPlan, wanted: Impairment) -> None:
         assert self._lab.emulator is not None
@@ -308,4 +320,4 @@ def _shown(way: Impairment) -> dict[str, Any]:
 def words() -> dict[str, Callable[..., Any]]:
     """Every word as it stands on the socket, ``link.cut``, and its method."""
     found = vars(Control).items()
-    return {name.replace("_", ".", 1): f for name, f in found if not name.startswith("_")}
+    return {n.replace("_", ".", 1): f for n, f in found if n != "say" and not n.startswith("_")}

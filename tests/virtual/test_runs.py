@@ -16,11 +16,14 @@ import pandas as pd
 import pytest
 
 from benchmarks.clocks import busy_machine
+from controller.core.events import Event, of_record
+from controller.core.world import World
 from experiments import load, repeat, run, runfolder
 from experiments.result import Result
 from experiments.study import STUDIES
 from topologies.emulation.sandbox import kernel, root
 from topologies.emulation.sandbox.files import PACKAGES, PROJECT
+from topologies.plan import plan
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(400)]
 
@@ -65,6 +68,18 @@ def test_a_disturbed_host_gives_the_same_bytes(
     assert comparison.equal, comparison.sentence()
     assert again.capture_sha256 == first[name].capture_sha256
     assert again.metrics == first[name].metrics
+
+
+def test_the_log_of_a_run_replayed_ends_in_what_it_lent(first: dict[str, Result]) -> None:
+    found = load(first["borrowing"].run)
+    records = runfolder.read_lines(found.path / runfolder.LOG)
+    assert [record["number"] for record in records] == list(range(1, len(records) + 1))
+    events = [of_record(record) for record in records]
+    world = World(plan(found.spec.network)).after(*(x for x in events if isinstance(x, Event)))
+    lent = {(x.server, str(x.address), x.first_port) for x in world.leases.values()}
+    assert lent == {(x["server"], x["address"], x["first_port"]) for x in found.manifest["leases"]}
+    assert found.events["at_ms"].is_monotonic_increasing
+    assert {"SwitchSet", "LeaseChanged", "begin", "end"} <= set(found.events["event"])
 
 
 def test_what_was_captured_is_in_the_result(first: dict[str, Result]) -> None:
@@ -178,3 +193,19 @@ def test_a_reference_run_comes_again(reference: Path, tmp_path: Path) -> None:
     if comparison.causes and not comparison.equal:
         pytest.skip(f"{reference.name} was made with other {', '.join(comparison.causes)}")
     assert comparison.equal, f"{comparison.sentence()}; it was made on {manifest['host']['cpu']}"
+
+
+def test_a_scenario_repeats_to_the_byte_and_stands_in_the_timeline(tmp_path: Path) -> None:
+    lines = ["{at: 100 ms, pop: LHR, do: withdraw}", "{at: 300 ms, link: LHR-FCO, do: cut}"]
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("\n".join(["steps:", *(f"  - {line}" for line in lines)]))
+    one, two = (virtual_run("latency", tmp_path, scenario=scenario) for _ in range(2))
+    comparison = repeat.compare(one.run, two.run)
+    assert comparison.equal, comparison.sentence()
+    assert not one.valid  # the study does not expect it, and says so
+    events = load(one.run).events.set_index("event")["at_ms"]
+    assert events["Command"].tolist() == sorted(events["Command"])
+    assert 0 < events["PortStatus"].min() - events["Command"].max() < 1
+    again, same = repeat.reproduce(one.run, tmp_path, lambda _message: None)
+    assert same.equal, same.sentence()
+    assert again.capture_sha256 == one.capture_sha256

@@ -150,7 +150,8 @@ def test_what_is_done_to_a_link_is_logged_first_and_undone_by_restore() -> None:
     link = find_link(PLAN, "LHR-FCO")
     planned = impairment(link.line)
     control.link_cut("LHR-FCO")
-    assert straw.done == [{"event": "Mark", "text": "link cut LHR-FCO"}, ("pull", "FCO-LHR")]
+    command = {"event": "Command", "word": "link.cut", "params": {"link": "LHR-FCO"}}
+    assert straw.done == [command, ("pull", "FCO-LHR")]
     control.link_set("LHR-FCO", delay="30 ms", loss="1%", rate="10 Mbit")
     wanted = replace(planned, delay_ns=30_000_000, loss=0.01, rate_bit_s=10_000_000)
     assert straw.shape[link.number] == wanted
@@ -196,7 +197,8 @@ def test_a_word_travels_and_its_answer_comes_back(lab: tuple[Straw, Remote]) -> 
     straw, remote = lab
     assert remote.call("status")["network"] == "triangle"
     assert remote.call("pop.drain", pop="LHR") is None
-    assert straw.done == [{"event": "PopSet", "pop": "LHR", "state": "drained"}]
+    command = {"event": "Command", "word": "pop.drain", "params": {"pop": "LHR"}}
+    assert straw.done == [{"event": "PopSet", "pop": "LHR", "state": "drained"}, command]
     assert "FCO-LHR" in remote.call("names")["link"]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.events import (
+    Command,
     Event,
     HealthSet,
     LeaseChanged,
@@ -158,7 +159,13 @@ LEASE = Lease(
 
 @pytest.mark.parametrize(
     "event",
-    [LeaseChanged(LEASE), PolicySet(Policy.NEAREST), SwitchSet("eLHR", True), Mark("begin")],
+    [
+        LeaseChanged(LEASE),
+        PolicySet(Policy.NEAREST),
+        SwitchSet("eLHR", True),
+        Mark("begin"),
+        Command("link.set", {"link": "LHR-FCO", "loss": "1%"}),
+    ],
 )
 def test_notes_and_leases_survive_the_log(event: Event) -> None:
     assert parse(json.loads(json.dumps(dump(event)))) == event

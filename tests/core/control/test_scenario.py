@@ -1,0 +1,133 @@
+"""Scenario files: read, refused with all that is wrong, played, and made again from a log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.control.scenario import Step, dump, of_log, playing, read
+from experiments.errors import UsageError
+from topologies.plan import plan
+from topologies.sources import load
+
+PLAN = plan(load("triangle"))
+TEXT = """
+steps:
+  - {at: 8 s, link: LHR-FCO, do: set, delay: 50 ms, loss: 0.01}
+  - {at: 500 ms, pop: LHR, do: withdraw}
+  - {at: 12 s, note: half time}
+  - {at: 12 s, server: LHR-s1, do: weigh, weight: 3}
+"""
+STEPS = (
+    Step(500_000_000, "pop.withdraw", {"pop": "LHR"}),
+    Step(8_000_000_000, "link.set", {"link": "LHR-FCO", "delay": "50 ms", "loss": "0.01"}),
+    Step(12_000_000_000, "note", {"text": "half time"}),
+    Step(12_000_000_000, "server.weigh", {"server": "LHR-s1", "weight": 3}),
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "scenario.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
+    assert read(written(tmp_path, TEXT), PLAN) == STEPS
+    assert tuple(Step(**step.dump()) for step in STEPS) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("{pop: LHR, do: drain}", "line 3: it has no time: write `at: 5 s`"),
+        ("{at: 5, pop: LHR, do: drain}", "line 3: 5 is not a time"),
+        ("{at: -5 s, pop: LHR, do: drain}", "it lies before the start"),
+        ("{at: 5 s, do: drain}", "it is about nothing: name one of city, lease, link"),
+        ("{at: 5 s, pop: LHR}", "a pop can drain, withdraw, announce, not None"),
+        ("{at: 5 s, pop: LHR, do: explode}", "a pop can drain, withdraw, announce, not 'explode'"),
+        ("{at: 5 s, pop: CDG, do: drain}", "triangle has no pop 'CDG'"),
+        ("{at: 5 s, link: LHR-CDG, do: cut}", "triangle has no link 'LHR-CDG'"),
+        ("{at: 5 s, city: LHR, do: steer}", "city.steer needs 'pop': it has city, pop"),
+        ("{at: 5 s, city: LHR, do: steer, pop: CDG}", "triangle has no pop 'CDG'"),
+        ("{at: 5 s, pop: LHR, do: drain, now: 1}", "pop.drain does not know 'now'"),
+        ("{at: 5 s, server: LHR-s1, do: weigh, weight: much}", "weight cannot be 'much'"),
+        ("{at: 5 s, note: a, pop: LHR}", "a note has nothing besides, not 'pop'"),
+        ("hello", "a step is a mapping"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused_with_its_line(
+    tmp_path: Path, line: str, cause: str
+) -> None:
+    text = f"steps:\n  - {{at: 1 s, pop: LHR, do: drain}}\n  - {line}\n"
+    with pytest.raises(UsageError) as refused:
+        read(written(tmp_path, text), PLAN)
+    assert cause in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "steps: []", "steps: 7", "a: [", "steps:\n  - &a [*a]"])
+def test_what_is_no_scenario_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="steps"):
+        read(written(tmp_path, text), PLAN)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    text = "stepz: 1\nsteps:\n  - {at: 1 s, pop: A, do: drain}\n  - {at: 1 s, pop: B, do: drain}\n"
+    with pytest.raises(UsageError) as refused:
+        read(written(tmp_path, text), PLAN)
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def test_every_step_is_said_at_its_time_and_the_rest_is_left() -> None:
+    said: list[str] = []
+    enough = threading.Event()
+
+    def say(word: str, _params: Mapping[str, Any]) -> None:
+        said.append(word)
+        if len(said) == 2:
+            enough.set()
+
+    steps = (Step(0, "a", {}), Step(20_000_000, "b", {}), Step(10**12, "c", {}))
+    with playing(steps, say, pytest.fail):
+        assert enough.wait(10)
+    assert said == ["a", "b"]
+
+
+def test_a_step_that_the_lab_refuses_is_told_and_ends_the_scenario() -> None:
+    told: list[str] = []
+    over = threading.Event()
+
+    def say(_word: str, _params: Mapping[str, Any]) -> None:
+        raise UsageError("no such thing")
+
+    def failed(cause: str) -> None:
+        told.append(cause)
+        over.set()
+
+    with playing((Step(0, "a.b", {}), Step(1, "c", {})), say, failed):
+        assert over.wait(10)
+    assert told == ["The scenario's a.b at 0 ns: no such thing"]
+
+
+def test_what_was_done_by_hand_is_a_scenario(tmp_path: Path) -> None:
+    log = [
+        {"monotonic_ns": 1, "event": "SwitchSet", "switch": "eLHR", "connected": True},
+        *(
+            {"monotonic_ns": 7_000_000_000 + step.at_ns}
+            | (
+                {"event": "Mark", "text": step.params["text"]}
+                if step.word == "note"
+                else {"event": "Command", "word": step.word, "params": dict(step.params)}
+            )
+            for step in STEPS
+        ),
+    ]
+    again = read(written(tmp_path, dump(of_log(log))), PLAN)
+    first = STEPS[0].at_ns
+    assert again == tuple(Step(s.at_ns - first, s.word, s.params) for s in STEPS)
+    assert yaml.safe_load(dump([])) == {"steps": None}
