@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clocks, links, scale, startup
+from benchmarks import changes, clocks, links, scale, startup
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "startup": startup.rows,
     "links": links.rows,
     "scale": scale.rows,
+    "changes": changes.rows,
     "clocks": clocks.rows,
 }
 

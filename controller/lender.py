@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 import eventlet
+from eventlet.greenthread import GreenThread
 
 from controller.core.events import LeaseChanged
 from controller.core.lending import SECOND, Book, Lease, LeaseState, Transition
@@ -63,9 +64,13 @@ class Lender:
         """The holder returns a port set. Raises LendingError, StoreError."""
         return self._carry_out(self.book.release(server.name, address, psid, self._clock.now_ns()))
 
-    def revoke(self, address: IPv4Address, psid: int) -> Lease:
-        """Take a port set away from whoever holds it. Raises LendingError, StoreError."""
-        return self._carry_out(self.book.revoke(address, psid, self._clock.now_ns()))
+    def revoke(self, address: IPv4Address, psid: int) -> tuple[Lease, GreenThread | None]:
+        """Take a port set away from whoever holds it; the thread as ``ControlLoop.happen``.
+
+        Raises LendingError, StoreError.
+        """
+        transition = self.book.revoke(address, psid, self._clock.now_ns())
+        return transition.after, self._carry_out_all([transition])
 
     # -- time
 
@@ -113,9 +118,11 @@ class Lender:
         self._carry_out_all([transition])
         return transition.after
 
-    def _carry_out_all(self, transitions: Iterable[Transition]) -> None:
+    def _carry_out_all(self, transitions: Iterable[Transition]) -> GreenThread | None:
         """Make decisions true: durable, in the book, and on their way to the switches."""
         changed = [x for x in transitions if x.after != x.before]
-        if changed:
-            self._loop.happen(*(LeaseChanged(x.after) for x in changed))
-            self.book.apply(*changed)
+        if not changed:
+            return None
+        following = self._loop.happen(*(LeaseChanged(x.after) for x in changed))
+        self.book.apply(*changed)
+        return following

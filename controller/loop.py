@@ -12,9 +12,9 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 
 import eventlet
+from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
 from controller.core.borrowing import borrowed_rules
@@ -67,10 +67,12 @@ class ControlLoop:
 
     # -- events
 
-    def happen(self, *events: Event) -> None:
+    def happen(self, *events: Event) -> GreenThread | None:
         """These events are true from now on, and durable; the switches follow.
 
-        Gives way to no other work. Raises UnknownError, StoreError; nothing has happened then.
+        The thread that is returned ends when every switch that is there has confirmed all of it;
+        None if no switch is touched. Gives way to no other work. Raises UnknownError, StoreError;
+        nothing has happened then.
         """
         after, phases = advance(self._now, *events)
         self._keep(*events)
@@ -78,8 +80,7 @@ class ControlLoop:
         for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].aim(steps)
-        if phases:
-            eventlet.spawn(self._follow, phases)
+        return eventlet.spawn(self._follow, phases) if phases else None
 
     def note(self, note: Note) -> None:
         """Put into the log what changes nothing; it is durable with the next event or flush."""
@@ -122,11 +123,11 @@ class ControlLoop:
     # -- phases
 
     def _follow(self, phases: Sequence[Phase]) -> None:
-        """Send each phase when the one before is in force."""
-        for before, phase in pairwise(({}, *phases)):
-            self._news.wait(partial(self._settled, before))
+        """Send each phase when the one before is in force; return when all are."""
+        for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].send(steps)
+            self._news.wait(partial(self._settled, phase))
 
     def _settled(self, phase: Phase) -> bool:
         return all(self.switches[name].settled(steps) for name, steps in phase.items())

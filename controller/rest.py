@@ -5,7 +5,8 @@ GET  /v1/leases
 GET  /v1/counters                            live from the switches
 GET  /v1/world                               what steers: policy, PoPs, servers, ports, metrics
 GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
-POST /v1/events                              one event of those that people may let happen
+POST /v1/events                              one event of those that people may let happen;
+                                             answered when the switches have confirmed it
 POST /v1/leases/{address}/{psid}/revoke
 
 What is refused is answered by a problem in JSON (RFC 9457).
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
+import eventlet
+from eventlet.greenthread import GreenThread
 from ryu.app.wsgi import ControllerBase, WSGIApplication, route
 from webob import Response
 
@@ -33,6 +36,7 @@ from controller.core.events import (
     parse,
 )
 from controller.core.lending import Lease, LeaseState, LendingError
+from controller.loop import FORCE_S
 from controller.session import SwitchError
 from controller.store import Record, StoreError
 from topologies.plan import HostRole
@@ -78,6 +82,15 @@ def _number(text: str, name: str, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= most):
         raise ValueError(f"{name} is a whole number from 0 to {most}, not {text!r}")
     return int(text)
+
+
+def _is_confirmed(following: GreenThread | None) -> bool:
+    """Whether every switch that is there confirms a change within a few seconds."""
+    if following is None:
+        return True
+    with eventlet.Timeout(FORCE_S, False):
+        following.wait()
+    return bool(following.dead)
 
 
 def _by_hand(body: bytes) -> Event | Note:
@@ -141,13 +154,17 @@ class Doors(ControllerBase):
         loop = self._controller.loop
         try:
             event = _by_hand(request.body)
-            loop.note(event) if isinstance(event, Note) else loop.happen(event)
-            loop.flush()
+            if isinstance(event, Note):
+                loop.note(event)
+                loop.flush()
+                following = None
+            else:
+                following = loop.happen(event)
         except ValueError as error:
             return _refuse(400, error)
         except StoreError as error:
             return _refuse(503, error)
-        return _json(dump(event), 201)
+        return _json(dump(event) | {"confirmed": _is_confirmed(following)}, 201)
 
     @route("revoke", "/v1/leases/{address}/{psid}/revoke", methods=["POST"])  # type: ignore[untyped-decorator]
     def revoke(self, _request: Any, address: str, psid: str, **_: Any) -> Response:
@@ -155,14 +172,14 @@ class Doors(ControllerBase):
         try:
             lender = self._controller.lender
             number = _port_set(psid, lender.book.port_set_bits)
-            lease = lender.revoke(IPv4Address(address), number)
+            lease, following = lender.revoke(IPv4Address(address), number)
         except (AddressValueError, ValueError) as error:
             return _refuse(400, error)
         except LendingError as error:
             return _refuse(409, error)
         except StoreError as error:
             return _refuse(503, error)
-        return _json(_lease(self._controller, lease))
+        return _json(_lease(self._controller, lease) | {"confirmed": _is_confirmed(following)})
 
 
 def status(controller: Controller) -> Answer:

@@ -26,6 +26,7 @@ from experiments.result import Check, Fidelity, Result
 from experiments.spec import Spec
 from experiments.study import Evidence, Findings
 from topologies import sources
+from topologies.build import NetworkBuilder
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox import LIMIT_S, Sandbox, sandbox
 from topologies.model import Network
@@ -51,7 +52,7 @@ def _unwatched(_message: Mapping[str, Any]) -> None:
 
 def make_spec(
     study_name: str,
-    network: Network | str = "triangle",
+    network: Network | NetworkBuilder | str = "triangle",
     *,
     pops: str | None = None,
     seed: int = 1,
@@ -75,6 +76,8 @@ def make_spec(
         options = LabOptions.parse(links, datapath, clocks.choose(asked, clock).clock, root)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if isinstance(network, NetworkBuilder):
+        network = network.network()
     if not isinstance(network, Network):
         network = sources.load(network, pops)
     for what, present in (("client", network.clients), ("origin", network.origins)):
@@ -88,7 +91,7 @@ def make_spec(
 
 def run(
     study: str,
-    network: Network | str = "triangle",
+    network: Network | NetworkBuilder | str = "triangle",
     *,
     pops: str | None = None,
     seed: int = 1,
@@ -105,12 +108,12 @@ def run(
 ) -> Result:
     """Run a study in a lab of its own and keep everything in a run folder.
 
-    ``network`` is a ``Network`` or what ``topologies.sources.load`` takes; ``pops`` puts its
-    PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see ``experiments.clock``);
-    ``root`` is ``host`` or, in virtual time, ``hermetic`` (see ``sandbox.root``);
-    ``params`` changes parameters of the study; a trial that takes longer than ``limit_s`` is
-    ended; ``scenario`` is a file of what happens to the lab meanwhile; ``results`` is where run
-    folders go. Real time needs root. The result may be invalid: ask ``result.valid``.
+    ``network`` is a ``Network``, a ``NetworkBuilder``, or what ``topologies.sources.load`` takes;
+    ``pops`` puts its PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see
+    ``experiments.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
+    ``sandbox.root``); ``params`` changes parameters of the study; a trial that takes longer than
+    ``limit_s`` is ended; ``scenario`` is a file of what happens to the lab meanwhile; ``results``
+    is where run folders go. Real time needs root. The result may be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.

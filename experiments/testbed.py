@@ -56,8 +56,12 @@ class Controller:
         return list(self._ask(f"events?after={after}&wait={wait_s}", patience_s=5 + wait_s))
 
     def happen(self, event: Mapping[str, Any]) -> None:
-        """Let an event happen, in the words of ``controller.core.events``."""
-        self._ask("events", event)
+        """Let an event happen, in the words of ``controller.core.events``.
+
+        Returns when every switch that is there has confirmed what changed. Raises TrialError.
+        """
+        if not self._ask("events", event, patience_s=15)["confirmed"]:
+            raise TrialError(f"{event['event']} has happened, but not every switch confirms it.")
 
     def revoke(self, address: str, psid: int) -> dict[str, Any]:
         """Take a port set away from its holder; its entry in the book."""

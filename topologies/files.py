@@ -49,19 +49,33 @@ _SHAPES = {
 def read(text: str, file: str) -> Network:
     """The network that a file's text describes. Raises NetworkError with every problem."""
     document = yaml_file.read(text, file)
-    found = document.twice()
-    model, shape = _shape(document.data)
-    found += shape
-    if model is not None:
-        meaning = _Meaning(model)
-        network = meaning.network()
-        found += meaning.found
-        vague = {problem.path for problem in found}
-        found += [p for p in map(meaning.in_file, problems(network)) if p.path not in vague]
-    if found:
+    network, found = _understood(document.data)
+    found = [*document.twice(), *found]
+    if found or network is None:
         placed = [replace(p, file=file, line=document.line_of(p.path)) for p in found]
         raise NetworkError(sorted(placed, key=lambda p: p.line or 0))
     return network
+
+
+def understand(data: dict[str, Any]) -> Network:
+    """The network that plain data describes, as a file would. Raises NetworkError."""
+    network, found = _understood(data)
+    if found or network is None:
+        raise NetworkError(found)
+    return network
+
+
+def _understood(data: dict[str, Any]) -> tuple[Network | None, list[Problem]]:
+    """The network, as far as it can be worked out, and everything that is wrong with it."""
+    model, found = _shape(data)
+    if model is None:
+        return None, found
+    meaning = _Meaning(model)
+    network = meaning.network()
+    found += meaning.found
+    vague = {problem.path for problem in found}
+    found += [p for p in map(meaning.in_file, problems(network)) if p.path not in vague]
+    return network, found
 
 
 def _shape(data: dict[str, Any]) -> tuple[NetworkFile | None, list[Problem]]:

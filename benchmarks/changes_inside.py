@@ -1,0 +1,94 @@
+"""A lab whose book is full of leases, and what one more change costs, as JSON.
+
+``python -m benchmarks.changes_inside LEASES``
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from dataclasses import replace
+from ipaddress import IPv4Network
+from itertools import islice
+from pathlib import Path
+
+from controller.core.events import LeaseChanged
+from controller.core.lending import SECOND, Lease, LeaseState
+from controller.store import Record, SqliteStore
+from experiments.testbed import Testbed
+from topologies.model import Pool
+from topologies.plan import HostRole, plan
+from topologies.sources import load
+
+FOLDER = Path("/run/bench")
+TRIES = 40
+BULK = Pool(IPv4Network("203.0.0.0/19"), tag="bulk")
+NETWORK = load("triangle")
+NETWORK = replace(NETWORK, pools=(*NETWORK.pools, BULK))
+
+
+class Filled(Testbed):
+    """A testbed whose store knows many leases before its controller starts."""
+
+    leases_before = 0
+
+    def start_controller(self) -> None:
+        """Fill the store, then as usual."""
+        store = SqliteStore(self.folder / "leases.sqlite")
+        store.commit(
+            Record(number, time.time_ns(), 0, LeaseChanged(lease))
+            for number, lease in enumerate(leases(self.leases_before), 1)
+        )
+        store.close()
+        super().start_controller()
+
+
+def leases(count: int) -> list[Lease]:
+    """So many live leases, each address full, the servers in turn; draining, so that they last."""
+    servers = plan(NETWORK).hosts_of(HostRole.SERVER)
+    sets = (
+        Lease(
+            address=address,
+            psid=psid,
+            psid_bits=NETWORK.port_set_bits,
+            state=LeaseState.DRAINING,
+            server=server.name,
+            pop=server.city,
+            tag=BULK.tag,
+            epoch=1,
+            since_ns=time.time_ns(),
+            until_ns=time.time_ns() + 86_400 * SECOND,
+        )
+        for number, address in enumerate(BULK.prefix)
+        for psid in range(1, 1 << NETWORK.port_set_bits)
+        for server in [servers[number % len(servers)]]
+    )
+    return list(islice(sets, count))
+
+
+def main() -> None:
+    """Time a weight, a lease that ends, and a question that changes nothing."""
+    Filled.leases_before = int(sys.argv[1])
+    with Filled(NETWORK, folder=FOLDER) as lab:
+        api, ended = lab.controller_api, leases(TRIES)
+        rules = sum(switch["rules"] for switch in api.status()["switches"].values())
+        found: dict[str, list[float]] = {"ask_s": [], "weight_s": [], "revoke_s": []}
+        for number in range(TRIES):
+            weight = {"event": "WeightSet", "server": "LHR-s1", "weight": 2 + number % 2}
+            lease = ended[number]
+            for name, act in (
+                ("ask_s", api.world),
+                ("weight_s", lambda weight=weight: api.happen(weight)),
+                ("revoke_s", lambda lease=lease: api.revoke(str(lease.address), lease.psid)),
+            ):
+                began = time.perf_counter()
+                act()
+                found[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    sys.stdout.write(json.dumps({"rules": rules, **medians}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
