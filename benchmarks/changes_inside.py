@@ -17,7 +17,7 @@ from pathlib import Path
 from controller.core.events import LeaseChanged
 from controller.core.lending import SECOND, Lease, LeaseState
 from controller.store import Record, SqliteStore
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
 from topologies.model import Pool
 from topologies.plan import HostRole, plan
 from topologies.sources import load

@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.row import Row, at_most
-from experiments import figures, load
+from experiments import load
 from experiments.cli import NOISY
+from experiments.show import figures
 from topologies.emulation.options import Clock
 
 NETWORKS: Mapping[str, float] = {"triangle": 5.0, "europe": 10.0, "world": 12.0}

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from benchmarks import graphs
-from experiments import calibrate
-from experiments.oracle import Oracle
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
+from experiments.verdict import calibrate
+from experiments.verdict.oracle import Oracle
 
 FOLDER = Path("/run/bench")
 

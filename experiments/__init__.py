@@ -11,17 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.result import Result
-    from experiments.rundata import RunData, load
-    from experiments.runner import run
+    from experiments.runs.rundata import RunData, load
+    from experiments.runs.runner import run
+    from experiments.verdict.result import Result
 
 __all__ = ["Result", "RunData", "load", "run"]
 
 _HOMES = {
-    "Result": "experiments.result",
-    "RunData": "experiments.rundata",
-    "load": "experiments.rundata",
-    "run": "experiments.runner",
+    "Result": "experiments.verdict.result",
+    "RunData": "experiments.runs.rundata",
+    "load": "experiments.runs.rundata",
+    "run": "experiments.runs.runner",
 }
 
 

@@ -18,8 +18,8 @@ from topologies.emulation.sandbox import LIMIT_S
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.repeat import Comparison
-    from experiments.runner import Watch
+    from experiments.runs.repeat import Comparison
+    from experiments.runs.runner import Watch
 
 FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
@@ -83,7 +83,7 @@ def doctor(
     ] = None,
 ) -> None:
     """What this host can do, what is missing, and the command that mends it."""
-    from experiments import doctor as physician
+    from experiments.host import doctor as physician
 
     if fix is not None:
         physician.mend(fix)
@@ -121,8 +121,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """PoPs, links, delays and the address plan of a network, and a map of it."""
-    from experiments import runfolder
     from experiments.errors import UsageError
+    from experiments.runs import runfolder
     from topologies import describe, sources
     from topologies import map as network_map
     from topologies.explicit import dump_json
@@ -175,7 +175,7 @@ def up(
     scenario: ScenarioFile = None,
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
-    from experiments import hands
+    from experiments.control import hands
     from topologies import sources
 
     options = hands.options(links, datapath, clock, root, command or [])
@@ -205,8 +205,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Ask a question: build the network, measure, and keep everything in a run folder."""
-    from experiments import clock as clocks
-    from experiments import runner
+    from experiments.runs import clock as clocks
+    from experiments.runs import runner
     from experiments.study import study as named
 
     spec = runner.make_spec(
@@ -229,7 +229,7 @@ def run(
     title = f"{spec.study} on {spec.network.name}"
     with _until_stopped(), _watching(quiet=as_json) as began:
         if repeat_check:
-            from experiments import repeat
+            from experiments.runs import repeat
 
             result, comparisons = repeat.check(
                 spec, repeat_check, results, lambda number: began(f"{title}, run {number}")
@@ -255,7 +255,7 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Make a run again, from its spec alone, and say whether every frame is the same."""
-    from experiments import repeat
+    from experiments.runs import repeat
 
     with _until_stopped(), _watching(quiet=as_json) as began:
         again, comparison = repeat.reproduce(run_folder, results, began(f"{run_folder.name} again"))
@@ -279,7 +279,7 @@ def _until_stopped() -> Iterator[None]:
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Callable[[str], Watch]]:
     """A function that begins to show a run under a title, and gives who watches it."""
-    from experiments.progress import Ticker
+    from experiments.show.progress import Ticker
 
     with ExitStack() as stack:
 
@@ -298,7 +298,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """The summary of a run again, and where its figures are."""
-    from experiments import rundata
+    from experiments.runs import rundata
 
     if as_json:
         _put(rundata.head(run_folder)[1].contract())
@@ -307,8 +307,8 @@ def report(
 
 
 def _report(folder: Path) -> None:
-    from experiments import rundata
-    from experiments.report import render
+    from experiments.runs import rundata
+    from experiments.show.report import render
 
     manifest, result, answer = rundata.head(folder)
     render(result, answer, rundata.figures(folder, manifest), _console())
@@ -321,7 +321,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Any) -> Any:
-    from experiments.report import table
+    from experiments.show.report import table
 
     return table(title, columns, rows)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.errors import TrialError, UsageError
-from experiments.oracle import Oracle
-from experiments.result import Check, Metric
-from experiments.spec import Spec
-from experiments.truth import Timed
+from experiments.runs.spec import Spec
+from experiments.verdict.oracle import Oracle
+from experiments.verdict.result import Check, Metric
+from experiments.verdict.truth import Timed
 from topologies.emulation.links import Histogram
 from topologies.plan import Plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.measure.judge import Judge
-    from experiments.testbed import Testbed
+    from experiments.runs.testbed import Testbed
 
 COUNTERS_SETTLE_S = 6.0
 COUNTERS_STILL_S = 1.2

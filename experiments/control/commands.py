@@ -207,7 +207,7 @@ def watch(lab: LabName = None) -> None:
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
-    from experiments.report import table
+    from experiments.show.report import table
 
     _console().print(table(title, columns, rows))
 

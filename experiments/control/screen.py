@@ -18,7 +18,7 @@ from rich.text import Text
 from controller.core.events import of_record, sentence
 from experiments.control.client import GoneError
 from experiments.errors import TrialError
-from experiments.report import table
+from experiments.show.report import table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -20,7 +20,7 @@ from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 from topologies.units import parse_rate, parse_share, parse_time
 
 if TYPE_CHECKING:
-    from experiments.testbed import Testbed
+    from experiments.runs.testbed import Testbed
 
 
 class Control:

@@ -18,7 +18,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.result import Check, Metric
 from experiments.study import (
     STILL_DUTIES,
     Evidence,
@@ -28,7 +27,8 @@ from experiments.study import (
     Trial,
     total,
 )
-from experiments.truth import Timed
+from experiments.verdict.result import Check, Metric
+from experiments.verdict.truth import Timed
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def _answer(metrics: dict[str, Metric], designs: dict[Any, dict[Any, Any]]) -> s
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Cost against speed and what got through, by design."""
-    from experiments import figures
+    from experiments.show import figures
 
     return [figures.egress_designs(findings.tables["designs"], folder / "egress-designs.png")]
 

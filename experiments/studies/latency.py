@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import controls
-from experiments.result import Check, Metric
 from experiments.study import Evidence, Findings, Parameter, Study, Trial
-from experiments.truth import Timed
+from experiments.verdict import controls
+from experiments.verdict.result import Check, Metric
+from experiments.verdict.truth import Timed
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _answer(e: Evidence, metrics: dict[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """The distribution of clients' RTTs by arm, and the map of catchments."""
-    from experiments import figures
+    from experiments.show import figures
 
     clients = findings.tables["clients"]
     known = clients.dropna(subset="pop")

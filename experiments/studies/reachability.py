@@ -11,9 +11,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import controls
-from experiments.result import Check, Metric
 from experiments.study import Evidence, Findings, Lease, Parameter, Study, Trial
+from experiments.verdict import controls
+from experiments.verdict.result import Check, Metric
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _checks(e: Evidence, pairs: pd.DataFrame) -> tuple[Check, ...]:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Who reaches whom."""
-    from experiments import figures
+    from experiments.show import figures
 
     return [figures.reach_matrix(e.samples, e.plan, folder / "reachability.png")]
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import controls, runner, study
-from experiments.oracle import Oracle
+from experiments import study
+from experiments.runs import runner
 from experiments.study import Evidence
+from experiments.verdict import controls
+from experiments.verdict.oracle import Oracle
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3

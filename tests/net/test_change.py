@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import TrialError
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
 from topologies import paths
 from topologies.plan import LinkKind
 from topologies.sources import load

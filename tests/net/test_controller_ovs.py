@@ -18,7 +18,7 @@ import pytest
 
 from controller import dhcp, frames
 from controller.dhcp import Kind, Message, Option, PortParameters
-from experiments.testbed import REST, Testbed
+from experiments.runs.testbed import REST, Testbed
 from topologies.emulation import netns
 from topologies.emulation.processes import Program
 from topologies.plan import HostPlan, HostRole

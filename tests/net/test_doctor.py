@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.doctor import diagnose, exit_code
+from experiments.host.doctor import diagnose, exit_code
 
 pytestmark = pytest.mark.net
 

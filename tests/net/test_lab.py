@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
 from topologies import sources
 from topologies.emulation import netns, rtnetlink, wiring
 from topologies.emulation.processes import LabError

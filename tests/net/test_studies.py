@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 
 from experiments import RunData, load, run
-from experiments.oracle import Oracle
 from experiments.study import STUDIES
+from experiments.verdict.oracle import Oracle
 from topologies import sources
 from topologies.plan import HostRole, plan
 

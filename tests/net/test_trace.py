@@ -16,7 +16,7 @@ from controller.core.pipeline import programs
 from controller.core.routing import uplink_port
 from controller.core.rules import Duty, OutputInPort, ToGroup, duty_of, mac
 from controller.core.world import World
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
 from tests.fakes.network import (
     ICMP,
     TCP,

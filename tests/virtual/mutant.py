@@ -1,7 +1,7 @@
 """A trial in a network whose rules have been tampered with, at one PoP alone.
 
 ``python mutant.py MUTATION SPEC OUT`` runs inside a guest, where it lies in the run folder; it is
-``experiments.trial`` but for that. See ``test_controls.py``.
+``experiments.runs.trial`` but for that. See ``test_controls.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
-from experiments import trial
-from experiments.testbed import Testbed
+from experiments.runs import trial
+from experiments.runs.testbed import Testbed
 
 POP = "ARN"
 OTHER = "FCO"

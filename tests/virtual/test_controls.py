@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import runner
-from experiments.result import Check
+from experiments.runs import runner
+from experiments.verdict.result import Check
 
 pytestmark = pytest.mark.virtual
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import runfolder, runner
 from experiments.errors import TrialError
+from experiments.runs import runfolder, runner
 
 pytestmark = pytest.mark.virtual
 

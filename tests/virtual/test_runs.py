@@ -18,9 +18,10 @@ import pytest
 from benchmarks.clocks import busy_machine
 from controller.core.events import Event, of_record
 from controller.core.world import World
-from experiments import load, repeat, run, runfolder
-from experiments.result import Result
+from experiments import load, run
+from experiments.runs import repeat, runfolder
 from experiments.study import STUDIES
+from experiments.verdict.result import Result
 from topologies.emulation.sandbox import kernel, root
 from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 from topologies.plan import plan

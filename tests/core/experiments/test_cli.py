@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from experiments import cli, runfolder, runner
+from experiments import cli
 from experiments.errors import TrialError
-from experiments.repeat import Comparison
-from experiments.result import Check, Fidelity, Metric, Result
+from experiments.runs import runfolder, runner
+from experiments.runs.repeat import Comparison
+from experiments.verdict.result import Check, Fidelity, Metric, Result
 from topologies.emulation.sandbox import NoSandboxError, SandboxError
 
 Poplab = Callable[..., tuple[int, str, str]]
@@ -200,7 +201,7 @@ def test_a_repeat_check_fails_where_two_runs_differ(
     differing: tuple[str, ...],
     code: int,
 ) -> None:
-    from experiments import repeat
+    from experiments.runs import repeat
 
     comparison = Comparison(differing, ("programs",) if differing else ())
     good = _result(tmp_path, passed=True)
@@ -321,7 +322,7 @@ def test_start_is_light() -> None:
 
 
 def test_trial_starts_without_what_only_the_evaluation_needs() -> None:
-    program = "import sys; import experiments.trial, experiments.studies.latency, "
+    program = "import sys; import experiments.runs.trial, experiments.studies.latency, "
     program += "experiments.studies.borrowing, experiments.studies.reachability; "
     program += "print({'pandas', 'matplotlib', 'pydantic', 'rich'} & sys.modules.keys())"
     done = subprocess.run(

@@ -87,7 +87,7 @@ class HostFiles:
         return {**_packages(), _ENVIRONMENT: "python"}
 
     def facts(self) -> Mapping[str, Any]:
-        """They have no name; ``experiments.fingerprint`` tells what they are."""
+        """They have no name; ``experiments.runs.fingerprint`` tells what they are."""
         return {"root": "host"}
 
 

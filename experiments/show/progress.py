@@ -43,7 +43,7 @@ class VirtualSeconds(ProgressColumn):
 
 
 class Ticker:
-    """Shows a trial's progress messages (see ``experiments.trial``); a context manager.
+    """Shows a trial's progress messages (see ``experiments.runs.trial``); a context manager.
 
     Messages may come from any thread.
     """

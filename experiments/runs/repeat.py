@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import fingerprint, rundata, runfolder, runner
 from experiments.errors import UsageError
-from experiments.result import Result
-from experiments.runner import Watch
-from experiments.spec import Spec
+from experiments.runs import fingerprint, rundata, runfolder, runner
+from experiments.runs.runner import Watch
+from experiments.runs.spec import Spec
+from experiments.verdict.result import Result
 
 Began = Callable[[int], Watch]
 """Told that a run of this number begins; gives who watches it."""

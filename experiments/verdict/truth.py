@@ -1,7 +1,7 @@
 """Are the study's own times those of the model? Every run is judged by what it measured itself.
 
-The calibration's pings (``experiments.calibrate``) tell of other paths at other moments; a study
-whose own samples are off is wrong, whatever they said.
+The calibration's pings (``experiments.verdict.calibrate``) tell of other paths at other moments; a
+study whose own samples are off is wrong, whatever they said.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments.result import Check
+from experiments.verdict.result import Check
 
 if TYPE_CHECKING:
     import pandas as pd

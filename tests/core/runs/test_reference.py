@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import rundata
 from experiments.errors import UsageError
-from experiments.result import Result
+from experiments.runs import rundata
+from experiments.verdict.result import Result
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 RUNS = sorted(path.parent for path in REFERENCE.glob("*/manifest.json"))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import runfolder
 from experiments.errors import UsageError
-from experiments.result import Result
-from experiments.spec import Spec
+from experiments.runs import runfolder
+from experiments.runs.spec import Spec
+from experiments.verdict.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,7 @@
 """The first process of a sandbox for people: a lab with the Mininet command line, or one command.
 
-``python -m experiments.shell [COMMAND ...]`` in a folder to which ``describe`` has written the lab.
+``python -m experiments.control.shell [COMMAND ...]`` in a folder to which ``describe`` has written
+the lab.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mininet.cli import CLI
 
 from experiments.control.scenario import Scenario, Step, playing
 from experiments.control.server import serving
-from experiments.testbed import Testbed
+from experiments.runs.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError, watched
@@ -75,8 +76,8 @@ def main(argv: list[str]) -> int:
 
 def _compensated(lab: Testbed) -> str:
     """Have the links make up for the machine's own time, as a run does; what was done."""
-    from experiments import calibrate
-    from experiments.oracle import Oracle
+    from experiments.verdict import calibrate
+    from experiments.verdict.oracle import Oracle
 
     found = calibrate.compensate(lab, Oracle(lab.plan), seed=0)
     errors = [error for path in found.raw for error in path.errors_us]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.result import Fidelity, Metric, Result
+from experiments.verdict.result import Fidelity, Metric, Result
 
 MARKS: Mapping[bool | None, tuple[str, str]] = {
     True: ("✓ ", "green"),

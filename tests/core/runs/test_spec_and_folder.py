@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import runfolder, runner
 from experiments.errors import UsageError
-from experiments.spec import Spec
+from experiments.runs import runfolder, runner
+from experiments.runs.spec import Spec
 from topologies.validate import NetworkError
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_was_stopped_leaves_nothing(tmp_path: Path) -> None:
 
 def test_nothing_stays_after_sigkill(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from experiments import runfolder\n"
+        "import sys, time; from pathlib import Path; from experiments.runs import runfolder\n"
         "with runfolder.building('latency', 't', Path(sys.argv[1])) as (folder, _):\n"
         "    (folder / 'data').write_text('x'); print('ready', flush=True); time.sleep(60)\n"
     )
@@ -123,4 +123,4 @@ def test_results_go_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert runfolder.root(tmp_path / "asked") == tmp_path / "asked"
     monkeypatch.delenv("POPLAB_RESULTS")
     monkeypatch.chdir(tmp_path)
-    assert runfolder.root() == Path(runfolder.__file__).parent.parent / "results"
+    assert runfolder.root() == Path(runfolder.__file__).parents[2] / "results"

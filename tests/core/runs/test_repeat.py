@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from experiments import fingerprint, repeat, rundata, runfolder, runner
 from experiments.errors import UsageError
-from experiments.repeat import Comparison
-from experiments.runner import Watch
-from experiments.spec import Spec
+from experiments.runs import fingerprint, repeat, rundata, runfolder, runner
+from experiments.runs.repeat import Comparison
+from experiments.runs.runner import Watch
+from experiments.runs.spec import Spec
 
 MANIFEST = {
     "start": "2026-01-01T00:00:00Z",

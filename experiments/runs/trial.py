@@ -1,6 +1,6 @@
 """The first process of a sandbox: builds the lab, runs one study's trial, writes what it saw.
 
-``python -m experiments.trial SPEC.json OUT`` leaves ``samples.jsonl``, ``events.jsonl``,
+``python -m experiments.runs.trial SPEC.json OUT`` leaves ``samples.jsonl``, ``events.jsonl``,
 ``observed.json`` and the lab's logs in OUT. Standard output carries progress, one JSON object a
 line: ``{"phase", "seconds"}``, ``{"step", "expected_s"}``, ``{"beat"}``, ``{"done"}`` when all is
 written and only the lab's end is left, or ``{"error"}``; what others print goes to standard error.
@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from controller.core.events import of_record, sentence
-from experiments import calibrate, runfolder
 from experiments.control.scenario import playing
 from experiments.control.server import serving
 from experiments.errors import TrialError
 from experiments.measure.capture import CaptureError
 from experiments.measure.load import LoadWatch
-from experiments.oracle import Oracle
-from experiments.spec import Spec
+from experiments.runs import runfolder
+from experiments.runs.spec import Spec
+from experiments.runs.testbed import Testbed
 from experiments.study import Lease, Trial, study
-from experiments.testbed import Testbed
+from experiments.verdict import calibrate
+from experiments.verdict.oracle import Oracle
 from topologies.emulation.links import Histogram, LinkError
 from topologies.emulation.processes import LabError, repeatedly, watched
 from topologies.plan import HostRole

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from experiments import truth
-from experiments.result import Check
-from experiments.truth import Timed
+from experiments.verdict import truth
+from experiments.verdict.result import Check
+from experiments.verdict.truth import Timed
 from topologies import sources
 from topologies.plan import Plan, plan
 

@@ -16,7 +16,7 @@ from topologies.emulation.sandbox.namespaces import Namespaces
 from topologies.model import Network
 from topologies.plan import plan
 
-PROGRAM = ("-m", "experiments.shell")
+PROGRAM = ("-m", "experiments.control.shell")
 LOG = "shell.log"
 
 
@@ -41,7 +41,7 @@ def work(
 
     Raises NoSandboxError where no lab can be made, UsageError for a command that nobody knows.
     """
-    from experiments.shell import describe, understands
+    from experiments.control.shell import describe, understands
 
     if command and not understands(network, command):
         raise UsageError(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import calibrate
-from experiments.calibrate import Calibration, PathError
-from experiments.oracle import Oracle
-from experiments.report import render
-from experiments.result import Check, Fidelity, Metric, Result
+from experiments.show.report import render
+from experiments.verdict import calibrate
+from experiments.verdict.calibrate import Calibration, PathError
+from experiments.verdict.oracle import Oracle
+from experiments.verdict.result import Check, Fidelity, Metric, Result
 from topologies import sources
 from topologies.plan import plan
 

@@ -1,7 +1,7 @@
 """``poplab doctor``: what this host can do, what it lacks, and the command that mends it.
 
 Kernel and Open vSwitch are not asked but tried, in a sandbox that vanishes afterwards
-(``experiments.capabilities``). Only what a lab cannot do without is required.
+(``experiments.host.capabilities``). Only what a lab cannot do without is required.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from experiments.capabilities import Finding
 from experiments.errors import UsageError
+from experiments.host.capabilities import Finding
 from topologies.emulation.sandbox import (
     NoSandboxError,
     SandboxError,
@@ -219,7 +219,7 @@ def _sandboxed() -> list[Check]:
         namespaces.Namespaces().check()
     except NoSandboxError as error:
         return _from_sandbox([], str(error), _SETUP)
-    command = namespaces.command([sys.executable, "-m", "experiments.capabilities"])
+    command = namespaces.command([sys.executable, "-m", "experiments.host.capabilities"])
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

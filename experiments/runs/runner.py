@@ -16,15 +16,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import clock as clocks
-from experiments import fingerprint, host, runfolder, study
+from experiments import study
 from experiments.control import places
 from experiments.control import scenario as scenarios
 from experiments.errors import TrialError, UsageError
-from experiments.oracle import Oracle
-from experiments.result import Check, Fidelity, Result
-from experiments.spec import Spec
+from experiments.host import machine
+from experiments.runs import clock as clocks
+from experiments.runs import fingerprint, runfolder
+from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings
+from experiments.verdict.oracle import Oracle
+from experiments.verdict.result import Check, Fidelity, Result
 from topologies import sources
 from topologies.build import NetworkBuilder
 from topologies.emulation.options import LabOptions
@@ -36,13 +38,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Watch = Callable[[Mapping[str, Any]], None]
-"""Gets each progress message of the trial (see ``experiments.trial``)."""
+"""Gets each progress message of the trial (see ``experiments.runs.trial``)."""
 
 SILENCE_S = 10.0
 """In real time a trial shows twice a second that it lives; so long without that, it does not."""
 
 LOG_TAIL_LINES = 15
-TRIAL = ("-m", "experiments.trial")
+TRIAL = ("-m", "experiments.runs.trial")
 TRIAL_LOG = "trial.log"
 
 
@@ -110,7 +112,7 @@ def run(
 
     ``network`` is a ``Network``, a ``NetworkBuilder``, or what ``topologies.sources.load`` takes;
     ``pops`` puts its PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see
-    ``experiments.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
+    ``experiments.runs.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
     ``sandbox.root``); ``params`` changes parameters of the study; a trial that takes longer than
     ``limit_s`` is ended; ``scenario`` is a file of what happens to the lab meanwhile; ``results``
     is where run folders go. Real time needs root. The result may be invalid: ask ``result.valid``.
@@ -149,7 +151,8 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
 
 def _load_evaluation() -> None:
     """Import what ``conclude`` needs: a second of work that nobody has to wait for."""
-    from experiments import calibrate, figures
+    from experiments.show import figures
+    from experiments.verdict import calibrate
 
     del calibrate, figures
 
@@ -213,9 +216,9 @@ def _ran(box: Sandbox, started: float) -> dict[str, Any]:
         "end": _utc(time.time()),
         "duration_s": round(time.time() - started, 3),
         "sandbox": box.facts(),
-        "cpu": host.cpu(),
-        "versions": host.versions(),
-        "git": host.revision(),
+        "cpu": machine.cpu(),
+        "versions": machine.versions(),
+        "git": machine.revision(),
     }
 
 
@@ -229,7 +232,7 @@ def conclude(folder: Path) -> Result:
     """Evaluate what ``run_trial`` left in ``folder``, which becomes a whole run folder."""
     import pandas as pd
 
-    from experiments import calibrate
+    from experiments.verdict import calibrate
 
     spec = Spec.read(folder / "spec.json")
     asked = study.study(spec.study)
@@ -293,7 +296,7 @@ def _fidelity_checks(
     asked: study.Study, evidence: Evidence, fidelity: Fidelity
 ) -> tuple[Check, ...]:
     """Whether the emulator was true, by its own account and by the study's own times."""
-    from experiments import calibrate, truth
+    from experiments.verdict import calibrate, truth
 
     times = asked.timed
     own = truth.checks(times, evidence.samples, evidence.plan) if times else ()

@@ -38,7 +38,7 @@ def root(chosen: Path | None = None) -> Path:
         return chosen.resolve()
     if from_environment := os.environ.get("POPLAB_RESULTS"):
         return Path(from_environment).resolve()
-    project = Path(__file__).resolve().parent.parent
+    project = Path(__file__).resolve().parents[2]
     if (project / "pyproject.toml").exists():
         return project / "results"
     return Path("results").resolve()

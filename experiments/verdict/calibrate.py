@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from experiments.result import Check, Fidelity
+from experiments.verdict.result import Check, Fidelity
 
 if TYPE_CHECKING:
-    from experiments.oracle import Oracle
-    from experiments.testbed import Testbed
+    from experiments.runs.testbed import Testbed
+    from experiments.verdict.oracle import Oracle
     from topologies.plan import HostPlan
 
     Pairs: TypeAlias = Sequence[tuple[HostPlan, HostPlan]]

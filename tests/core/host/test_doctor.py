@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import doctor
-from experiments.capabilities import Finding, attempt
-from experiments.doctor import Check, exit_code, render
+from experiments.host import doctor
+from experiments.host.capabilities import Finding, attempt
+from experiments.host.doctor import Check, exit_code, render
 from topologies.emulation.sandbox import Told
 from topologies.emulation.sandbox.guest import Guest
 

@@ -40,7 +40,7 @@ def cpu() -> dict[str, Any]:
 
 def revision() -> dict[str, Any]:
     """The project's git revision and whether the tree differs from it; empty without git."""
-    project = Path(__file__).resolve().parent.parent
+    project = Path(__file__).resolve().parents[2]
     if shutil.which("git") is None or not (project / ".git").exists():
         return {"revision": "", "dirty": None}
     git = ["git", "-c", f"safe.directory={project}", "-C", str(project)]

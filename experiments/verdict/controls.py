@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from experiments.result import Check
 from experiments.study import Lease, Trial
+from experiments.verdict.result import Check
 from topologies.plan import HostRole, Plan
 
 if TYPE_CHECKING:

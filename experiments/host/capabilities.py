@@ -1,7 +1,7 @@
 """What the kernel and Open vSwitch of this host can do, found out by doing it.
 
 A program for the inside of a sandbox, so that nothing is left behind: it prints one JSON object
-per line, ``{"name": ..., "works": ..., "detail": ...}``. ``experiments.doctor`` runs and reads it.
+per line, ``{"name": ..., "works": ..., "detail": ...}``; ``experiments.host.doctor`` reads it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from statistics import median as median_of
 
-from experiments.calibrate import BOUND_US
 from experiments.measure.ping import EchoProbe, ping
+from experiments.verdict.calibrate import BOUND_US
 from topologies.emulation import netns
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds, LinkError
 from topologies.emulation.links.delayline import DelayLine
