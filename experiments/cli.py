@@ -18,8 +18,10 @@ from topologies.emulation.sandbox import LIMIT_S
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from experiments.parameters import Value
     from experiments.runs.repeat import Comparison
     from experiments.runs.runner import Watch
+    from experiments.study import Study
 
 FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
@@ -114,6 +116,49 @@ def networks(as_json: Json = False) -> None:
 
 
 @app.command()
+def studies(as_json: Json = False) -> None:
+    """The questions that can be asked, and what shapes them."""
+    from experiments.study import STUDIES
+    from experiments.study import study as named
+
+    found = [named(name) for name in STUDIES]
+    if as_json:
+        described = {
+            study.name: {
+                "question": study.question,
+                "parameters": {name: asdict(p) for name, p in study.parameters.items()},
+            }
+            for study in found
+        }
+        _put({"studies": described})
+        return
+    console = _console()
+    for study in found:
+        console.print(f"[bold]{study.name}[/]  {study.question}", highlight=False)
+        rows = [
+            (n, _value(p.usual), _value(p.quick), p.meaning) for n, p in study.parameters.items()
+        ]
+        console.print(_table("", ("parameter", "usual", "quick", "what it is"), rows))
+
+
+def _value(value: Value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _parameters(study: Study, given: list[str]) -> dict[str, Value]:
+    """The parameters in ``NAME=VALUE`` words. Raises UsageError."""
+    from experiments.errors import UsageError
+
+    found = {}
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} sets nothing: write NAME=VALUE, as in --set pings=100.")
+        found[name] = study.parameter(name).read(name, text)
+    return found
+
+
+@app.command()
 def show(
     network: NetworkRef,
     pops: Pops = None,
@@ -185,7 +230,7 @@ def up(
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="reachability, latency or borrowing.")],
+    study: Annotated[str, typer.Argument(help="One of `poplab studies`.")],
     network: Annotated[str, typer.Option(help="A name, a file, or a topohub key.")] = "triangle",
     pops: Pops = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal schedules.")] = 1,
@@ -200,6 +245,10 @@ def run(
     limit: Annotated[
         float, typer.Option(metavar="S", help="End a trial that takes longer, in seconds.")
     ] = LIMIT_S,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value for a parameter."),
+    ] = None,
     scenario: ScenarioFile = None,
     results: Results = None,
     as_json: Json = False,
@@ -209,6 +258,7 @@ def run(
     from experiments.runs import runner
     from experiments.study import study as named
 
+    params = _parameters(named(study), given or [])
     spec = runner.make_spec(
         study,
         network,
@@ -220,6 +270,7 @@ def run(
         clock=clock,
         root=root,
         limit_s=limit,
+        params=params,
         scenario=scenario,
     )
     if not as_json:

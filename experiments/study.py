@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from experiments import studies
 from experiments.errors import TrialError, UsageError
+from experiments.parameters import Parameter, Value
 from experiments.runs.spec import Spec
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
@@ -41,21 +44,13 @@ def total(counters: Mapping[str, Mapping[str, int]], duty: str) -> int:
     return sum(duties.get(duty, 0) for duties in counters.values())
 
 
-STUDIES = ("reachability", "latency", "borrowing")
+STUDIES = tuple(sorted(module.name for module in pkgutil.iter_modules(studies.__path__)))
+"""Every module of ``experiments.studies``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A number that shapes a study: its usual value, and the one for ``--quick``."""
-
-    usual: float
-    quick: float
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A server's borrowed address and port set, as the controller's book has it."""
+class Borrowed:
+    """A server's borrowed address and port set, as its agent has configured it."""
 
     server: str
     pop: str
@@ -94,7 +89,7 @@ class Trial:
     lab: Testbed
     plan: Plan
     oracle: Oracle
-    leases: Mapping[str, Lease]
+    leases: Mapping[str, Borrowed]
     reporter: Reporter
     observed: dict[str, Any] = field(default_factory=dict)
     lateness: Histogram = field(default_factory=Histogram)
@@ -104,12 +99,12 @@ class Trial:
         self.random = random.Random(self.spec.seed)
 
     def param(self, name: str) -> float:
-        """A parameter's value in this trial."""
-        return self.spec.params[name]
+        """A number among the parameters of this trial."""
+        return self.spec.number(name)
 
     def count(self, name: str) -> int:
         """A parameter's value as a whole number."""
-        return int(self.spec.params[name])
+        return int(self.spec.number(name))
 
     def counters(self) -> Counters:
         """Packets by switch and duty since they were programmed, once they stand still.
@@ -225,18 +220,19 @@ class Study:
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 
-    def params(self, quick: bool, given: Mapping[str, float]) -> dict[str, float]:
-        """Every parameter's value. Raises UsageError for a name that the study does not have."""
-        unknown = sorted(set(given) - set(self.parameters))
-        if unknown:
+    def params(self, quick: bool, given: Mapping[str, object]) -> dict[str, Value]:
+        """Every parameter's value. Raises UsageError for a wrong name or kind of value."""
+        usual = {name: p.quick if quick else p.usual for name, p in self.parameters.items()}
+        return usual | {name: self.parameter(name).check(name, given[name]) for name in given}
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter with this name. Raises UsageError if there is none."""
+        if name not in self.parameters:
             raise UsageError(
-                f"The study {self.name} has no parameter {unknown[0]!r}: "
+                f"The study {self.name} has no parameter {name!r}: "
                 f"use one of {', '.join(self.parameters)}."
             )
-        return {
-            name: given.get(name, parameter.quick if quick else parameter.usual)
-            for name, parameter in self.parameters.items()
-        }
+        return self.parameters[name]
 
 
 def study(name: str) -> Study:

@@ -33,7 +33,7 @@ from topologies.emulation.sandbox import (
     root,
 )
 
-__all__ = ["Check", "diagnose", "exit_code", "mend", "render"]
+__all__ = ["Diagnosis", "diagnose", "exit_code", "mend", "render"]
 
 PYTHONS = ((3, 11), (3, 13))
 ENOUGH_MEMORY_BYTES = 1 << 30
@@ -51,7 +51,7 @@ import ryu.base.app_manager, ryu.app.wsgi
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Diagnosis:
     """One thing a host should have. ``mend`` is the command, or the advice, that brings it.
 
     ``detail`` is a short fact, or the cause why it is missing.
@@ -78,7 +78,7 @@ _CAPABILITIES = {
 """What is found out in the sandbox: whether a lab requires it, and what brings it."""
 
 
-def diagnose() -> list[Check]:
+def diagnose() -> list[Diagnosis]:
     """Try everything; takes a few seconds and leaves nothing behind."""
     checks = [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
     checks.append(_virtual_time())
@@ -100,12 +100,12 @@ def mend(what: str) -> None:
     cures[what]()
 
 
-def exit_code(checks: Iterable[Check]) -> int:
+def exit_code(checks: Iterable[Diagnosis]) -> int:
     """0 if labs in real time can run here, 1 if something that they require is missing."""
     return int(any(check.required and not check.ok for check in checks))
 
 
-def render(checks: Sequence[Check], console: Console) -> None:
+def render(checks: Sequence[Diagnosis], console: Console) -> None:
     """Print a line per check, then what mends the rest: one screen of 80 columns."""
     width = max(len(check.name) for check in checks)
     for check in checks:
@@ -126,13 +126,13 @@ def render(checks: Sequence[Check], console: Console) -> None:
         console.print(Text(f"  {', '.join(names)}: {mend}"), soft_wrap=True)
 
 
-def _mark(check: Check) -> Text:
+def _mark(check: Diagnosis) -> Text:
     if check.ok:
         return Text("✓", "green")
     return Text("✗", "red") if check.required else Text("–", "yellow")
 
 
-def _mends(missing: Iterable[Check]) -> dict[str, list[str]]:
+def _mends(missing: Iterable[Diagnosis]) -> dict[str, list[str]]:
     """Each mend once, with the names of what it brings."""
     mends: dict[str, list[str]] = {}
     for check in missing:
@@ -141,13 +141,13 @@ def _mends(missing: Iterable[Check]) -> dict[str, list[str]]:
     return mends
 
 
-def _machine() -> Check:
+def _machine() -> Diagnosis:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = _available_bytes(Path("/proc/meminfo").read_text()) or memory
     cores = len(os.sched_getaffinity(0))
     system = f"{_distribution()}, Linux {platform.release().partition('-')[0]}"
     detail = f"{system}, {cores} cores, {free / (1 << 30):.1f} GiB free"
-    return Check("machine", free >= ENOUGH_MEMORY_BYTES, False, detail, "free 1 GiB of memory")
+    return Diagnosis("machine", free >= ENOUGH_MEMORY_BYTES, False, detail, "free 1 GiB of memory")
 
 
 def _distribution() -> str:
@@ -167,28 +167,28 @@ def _available_bytes(meminfo: str) -> int:
     return 0
 
 
-def _python() -> Check:
+def _python() -> Diagnosis:
     first, last = PYTHONS
     wanted = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
     ok = first <= sys.version_info[:2] <= last
     detail = platform.python_version() if ok else f"{platform.python_version()}, not {wanted}"
-    return Check("python", ok, True, detail, f"{_SETUP} PYTHON=/path/to/a/python/{wanted}")
+    return Diagnosis("python", ok, True, detail, f"{_SETUP} PYTHON=/path/to/a/python/{wanted}")
 
 
-def _root() -> Check:
+def _root() -> Diagnosis:
     ok = os.geteuid() == 0
     detail = "yes" if ok else "no, and a lab needs it for its namespaces"
-    return Check("root", ok, True, detail, "run poplab with sudo")
+    return Diagnosis("root", ok, True, detail, "run poplab with sudo")
 
 
-def _mnexec() -> Check:
+def _mnexec() -> Diagnosis:
     path = shutil.which("mnexec")
-    return Check("mnexec", path is not None, True, path or "not installed", _SETUP)
+    return Diagnosis("mnexec", path is not None, True, path or "not installed", _SETUP)
 
 
-def _open_vswitch() -> Check:
+def _open_vswitch() -> Diagnosis:
     version = _output(["ovs-vswitchd", "--version"]).partition("\n")[0].rpartition(" ")[2]
-    return Check("Open vSwitch", bool(version), True, version or "not installed", _SETUP)
+    return Diagnosis("Open vSwitch", bool(version), True, version or "not installed", _SETUP)
 
 
 def _output(command: list[str]) -> str:
@@ -199,19 +199,19 @@ def _output(command: list[str]) -> str:
     return done.stdout
 
 
-def _ryu() -> Check:
+def _ryu() -> Diagnosis:
     command = [sys.executable, "-W", "ignore", "-c", _IMPORT_RYU]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode == 0:
-        return Check("ryu", True, True, f"{metadata.version('ryu')}, imports", _SETUP)
-    return Check("ryu", False, True, _last_line(done.stderr), _SETUP)
+        return Diagnosis("ryu", True, True, f"{metadata.version('ryu')}, imports", _SETUP)
+    return Diagnosis("ryu", False, True, _last_line(done.stderr), _SETUP)
 
 
 def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2]
 
 
-def _sandboxed() -> list[Check]:
+def _sandboxed() -> list[Diagnosis]:
     """What only root can try, in a sandbox; nothing was tried if there can be none."""
     if os.geteuid() != 0:
         return _from_sandbox([], "not tried", "")
@@ -229,7 +229,7 @@ def _sandboxed() -> list[Check]:
     return _from_sandbox(_parse(done.stdout), _last_line(done.stderr), _PRIVILEGED)
 
 
-def _virtual_time() -> Check:
+def _virtual_time() -> Diagnosis:
     """Whether a guest comes up, and this project's Python in it."""
     mend = f"{_VIRTUAL}, or `poplab doctor --fix virtual`"
     if platform.machine() != guest.MACHINE:
@@ -244,26 +244,26 @@ def _virtual_time() -> Check:
             code = box.run(command, Path(made), told=lines.append, limit_s=_TIMEOUT_S)
             said = (Path(made) / "sandbox.log").read_text(errors="replace")
     except SandboxError as error:
-        return Check(VIRTUAL_TIME, False, False, str(error), mend)
+        return Diagnosis(VIRTUAL_TIME, False, False, str(error), mend)
     if code != 0 or not lines:
-        return Check(VIRTUAL_TIME, False, False, _last_line(said) or f"code {code}", mend)
+        return Diagnosis(VIRTUAL_TIME, False, False, _last_line(said) or f"code {code}", mend)
     detail = f"a guest with Linux {lines[0]} is up in {time.monotonic() - began:.1f} s"
-    return Check(VIRTUAL_TIME, True, False, detail, mend)
+    return Diagnosis(VIRTUAL_TIME, True, False, detail, mend)
 
 
 def _parse(output: str) -> list[Finding]:
     return [Finding(**json.loads(line)) for line in output.splitlines()]
 
 
-def _from_sandbox(findings: Sequence[Finding], error: str, mend: str) -> list[Check]:
+def _from_sandbox(findings: Sequence[Finding], error: str, mend: str) -> list[Diagnosis]:
     """The checks for what was found; ``error`` and ``mend`` tell why there is no more."""
     found = {finding.name: finding for finding in findings}
     detail = "a lab is alone with its network, processes and files" if found else error
-    checks = [Check("namespaces", bool(found), True, detail, mend)]
+    checks = [Diagnosis("namespaces", bool(found), True, detail, mend)]
     for name, (required, remedy) in _CAPABILITIES.items():
         if name in found:
             finding = found[name]
-            checks.append(Check(name, finding.works, required, finding.detail, remedy))
+            checks.append(Diagnosis(name, finding.works, required, finding.detail, remedy))
         else:
-            checks.append(Check(name, False, required, "not tried"))
+            checks.append(Diagnosis(name, False, required, "not tried"))
     return checks

@@ -64,7 +64,7 @@ def make_spec(
     clock: str = "auto",
     root: str = "host",
     limit_s: float = LIMIT_S,
-    params: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
     scenario: Path | str | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
@@ -103,7 +103,7 @@ def run(
     clock: str = "auto",
     root: str = "host",
     limit_s: float = LIMIT_S,
-    params: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
     scenario: Path | str | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,

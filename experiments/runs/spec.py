@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.control.scenario import Scenario, Step
+from experiments.parameters import Value
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.sandbox import LIMIT_S
 from topologies.explicit import dump_json, parse_json
@@ -22,7 +23,7 @@ SCHEMA = 1
 class Spec:
     """What one trial does: equal specs give equal plans, schedules and rules.
 
-    ``params`` are the study's own numbers with every default resolved; ``options`` say what
+    ``params`` are the study's own parameters with every default resolved; ``options`` say what
     carries the lab, as it was asked for. A trial that takes longer than ``limit_s`` seconds of
     the wall's clock is ended. ``scenario`` is what happens to the lab meanwhile.
     """
@@ -32,9 +33,15 @@ class Spec:
     seed: int = 1
     quick: bool = False
     options: LabOptions = USUAL
-    params: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, Value] = field(default_factory=dict)
     limit_s: float = LIMIT_S
     scenario: Scenario = ()
+
+    def number(self, name: str) -> float:
+        """A parameter that is a number."""
+        value = self.params[name]
+        assert isinstance(value, int | float), f"{name} is {value!r}"
+        return value
 
     def dump(self) -> dict[str, Any]:
         """The spec as plain data for JSON; ``parse`` gives an equal spec back."""
@@ -75,7 +82,10 @@ class Spec:
                 data.get("clock", "real"),
                 data.get("root", "host"),
             ),
-            params=dict(data["params"]),
+            params={
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in data["params"].items()
+            },
             limit_s=data.get("limit_s", LIMIT_S),
             scenario=tuple(Step(**step) for step in data.get("scenario", ())),
         )

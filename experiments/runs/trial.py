@@ -30,7 +30,7 @@ from experiments.measure.load import LoadWatch
 from experiments.runs import runfolder
 from experiments.runs.spec import Spec
 from experiments.runs.testbed import Testbed
-from experiments.study import Lease, Trial, study
+from experiments.study import Borrowed, Trial, study
 from experiments.verdict import calibrate
 from experiments.verdict.oracle import Oracle
 from topologies.emulation.links import Histogram, LinkError
@@ -166,10 +166,10 @@ def _capture(lab: Testbed) -> dict[str, Any] | None:
     return None if lab.capture is None else asdict(lab.capture.digest())
 
 
-def _leases(lab: Testbed) -> dict[str, Lease]:
+def _leases(lab: Testbed) -> dict[str, Borrowed]:
     """Every server's lease. Raises TrialError if a server has none."""
     leases = {
-        server: Lease(
+        server: Borrowed(
             server,
             lab.plan.host(server).city,
             lease["address"],

@@ -18,11 +18,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.parameters import Parameter
 from experiments.study import (
     STILL_DUTIES,
     Evidence,
     Findings,
-    Parameter,
     Study,
     Trial,
     total,

@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.study import Evidence, Findings, Parameter, Study, Trial
+from experiments.parameters import Parameter
+from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import controls
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed

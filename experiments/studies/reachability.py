@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.study import Evidence, Findings, Lease, Parameter, Study, Trial
+from experiments.parameters import Parameter
+from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict import controls
 from experiments.verdict.result import Check, Metric
 from topologies.plan import HostPlan, HostRole
@@ -82,7 +83,7 @@ def _egress(t: Trial, servers: tuple[HostPlan, ...]) -> None:
         _emit(t, "egress", server.name, origin.name, outcome, row.connect_ns, fields)
 
 
-def _from_lease(lease: Lease, origin: HostPlan) -> Request:
+def _from_lease(lease: Borrowed, origin: HostPlan) -> Request:
     from experiments.measure.http import Request
 
     return Request(
@@ -118,7 +119,7 @@ def evaluate(e: Evidence) -> Findings:
     from experiments import stats
 
     tries = e.samples[~e.samples["method"].isin(controls.CONTROLS)]
-    pairs = pairs_table(tries, e.spec.params["ok_share"])
+    pairs = pairs_table(tries, e.spec.number("ok_share"))
     ok, total = int(pairs["ok"].sum()), len(pairs)
     good = tries[tries["outcome"] == "ok"]
     metrics = {

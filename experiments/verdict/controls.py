@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from experiments.study import Lease, Trial
+from experiments.study import Borrowed, Trial
 from experiments.verdict.result import Check
 from topologies.plan import HostRole, Plan
 
@@ -136,14 +136,14 @@ def _truths(t: Trial) -> Iterator[_Act]:
         yield OWN_SET, origin.name, lease.pop, attempt
 
 
-def _foreign_port(lease: Lease) -> int:
+def _foreign_port(lease: Borrowed) -> int:
     """A port of the next set: the same address, but somebody else's or nobody's."""
     size = lease.last_port - lease.first_port + 1
     after = lease.last_port + 1
     return after if after + size <= 65536 else lease.first_port - 1
 
 
-def _never_borrowed(t: Trial, lease: Lease) -> IPv4Address:
+def _never_borrowed(t: Trial, lease: Borrowed) -> IPv4Address:
     """Another PoP's lent address, or else an address of the pool that nobody holds."""
     others = sorted({other.address for other in t.leases.values()} - {lease.address})
     return IPv4Address(t.random.choice(others)) if others else t.unlent_address()
@@ -153,7 +153,7 @@ def _knocks(t: Trial, control: str) -> Iterator[_Act]:
     """From a client of each catchment at each borrowed address: at an unlent set, or a held one."""
     from experiments.measure.tcp import TcpAttempt
 
-    by_address: dict[str, list[Lease]] = {}
+    by_address: dict[str, list[Borrowed]] = {}
     for lease in t.leases.values():
         by_address.setdefault(lease.address, []).append(lease)
     for client in _one_of_each_catchment(t):
@@ -172,7 +172,7 @@ def _one_of_each_catchment(t: Trial) -> list[str]:
     return list(chosen.values())
 
 
-def _unlent_port(leases: Sequence[Lease]) -> int:
+def _unlent_port(leases: Sequence[Borrowed]) -> int:
     """The first port of a set of this address that nobody holds; set 0 is never lent."""
     size = leases[0].last_port - leases[0].first_port + 1
     held = {lease.first_port for lease in leases}

@@ -12,22 +12,22 @@ from rich.console import Console
 
 from experiments.host import doctor
 from experiments.host.capabilities import Finding, attempt
-from experiments.host.doctor import Check, exit_code, render
+from experiments.host.doctor import Diagnosis, exit_code, render
 from topologies.emulation.sandbox import Told
 from topologies.emulation.sandbox.guest import Guest
 
-WELL = Check("python", True, True, "3.11.2", "make setup")
-OPTIONAL = Check("netem", False, False, "kind is unknown", "modprobe sch_netem")
-REQUIRED = Check("veth", False, True, "not supported", "modprobe veth")
+WELL = Diagnosis("python", True, True, "3.11.2", "make setup")
+OPTIONAL = Diagnosis("netem", False, False, "kind is unknown", "modprobe sch_netem")
+REQUIRED = Diagnosis("veth", False, True, "not supported", "modprobe veth")
 
 
-def screen(*checks: Check) -> list[str]:
+def screen(*checks: Diagnosis) -> list[str]:
     output = io.StringIO()
     render(checks, Console(file=output, width=80))
     return output.getvalue().splitlines()
 
 
-def from_sandbox(*findings: Finding, error: str = "") -> dict[str, Check]:
+def from_sandbox(*findings: Finding, error: str = "") -> dict[str, Diagnosis]:
     checks = doctor._from_sandbox(findings, error, "a mend")
     return {check.name: check for check in checks}
 
@@ -35,7 +35,7 @@ def from_sandbox(*findings: Finding, error: str = "") -> dict[str, Check]:
 @pytest.mark.parametrize(
     ("checks", "code"), [([WELL], 0), ([WELL, OPTIONAL], 0), ([WELL, OPTIONAL, REQUIRED], 1)]
 )
-def test_only_required_things_fail(checks: list[Check], code: int) -> None:
+def test_only_required_things_fail(checks: list[Diagnosis], code: int) -> None:
     assert exit_code(checks) == code
 
 
@@ -58,8 +58,8 @@ def test_screen_says_when_labs_cannot_run() -> None:
 
 
 def test_who_may_not_have_real_time_is_told_of_virtual_time() -> None:
-    root = Check("root", False, True, "no", "run poplab with sudo")
-    virtual = Check("virtual time", True, False, "a guest is up")
+    root = Diagnosis("root", False, True, "no", "run poplab with sudo")
+    virtual = Diagnosis("virtual time", True, False, "a guest is up")
     assert screen(root, virtual)[2:] == [
         "This host can run labs in virtual time. In real time they would need:",
         "  root: run poplab with sudo",
@@ -103,14 +103,14 @@ def test_without_a_kernel_virtual_time_is_not_there(
 
 def test_one_mend_for_two_things_is_named_once() -> None:
     lines = screen(
-        Check("mnexec", False, True, "not installed", "make setup"),
-        Check("Open vSwitch", False, True, "not installed", "make setup"),
+        Diagnosis("mnexec", False, True, "not installed", "make setup"),
+        Diagnosis("Open vSwitch", False, True, "not installed", "make setup"),
     )
     assert lines[-1] == "  mnexec, Open vSwitch: make setup"
 
 
 def test_a_host_without_anything_fits_on_one_screen() -> None:
-    nothing = [Check(f"thing {i}", False, True, "x" * 200, f"do {i % 6}") for i in range(15)]
+    nothing = [Diagnosis(f"thing {i}", False, True, "x" * 200, f"do {i % 6}") for i in range(15)]
     lines = screen(*nothing)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
@@ -119,14 +119,14 @@ def test_a_host_without_anything_fits_on_one_screen() -> None:
 def test_findings_become_checks() -> None:
     checks = from_sandbox(Finding("veth", True, "fine"), Finding("netem", False, "unknown"))
     assert checks["namespaces"].ok
-    assert checks["veth"] == Check("veth", True, True, "fine", "modprobe veth")
+    assert checks["veth"] == Diagnosis("veth", True, True, "fine", "modprobe veth")
     assert (checks["netem"].ok, checks["netem"].required) == (False, False)
     assert checks["tun"].detail == "not tried"
 
 
 def test_without_a_sandbox_nothing_else_was_tried() -> None:
     checks = from_sandbox(error="unshare failed: Operation not permitted")
-    assert checks["namespaces"] == Check(
+    assert checks["namespaces"] == Diagnosis(
         "namespaces", False, True, "unshare failed: Operation not permitted", "a mend"
     )
     assert not any(check.ok for check in checks.values())
