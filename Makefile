@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv/bin
 ROOT := setup/root.sh
-LINKS := topologies/emulation/links
+LINKS := topologies/emulation/links/daemon
 DEMO := europe
 NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 

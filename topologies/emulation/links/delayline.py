@@ -30,7 +30,7 @@ from topologies.emulation.links import (
 )
 from topologies.emulation.processes import Program
 
-BINARY = Path(__file__).parent / "delayline"
+BINARY = Path(__file__).parent / "daemon" / "delayline"
 
 MESSAGE_BYTES = 48 * 1024  # the daemon takes 64 KiB a message and 32 KiB a line
 ANSWER_BYTES = 1024 * 1024  # the daemon's longest answer
