@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from topologies.emulation.links import End, Impairment, LinkAttachment, LinkEnds
 from topologies.emulation.links.delayline import BINARY, DelayLine
 
-# `make -C topologies/emulation/links/daemon asan-test` runs these tests on the build with sanitizers.
+# `make asan-test` in links/daemon runs these tests on the build with sanitizers.
 TESTED = Path(os.environ.get("DELAYLINE_BINARY", BINARY))
 
 ETHERTYPE = 0x88B6
