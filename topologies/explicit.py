@@ -36,7 +36,7 @@ def parse_json(text: str) -> Network:
         | {
             "cities": tuple(City(**city) for city in data["cities"]),
             "links": tuple(_link(link) for link in data["links"]),
-            "pops": tuple(Pop(**pop | {"uplink": Line(**pop["uplink"])}) for pop in data["pops"]),
+            "pops": tuple(Pop(**pop | {"uplink": _line(pop["uplink"])}) for pop in data["pops"]),
             "clients": tuple(_attachment(at) for at in data["clients"]),
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
@@ -48,9 +48,17 @@ def parse_json(text: str) -> Network:
     )
 
 
+def _line(data: dict[str, Any]) -> Line:
+    line = Line(**data)
+    for name in ("delay_ns", "jitter_ns"):
+        if type(value := getattr(line, name)) is not int:
+            raise TypeError(f"{name} is {value!r}, not a whole number of nanoseconds")
+    return line
+
+
 def _link(data: dict[str, Any]) -> Link:
-    return Link(**data | {"line": Line(**data["line"])})
+    return Link(**data | {"line": _line(data["line"])})
 
 
 def _attachment(data: dict[str, Any]) -> Attachment:
-    return Attachment(**data | {"access": Line(**data["access"])})
+    return Attachment(**data | {"access": _line(data["access"])})

@@ -150,3 +150,12 @@ def test_a_damaged_file_is_a_network_or_a_refusal(text: str, seed: int, changes:
         assert all(line.isprintable() for line in str(refused).splitlines())
     else:
         assert problems(network) == []
+
+
+@pytest.mark.parametrize("number", ["-0.5", "-12.5", "1e999", "NaN", "true", '"1 ms"'])
+def test_a_damaged_delay_is_told_as_damage(number: str) -> None:
+    text = dump_json(sources.load("triangle")).replace(
+        '"delay_ns": 10977000', f'"delay_ns": {number}', 1
+    )
+    with pytest.raises(NetworkError, match="damaged: delay_ns is .*, not a whole number"):
+        sources.parse(text, "network.json")
