@@ -13,14 +13,8 @@ from ipaddress import IPv4Address
 
 from controller.core import labels
 from controller.core.lending import Lease
-from controller.core.matching import (
-    ADMIT_HOST,
-    BORROWED_HOME,
-    BORROWED_RETURN,
-    IPV4,
-    TRANSPORTS,
-    from_host,
-)
+from controller.core.matching import IPV4, TRANSPORTS, from_host
+from controller.core.priorities import ADMIT_HOST, BORROWED_HOME, BORROWED_RETURN
 from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
 from topologies.plan import HostPlan, Plan
 

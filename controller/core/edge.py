@@ -10,28 +10,34 @@ from collections.abc import Iterator
 
 from controller.core import labels
 from controller.core.balancing import SERVICE_GROUP, serving
+from controller.core.common import (
+    arp_responder,
+    deliver,
+    drop_the_rest,
+    nobody_here,
+    refuse_the_rest,
+)
 from controller.core.matching import (
+    DHCP_CLIENT,
+    DHCP_SERVER,
+    GATEWAY,
+    IPV4,
+    UDP,
+    from_host,
+    prefix_match,
+)
+from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
     ADMIT_LABEL_HERE,
     ADMIT_PUNT,
     BORROWED_LANDED,
     BORROWED_UNLENT,
-    DHCP_CLIENT,
-    DHCP_SERVER,
-    GATEWAY,
-    IPV4,
     OTHERWISE,
     ROUTE_LABEL,
     ROUTE_LABEL_BACK,
     ROUTE_UPLINK,
     SERVICE_ADDRESS,
-    UDP,
-    arp_responder,
-    drop_the_rest,
-    from_host,
-    prefix_match,
-    refuse_the_rest,
 )
 from controller.core.routing import Routes, fabric_ports, uplink_port
 from controller.core.rules import (
@@ -46,7 +52,6 @@ from controller.core.rules import (
     mac,
     match,
 )
-from controller.core.transit import deliver, nobody_here
 from controller.core.world import World
 from topologies.model import Network
 from topologies.plan import HostPlan, Plan, SwitchPlan

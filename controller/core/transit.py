@@ -10,23 +10,23 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from controller.core import labels
-from controller.core.matching import (
+from controller.core.common import (
+    arp_responder,
+    deliver,
+    drop_the_rest,
+    nobody_here,
+    refuse_the_rest,
+)
+from controller.core.matching import GATEWAY, IPV4, from_host, prefix_match
+from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
-    GATEWAY,
-    IPV4,
-    ROUTE_HOST,
     ROUTE_LABEL,
     ROUTE_PREFIX,
     ROUTE_STEER,
-    arp_responder,
-    drop_the_rest,
-    from_host,
-    prefix_match,
-    refuse_the_rest,
 )
 from controller.core.routing import Routes, fabric_ports
-from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
+from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, match
 from controller.core.steering import Ranking
 from controller.core.world import World
 from topologies.model import Network
@@ -126,24 +126,3 @@ def prefix_routes(
                 (Output(port),),
                 cookie=cookie(Duty.ROUTE, int(target.prefix.network_address)),
             )
-
-
-def deliver(host: HostPlan) -> Rule:
-    """ROUTE: to a host's own address, out of its port."""
-    return Rule(
-        Table.ROUTE,
-        ROUTE_HOST,
-        match(eth_type=IPV4, ipv4_dst=int(host.address)),
-        (SetField("eth_dst", mac(host.mac)), Output(host.port)),
-        cookie=cookie(Duty.ROUTE, int(host.address)),
-    )
-
-
-def nobody_here(switch: SwitchPlan) -> Rule:
-    """ROUTE: to this switch's own prefix, but to no host: drop, or it would turn back."""
-    return Rule(
-        Table.ROUTE,
-        ROUTE_PREFIX,
-        match(eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix)),
-        cookie=cookie(Duty.DEFAULT, int(switch.prefix.network_address)),
-    )

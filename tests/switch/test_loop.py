@@ -177,3 +177,26 @@ def test_notes_are_kept_in_order_with_what_happens_next() -> None:
     assert [record.number for record in w.store.records()] == [1, 2, 3, 4]
     times = [record.at_ns for record in w.store.records()]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("held", ["eARN", "eLHR"])
+def test_a_crash_between_any_two_phases_loses_nothing(held: str) -> None:
+    """The switch that had not confirmed is as it was, or has taken its part: both are put right."""
+    for took_it in (False, True):
+        store, clock, tables = fresh()
+        w = Inside(store, clock, tables)
+        w.wires[held].hold = True
+        kept = dict(tables[held].flows)
+        lease = w.lender.lend(ONE)
+        w.settle()
+        if not took_it:
+            tables[held].flows = kept
+        for wire in w.wires.values():
+            wire.alive = False
+        again = Inside(store, clock, tables)
+        assert again.lender.keep(ONE, lease.address, lease.psid).live
+        again.settle()
+        assert again.installed() == again.desired()
+        again.lender.give_back(ONE, lease.address, lease.psid)
+        again.settle()
+        assert again.installed() == again.desired()

@@ -1,0 +1,107 @@
+"""The rules that every switch has: it answers for the gateway, delivers to hosts, and refuses."""
+
+from __future__ import annotations
+
+from controller.core.matching import (
+    ARP,
+    ARP_REPLY,
+    ARP_REQUEST,
+    DHCP_CLIENT,
+    GATEWAY,
+    IPV4,
+    UDP,
+    VLAN,
+    VLAN_PRESENT,
+    prefix_match,
+)
+from controller.core.priorities import (
+    ADMIT_HOST,
+    ADMIT_NEVER,
+    ADMIT_SPOOF,
+    OTHERWISE,
+    ROUTE_HOST,
+    ROUTE_PREFIX,
+)
+from controller.core.rules import (
+    Copy,
+    Duty,
+    Output,
+    OutputInPort,
+    Rule,
+    SetField,
+    Table,
+    cookie,
+    mac,
+    match,
+)
+from topologies.plan import GATEWAY_ADDRESS, HostPlan, SwitchPlan
+
+
+def arp_responder(host: HostPlan) -> Rule:
+    """Answer a host that asks for its gateway, out of the port that it asked by."""
+    return Rule(
+        Table.ADMISSION,
+        ADMIT_HOST,
+        match(
+            in_port=host.port,
+            eth_src=mac(host.mac),
+            eth_type=ARP,
+            arp_op=ARP_REQUEST,
+            arp_tpa=int(GATEWAY_ADDRESS),
+        ),
+        (
+            Copy("eth_src", "eth_dst"),
+            SetField("eth_src", GATEWAY),
+            SetField("arp_op", ARP_REPLY),
+            Copy("arp_sha", "arp_tha"),
+            SetField("arp_sha", GATEWAY),
+            Copy("arp_spa", "arp_tpa"),
+            SetField("arp_spa", int(GATEWAY_ADDRESS)),
+            OutputInPort(),
+        ),
+        cookie=cookie(Duty.ARP, host.port),
+    )
+
+
+def refuse_the_rest() -> tuple[Rule, ...]:
+    """ADMISSION: drop what nothing admits, and from everybody VLAN tags and answers of DHCP.
+
+    No rule looks behind a tag, and only the controller lends. IPv4 and ARP are counted apart from
+    the hosts' IPv6 noise.
+    """
+    answer = match(eth_type=IPV4, ip_proto=UDP, udp_dst=DHCP_CLIENT)
+    never = (
+        Rule(Table.ADMISSION, ADMIT_NEVER, matched, cookie=cookie(Duty.SPOOF, number))
+        for matched, number in ((match(vlan_vid=(VLAN_PRESENT, VLAN_PRESENT)), VLAN), (answer, UDP))
+    )
+    spoofs = (
+        Rule(Table.ADMISSION, ADMIT_SPOOF, match(eth_type=kind), cookie=cookie(Duty.SPOOF, kind))
+        for kind in (IPV4, ARP)
+    )
+    return (*never, *spoofs, drop_the_rest(Table.ADMISSION))
+
+
+def drop_the_rest(table: Table) -> Rule:
+    """Drop and count what no other rule of a table matches."""
+    return Rule(table, OTHERWISE, match(), cookie=cookie(Duty.DEFAULT, table))
+
+
+def deliver(host: HostPlan) -> Rule:
+    """ROUTE: to a host's own address, out of its port."""
+    return Rule(
+        Table.ROUTE,
+        ROUTE_HOST,
+        match(eth_type=IPV4, ipv4_dst=int(host.address)),
+        (SetField("eth_dst", mac(host.mac)), Output(host.port)),
+        cookie=cookie(Duty.ROUTE, int(host.address)),
+    )
+
+
+def nobody_here(switch: SwitchPlan) -> Rule:
+    """ROUTE: to this switch's own prefix, but to no host: drop, or it would turn back."""
+    return Rule(
+        Table.ROUTE,
+        ROUTE_PREFIX,
+        match(eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix)),
+        cookie=cookie(Duty.DEFAULT, int(switch.prefix.network_address)),
+    )

@@ -1,0 +1,50 @@
+"""The priorities of rules, table by table.
+
+Within a table a higher one is looked at first; where rules of one priority overlap they do the
+same, so their order does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ADMIT_NEVER: Final = 500
+"""ADMISSION: what no host may send, and no switch passes on."""
+ADMIT_PUNT: Final = 400
+"""ADMISSION: DHCP comes before the source check, because a client has no address yet."""
+ADMIT_HOST: Final = 300
+"""ADMISSION: a host's legitimate frames."""
+ADMIT_LABEL_HERE: Final = 300
+"""ADMISSION: from another switch, labelled for this PoP."""
+ADMIT_FABRIC: Final = 200
+"""ADMISSION: anything else that another switch may send."""
+ADMIT_SPOOF: Final = 100
+"""ADMISSION: the IPv4 and ARP frames that nothing above admits."""
+
+SERVICE_ADDRESS: Final = 100
+"""SERVICE: the destination is a service address."""
+
+BORROWED_RETURN: Final = 400
+"""BORROWED: a live (address, port set)."""
+BORROWED_LANDED: Final = 300
+"""BORROWED: sent home by another PoP, yet nobody here holds it; must not travel again."""
+BORROWED_HOME: Final = 200
+"""BORROWED: an address that is at home in another PoP."""
+BORROWED_UNLENT: Final = 100
+"""BORROWED: the rest of the pool."""
+
+ROUTE_LABEL_BACK: Final = 500
+"""ROUTE: on a label, back out of the port it came in by."""
+ROUTE_LABEL: Final = 400
+"""ROUTE: on a label."""
+ROUTE_STEER: Final = 300
+"""ROUTE: not labelled yet, but to an address that every PoP announces."""
+ROUTE_HOST: Final = 200
+"""ROUTE: to a host on this switch."""
+ROUTE_PREFIX: Final = 100
+"""ROUTE: to a host on another switch, or to nobody on this one."""
+ROUTE_UPLINK: Final = 50
+"""ROUTE: from a PoP to the rest of the world."""
+
+OTHERWISE: Final = 0
+"""Every table: what nothing else matches."""
