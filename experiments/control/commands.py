@@ -37,7 +37,7 @@ SUBJECTS = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands for running labs."""
-    for command in (ps, status, leases, links, events, watch):
+    for command in (ps, status, leases, links, events, watch, explain):
         app.command()(command)
     groups = {
         subject: typer.Typer(help=text, no_args_is_help=True) for subject, text in SUBJECTS.items()
@@ -194,6 +194,30 @@ def events(
         line = json.dumps(event) if as_json else screen.line(event)
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def explain(
+    host: Annotated[str, typer.Argument(help="Who sends, LHR-c1.")],
+    destination: Annotated[str, typer.Argument(help="An address, or a host's name.")],
+    port: Annotated[int, typer.Option(help="Where to.")] = 80,
+    protocol: Annotated[str, typer.Option(help="tcp, udp or icmp.")] = "tcp",
+    source: Annotated[
+        str | None, typer.Option(help="From another address, a borrowed one.")
+    ] = None,
+    source_port: Annotated[int, typer.Option(help="Where from.")] = 40000,
+    lab: LabName = None,
+    as_json: Json = False,
+) -> None:
+    """The way of a packet and of its answer, hop by hop, as the switches tell it."""
+    from experiments.control import trace
+
+    asked = {"host": host, "destination": destination, "port": port, "protocol": protocol}
+    asked |= {"source_port": source_port} | ({"source": source} if source else {})
+    found = _remote(lab).call("explain", **asked)
+    if as_json:
+        _put(found)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in trace.lines(found)))
 
 
 def watch(lab: LabName = None) -> None:

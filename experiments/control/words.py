@@ -101,6 +101,20 @@ class Control:
             for link in links
         ]
 
+    def explain(
+        self,
+        host: str,
+        destination: str,
+        port: int = 80,
+        protocol: str = "tcp",
+        source: str | None = None,
+        source_port: int = 40000,
+    ) -> dict[str, Any]:
+        """The way of a packet and of its answer, hop by hop, as the switches tell it."""
+        from experiments.control import trace
+
+        return trace.explain(self._lab, host, destination, port, protocol, source, source_port)
+
     # -- links
 
     def link_cut(self, link: str) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -14,8 +13,10 @@ from controller.core import labels
 from controller.core.lending import SECOND, Lease, LeaseState
 from controller.core.pipeline import programs
 from controller.core.routing import uplink_port
-from controller.core.rules import Duty, OutputInPort, ToGroup, duty_of, mac
+from controller.core.rules import Duty, OutputInPort, ToGroup, duty_of
 from controller.core.world import World
+from experiments.control.trace import Told, explain, lines, read
+from experiments.errors import UsageError
 from experiments.runs.testbed import Testbed
 from tests.fakes.network import (
     ICMP,
@@ -46,14 +47,6 @@ bridge("tLHR")
 Final flow: tcp,in_port=4,dl_src=02:0a:0a:01:00:01,dl_dst=02:70:00:01:00:00,tp_dst=80
 Datapath actions: set(eth(dst=02:70:00:01:00:00)),4
 """
-
-
-class Told(NamedTuple):
-    """Rules by (table, priority, cookie), the outputs, the destination MAC at the end."""
-
-    rules: tuple[tuple[int, int, int], ...]
-    outputs: tuple[str, ...]
-    eth_dst: int
 
 
 OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_proto": "nw_proto"} | {
@@ -145,18 +138,6 @@ def _flow(in_port: int, packet: Packet) -> str:
     return ",".join(parts)
 
 
-def _told(text: str, eth_dst: int) -> Told:
-    """What a trace says about a packet that came in with ``eth_dst``."""
-    rules = re.findall(r"^ *(\d+)\. .*?priority (\d+)(?:, cookie (0x[0-9a-f]+))?", text, re.M)
-    outputs = re.findall(r"^ +(output:\d+|IN_PORT|CONTROLLER)\b.*$(?!\n +>> skipping)", text, re.M)
-    final = re.search(r"^Final flow: .*?dl_dst=([0-9a-f:]+)", text, re.M)
-    return Told(
-        tuple((int(table), int(priority), int(c or "0", 16)) for table, priority, c in rules),
-        tuple(outputs),
-        mac(final[1]) if final else eth_dst,
-    )
-
-
 def _expected(outcome: Outcome) -> Told:
     rules = tuple((r.table.value, r.priority, r.cookie) for r in outcome.trail)
     turned = OutputInPort() in outcome.trail[-1].actions
@@ -179,7 +160,7 @@ class Judge:
         elsewhere = ("tcp", "vlan") if more else ()
         known = {k: v for k, v in packet.items() if not k.startswith(elsewhere)}
         text = self._lab.appctl(switch, "ofproto/trace", switch, _flow(port, known) + more)
-        told = _told(text, packet["eth_dst"])
+        told = read(text, packet["eth_dst"])
         if any(isinstance(action, ToGroup) for action in outcomes[0].trail[-1].actions):
             # Open vSwitch hashes the packet on its second pass, where a trace does not follow.
             assert told.rules == expected.rules, text
@@ -232,8 +213,46 @@ def _check_tags(world: World, judge: Judge) -> None:
 def test_the_words_of_a_trace_are_understood() -> None:
     """A parser that found nothing could hide that nothing agrees."""
     rules = ((0, 300, 0x706F70_0100000004), (40, 300, 0x706F70_07C6336401))
-    assert _told(EXAMPLE, 7) == Told(rules, ("output:3",), labels.encode(1))
+    assert read(EXAMPLE, 7) == Told(rules, ("output:3",), labels.encode(1))
     swallowed = EXAMPLE.replace("output:3", "output:3\n     >> skipping output to input port")
-    assert _told(swallowed, 7) == Told(rules, (), labels.encode(1))
+    assert read(swallowed, 7) == Told(rules, (), labels.encode(1))
     unchanged = re.sub("Final flow: .*", "Final flow: unchanged", EXAMPLE)
-    assert _told(unchanged, 7) == Told(rules, ("output:3",), 7)
+    assert read(unchanged, 7) == Told(rules, ("output:3",), 7)
+
+
+@pytest.mark.sandboxed
+def test_the_way_of_a_packet_is_told_and_where_its_answer_comes_home(lab_folder: Path) -> None:
+    with Testbed(sources.load("triangle"), folder=lab_folder) as lab:
+        service = str(lab.plan.network.services[0])
+        found = explain(lab, "LHR-c1", service)
+        assert [hop["switch"] for hop in found["there"]] == ["tLHR", "eLHR"]
+        assert [rule["duty"] for rule in found["there"][0]["rules"]] == ["admit", "steer"]
+        assert found["there"][0]["label"] == {"to": "LHR"}
+        assert found["ends"] == {"hosts": ["LHR-s1", "LHR-s2"], "why": "one by hash"}
+        assert found["answer_ends"]["hosts"] == ["LHR-c1"]
+
+        # A borrower in Rome asks the origin in Stockholm: the answer lands there, and comes home.
+        lease = lab.leases()["FCO-s1"]
+        own = {"source": lease["address"], "source_port": lease["first_port"]}
+        found = explain(lab, "FCO-s1", "ARN-o1", **own)
+        assert found["ends"] == {"hosts": ["ARN-o1"], "why": "delivered"}
+        landing = next(hop for hop in found["back"] if hop["switch"] == "eARN")
+        assert landing["label"] == {"to": "FCO", "landed": "ARN"}
+        assert [rule["duty"] for rule in landing["rules"]][-2:] == ["home", "label"]
+        assert found["answer_ends"]["hosts"] == ["FCO-s1"]
+        text = "\n".join(lines(found))
+        assert "[to FCO, landed in ARN]" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+        foreign = explain(lab, "FCO-s1", "ARN-o1", **own | {"source_port": 65535})
+        assert foreign["ends"]["why"] == "dropped at eFCO: spoof"
+        assert "back" not in foreign
+        unlent = explain(lab, "LHR-c1", lease["address"], port=65535)
+        assert unlent["ends"]["why"] == "dropped at eFCO: unlent"
+        assert explain(lab, "LHR-c1", "FCO-c1", protocol="icmp")["answer_ends"]["hosts"] == [
+            "LHR-c1"
+        ]
+        with pytest.raises(UsageError, match="no host 'XXX'"):
+            explain(lab, "XXX", service)
+        with pytest.raises(UsageError, match="no protocol 'sctp'"):
+            explain(lab, "LHR-c1", service, protocol="sctp")

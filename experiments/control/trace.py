@@ -1,0 +1,240 @@
+"""The way of a packet, hop by hop, as the switches themselves tell it (``ofproto/trace``).
+
+Nothing is sent. What the links do to packets is not asked; a link whose cable is pulled shows
+where the packet would have gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from controller.core import labels
+from controller.core.matching import GATEWAY, TCP, UDP
+from controller.core.rules import Table, duty_of, mac
+from experiments.errors import UsageError
+from topologies.plan import HostPlan, HostRole, Plan
+
+if TYPE_CHECKING:
+    from experiments.runs.testbed import Testbed
+
+ICMP = 1
+PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
+MOST_HOPS = 64
+
+_RULE = re.compile(r"^ *(\d+)\. .*?priority (\d+)(?:, cookie (0x[0-9a-f]+))?", re.M)
+# Open vSwitch sends nothing out of the port that a packet came in by, and says so.
+_OUTPUT = re.compile(r"^ +(output:\d+|IN_PORT|CONTROLLER)\b.*$(?!\n +>> skipping)", re.M)
+_ETH_DST = re.compile(r"^Final flow: .*?dl_dst=([0-9a-f:]+)", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a switch says of a packet: the rules that match (table, priority, cookie), the outputs
+    in its own words, and the destination MAC address at the end.
+    """
+
+    rules: tuple[tuple[int, int, int], ...]
+    outputs: tuple[str, ...]
+    eth_dst: int
+
+
+def read(text: str, eth_dst: int) -> Told:
+    """What a trace says about a packet that came in with ``eth_dst``."""
+    final = _ETH_DST.search(text)
+    return Told(
+        tuple((int(t), int(p), int(c or "0", 16)) for t, p, c in _RULE.findall(text)),
+        tuple(_OUTPUT.findall(text)),
+        mac(final[1]) if final else eth_dst,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """An IPv4 packet on its way; ports are those of TCP and UDP."""
+
+    eth_src: int
+    eth_dst: int
+    protocol: int
+    source: IPv4Address
+    destination: IPv4Address
+    sport: int
+    dport: int
+
+    def words(self, in_port: int) -> str:
+        """The packet in the words of ``ofproto/trace``."""
+        found = {
+            "in_port": in_port,
+            "dl_src": _mac(self.eth_src),
+            "dl_dst": _mac(self.eth_dst),
+            "dl_type": 0x0800,
+            "nw_proto": self.protocol,
+            "nw_src": self.source,
+            "nw_dst": self.destination,
+        }
+        if self.protocol == ICMP:
+            found |= {"icmp_type": 8, "icmp_code": 0}
+        else:
+            found |= {"tp_src": self.sport, "tp_dst": self.dport}
+        return ",".join(f"{name}={value}" for name, value in found.items())
+
+    def answer(self, host: HostPlan) -> Packet:
+        """What a host answers to it."""
+        return replace(
+            self,
+            eth_src=mac(host.mac),
+            eth_dst=GATEWAY,
+            source=self.destination,
+            destination=self.source,
+            sport=self.dport,
+            dport=self.sport,
+        )
+
+
+def explain(
+    lab: Testbed,
+    host: str,
+    destination: str,
+    port: int = 80,
+    protocol: str = "tcp",
+    source: str | None = None,
+    source_port: int = 40000,
+) -> dict[str, Any]:
+    """The way there and, if a host gets the packet, the way back of its answer.
+
+    ``destination`` is an address or a host's name. Each hop has its switch, the rules that match
+    by table and duty, and where the packet goes. Raises UsageError for what the network lacks.
+    """
+    sender = _host(lab.plan, host)
+    packet = Packet(
+        eth_src=mac(sender.mac),
+        eth_dst=GATEWAY,
+        protocol=_protocol(protocol),
+        source=sender.address if source is None else _address(lab.plan, source),
+        destination=_address(lab.plan, destination),
+        sport=source_port,
+        dport=port,
+    )
+    there = list(_way(lab, sender, packet))
+    found: dict[str, Any] = {"there": there, "ends": _end(lab, there)}
+    arrived = [name for name in found["ends"]["hosts"] if name in {h.name for h in lab.plan.hosts}]
+    if arrived:
+        receiver = lab.plan.host(arrived[0])
+        back = list(_way(lab, receiver, packet.answer(receiver)))
+        found |= {"back": back, "answer_ends": _end(lab, back)}
+    return found
+
+
+def _way(lab: Testbed, sender: HostPlan, packet: Packet) -> Iterator[dict[str, Any]]:
+    """Every hop of a packet that a host sends."""
+    switch, in_port = sender.switch, sender.port
+    for _ in range(MOST_HOPS):
+        text = lab.appctl(switch, "ofproto/trace", switch, packet.words(in_port))
+        told = read(text, packet.eth_dst)
+        packet = replace(packet, eth_dst=told.eth_dst)
+        port = _port(told, in_port)
+        link = next((x for x in lab.plan.links_of(switch) if x.near(switch).port == port), None)
+        far = None if link is None else link.far(switch)
+        yield {
+            "switch": switch,
+            "in_port": in_port,
+            "rules": [_rule(*rule) for rule in told.rules],
+            "label": _label(lab.plan, told.eth_dst),
+            "out": told.outputs[0] if told.outputs else None,
+            "to": far.node if far else None,
+            "cut": link is not None and link.number in lab.cut_links,
+        }
+        if far is None or far.port is None:
+            return
+        switch, in_port = far.node, far.port
+
+
+def _port(told: Told, in_port: int) -> int | None:
+    """The port that a packet leaves by; None if it stays."""
+    first = told.outputs[0] if told.outputs else ""
+    if first == "IN_PORT":
+        return in_port
+    return int(first.removeprefix("output:")) if first.startswith("output:") else None
+
+
+def _rule(table: int, priority: int, cookie: int) -> dict[str, Any]:
+    duty = duty_of(cookie)
+    return {
+        "table": Table(table).name.lower(),
+        "priority": priority,
+        "duty": duty.name.lower() if duty is not None else "not ours",
+    }
+
+
+def _label(plan: Plan, eth_dst: int) -> dict[str, str] | None:
+    """The PoPs in a label: where it goes, and where it has landed."""
+    label = labels.decode(eth_dst)
+    if label is None:
+        return None
+    pops = {edge.number: edge.city for edge in plan.edges}
+    found = {"to": pops.get(label.target, "?")}
+    return found | ({"landed": pops.get(label.landing, "?")} if label.landing else {})
+
+
+def _end(lab: Testbed, hops: list[dict[str, Any]]) -> dict[str, Any]:
+    """How a way ends: with a host (one of several, where a group chooses), or why not."""
+    last = hops[-1]
+    duty = last["rules"][-1]["duty"] if last["rules"] else "nothing"
+    if last["to"] is not None:
+        return {"hosts": [last["to"]], "why": "cut" if last["cut"] else "delivered"}
+    if duty == "service":
+        pop = lab.plan.switch(last["switch"]).city
+        weights = lab.controller_api.world()["servers"]
+        serving = [s.name for s in lab.plan.servers_of(pop) if weights[s.name]]
+        return {"hosts": serving, "why": "one by hash" if serving else "nobody serves"}
+    if last["out"] == "CONTROLLER":
+        return {"hosts": [], "why": "handed to the controller"}
+    return {"hosts": [], "why": f"dropped at {last['switch']}: {duty}"}
+
+
+def _host(plan: Plan, name: str) -> HostPlan:
+    try:
+        return plan.host(name)
+    except KeyError:
+        some = ", ".join(host.name for host in plan.hosts_of(HostRole.CLIENT)[:6])
+        raise UsageError(f"{plan.network.name} has no host {name!r}; it has {some}, ...") from None
+
+
+def _address(plan: Plan, text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        return _host(plan, text).address
+
+
+def _protocol(name: str) -> int:
+    if name not in PROTOCOLS:
+        raise UsageError(f"There is no protocol {name!r} here: use {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def _mac(value: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """An explanation as people read it."""
+    for title, end in (("there", "ends"), ("back", "answer_ends")):
+        if title in found:
+            yield f"{title}:"
+            yield from (f"  {_line(hop)}" for hop in found[title])
+            hosts = ", ".join(found[end]["hosts"])
+            yield f"  {found[end]['why']}{f': {hosts}' if hosts else ''}"
+
+
+def _line(hop: Mapping[str, Any]) -> str:
+    parts = [hop["switch"].ljust(6), " > ".join(rule["duty"] for rule in hop["rules"])]
+    if label := hop["label"]:
+        landed = f", landed in {label['landed']}" if "landed" in label else ""
+        parts.append(f"[to {label['to']}{landed}]")
+    if hop["to"]:
+        parts.append(f"-> {hop['to']}{' (cut)' if hop['cut'] else ''}")
+    return "  ".join(parts)
