@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from experiments.runs.repeat import Comparison
     from experiments.runs.runner import Watch
     from experiments.study import Study
+    from topologies.family import Family
 
 FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
@@ -145,6 +146,17 @@ def _value(value: Value) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _family(number: int) -> Family:
+    """The family of this number. Raises UsageError."""
+    from experiments.errors import UsageError
+    from topologies.family import FAMILIES
+
+    for family in FAMILIES:
+        if number == family:
+            return family
+    raise UsageError(f"There is no IPv{number} here: --family is 4 or 6.")
+
+
 def _parameters(study: Study, given: list[str]) -> dict[str, Value]:
     """The parameters in ``NAME=VALUE`` words. Raises UsageError."""
     from experiments.errors import UsageError
@@ -249,6 +261,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Another value for a parameter."),
     ] = None,
+    family: Annotated[int, typer.Option(help="By what clients ask: 4 or 6.")] = 4,
     scenario: ScenarioFile = None,
     results: Results = None,
     as_json: Json = False,
@@ -271,6 +284,7 @@ def run(
         root=root,
         limit_s=limit,
         params=params,
+        family=_family(family),
         scenario=scenario,
     )
     if not as_json:

@@ -21,7 +21,8 @@ from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
 from topologies.emulation.links import Histogram
-from topologies.plan import Plan
+from topologies.family import FAMILIES, Address, Family
+from topologies.plan import HostPlan, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,15 @@ class Trial:
     def count(self, name: str) -> int:
         """A parameter's value as a whole number."""
         return int(self.spec.number(name))
+
+    @property
+    def service(self) -> Address:
+        """The service address that clients ask, of the family of this trial."""
+        return self.plan.services(self.spec.family)[0]
+
+    def address(self, host: HostPlan) -> Address:
+        """A host's own address of the family of this trial."""
+        return host.at(self.spec.family)
 
     def counters(self) -> Counters:
         """Packets by switch and duty since they were programmed, once they stand still.
@@ -217,6 +227,8 @@ class Study:
     draw: Callable[[Evidence, Findings, Path], list[Path]]
     timed: Timed | None = None
     """Which of its samples are times, by which every run is judged; None if it measures none."""
+    families: tuple[Family, ...] = FAMILIES
+    """By which families clients can ask."""
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 

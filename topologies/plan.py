@@ -9,7 +9,8 @@ only interface is ``eth0`` in its own namespace; port n of a switch is ``tLHR-et
 
 Addresses. City number i (from 1) owns the i-th equal part of 10.0.0.0/8 for its clients and
 origins; PoP number i the i-th equal part of 172.16.0.0/12 for its servers' own addresses. Parts
-are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2).
+are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2). Hosts and services
+have IPv6 twins of these (``topologies.family``).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from topologies import family as families
+from topologies.family import Address, Family, Prefix
 from topologies.model import Line, Network
 
 CITY_PARTS = IPv4Network("10.0.0.0/8")
@@ -31,6 +34,9 @@ POP_PARTS = IPv4Network("172.16.0.0/12")
 
 GATEWAY_ADDRESS = IPv4Address("169.254.1.1")
 """Every host's default gateway: link-local, answered by the switch (no router exists)."""
+
+GATEWAY_ADDRESS6 = IPv6Address("fe80::1")
+"""The same gateway by IPv6; nobody asks for its MAC address, every host knows it."""
 
 GATEWAY_MAC = "02:00:00:00:00:01"
 """The gateway's MAC address on every host port."""
@@ -77,6 +83,10 @@ class HostPlan:
     switch: str
     port: int
 
+    def at(self, family: Family) -> Address:
+        """The host's own address of a family."""
+        return families.address(self.address, family)
+
 
 @dataclass(frozen=True, slots=True)
 class SwitchPlan:
@@ -91,6 +101,10 @@ class SwitchPlan:
     dpid: int
     number: int
     prefix: IPv4Network
+
+    def covers(self, family: Family) -> Prefix:
+        """The prefix of a family."""
+        return families.prefix(self.prefix, family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +181,10 @@ class Plan:
     def edges(self) -> tuple[SwitchPlan, ...]:
         """All edge switches; PoP number n stands at index n - 1."""
         return tuple(s for s in self.switches if s.role is SwitchRole.EDGE)
+
+    def services(self, family: Family) -> tuple[Address, ...]:
+        """The service addresses of a family."""
+        return tuple(families.address(ip, family) for ip in self.network.services)
 
     def hosts_of(self, role: HostRole, city: str | None = None) -> tuple[HostPlan, ...]:
         """The hosts of one role, everywhere or in one city."""

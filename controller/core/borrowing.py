@@ -41,12 +41,7 @@ def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
         yield Rule(
             Table.ADMISSION,
             ADMIT_HOST,
-            from_host(
-                server,
-                ip_proto=protocol,
-                ipv4_src=int(lease.address),
-                **{f"{name}_src": ports},
-            ),
+            from_host(server, lease.address, ip_proto=protocol, **{f"{name}_src": ports}),
             goto=Table.SERVICE,
             cookie=cookie(Duty.ADMIT_LEASE, int(lease.address)),
         )

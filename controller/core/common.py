@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from controller.core.matching import (
     ARP,
     ARP_REPLY,
@@ -9,12 +11,16 @@ from controller.core.matching import (
     DHCP_CLIENT,
     GATEWAY,
     IPV4,
+    IPV6,
+    MULTICAST,
     UDP,
     VLAN,
     VLAN_PRESENT,
+    destination,
     prefix_match,
 )
 from controller.core.priorities import (
+    ADMIT_CHATTER,
     ADMIT_HOST,
     ADMIT_NEVER,
     ADMIT_SPOOF,
@@ -34,6 +40,7 @@ from controller.core.rules import (
     mac,
     match,
 )
+from topologies.family import FAMILIES
 from topologies.plan import GATEWAY_ADDRESS, HostPlan, SwitchPlan
 
 
@@ -66,8 +73,8 @@ def arp_responder(host: HostPlan) -> Rule:
 def refuse_the_rest() -> tuple[Rule, ...]:
     """ADMISSION: drop what nothing admits, and from everybody VLAN tags and answers of DHCP.
 
-    No rule looks behind a tag, and only the controller lends. IPv4 and ARP are counted apart from
-    the hosts' IPv6 noise.
+    No rule looks behind a tag, and only the controller lends. What hosts say to IPv6 groups of
+    themselves is no spoof.
     """
     answer = match(eth_type=IPV4, ip_proto=UDP, udp_dst=DHCP_CLIENT)
     never = (
@@ -76,9 +83,15 @@ def refuse_the_rest() -> tuple[Rule, ...]:
     )
     spoofs = (
         Rule(Table.ADMISSION, ADMIT_SPOOF, match(eth_type=kind), cookie=cookie(Duty.SPOOF, kind))
-        for kind in (IPV4, ARP)
+        for kind in (IPV4, IPV6, ARP)
     )
-    return (*never, *spoofs, drop_the_rest(Table.ADMISSION))
+    chatter = Rule(
+        Table.ADMISSION,
+        ADMIT_CHATTER,
+        match(eth_type=IPV6, ipv6_dst=prefix_match(MULTICAST)),
+        cookie=cookie(Duty.DEFAULT, IPV6),
+    )
+    return (*never, chatter, *spoofs, drop_the_rest(Table.ADMISSION))
 
 
 def drop_the_rest(table: Table) -> Rule:
@@ -86,22 +99,24 @@ def drop_the_rest(table: Table) -> Rule:
     return Rule(table, OTHERWISE, match(), cookie=cookie(Duty.DEFAULT, table))
 
 
-def deliver(host: HostPlan) -> Rule:
-    """ROUTE: to a host's own address, out of its port."""
-    return Rule(
-        Table.ROUTE,
-        ROUTE_HOST,
-        match(eth_type=IPV4, ipv4_dst=int(host.address)),
-        (SetField("eth_dst", mac(host.mac)), Output(host.port)),
-        cookie=cookie(Duty.ROUTE, int(host.address)),
-    )
+def deliver(host: HostPlan) -> Iterator[Rule]:
+    """ROUTE: to a host's own addresses, out of its port."""
+    for family in FAMILIES:
+        yield Rule(
+            Table.ROUTE,
+            ROUTE_HOST,
+            match(**destination(host.at(family))),
+            (SetField("eth_dst", mac(host.mac)), Output(host.port)),
+            cookie=cookie(Duty.ROUTE, int(host.address)),
+        )
 
 
-def nobody_here(switch: SwitchPlan) -> Rule:
-    """ROUTE: to this switch's own prefix, but to no host: drop, or it would turn back."""
-    return Rule(
-        Table.ROUTE,
-        ROUTE_PREFIX,
-        match(eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix)),
-        cookie=cookie(Duty.DEFAULT, int(switch.prefix.network_address)),
-    )
+def nobody_here(switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: to this switch's own prefixes, but to no host: drop, or it would turn back."""
+    for family in FAMILIES:
+        yield Rule(
+            Table.ROUTE,
+            ROUTE_PREFIX,
+            match(**destination(switch.covers(family))),
+            cookie=cookie(Duty.DEFAULT, int(switch.prefix.network_address)),
+        )

@@ -20,11 +20,12 @@ from controller.core.common import (
 from controller.core.matching import (
     DHCP_CLIENT,
     DHCP_SERVER,
+    ETHER_TYPES,
     GATEWAY,
     IPV4,
     UDP,
+    destination,
     from_host,
-    prefix_match,
 )
 from controller.core.priorities import (
     ADMIT_FABRIC,
@@ -53,7 +54,7 @@ from controller.core.rules import (
     match,
 )
 from controller.core.world import World
-from topologies.model import Network
+from topologies.family import FAMILIES
 from topologies.plan import HostPlan, Plan, SwitchPlan
 
 
@@ -69,7 +70,7 @@ def rules(world: World, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
 def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     """ADMISSION: a server with its own or a service address; other switches by what they carry."""
     for server in plan.servers_of(switch.city):
-        yield from admit_server(plan.network, server)
+        yield from admit_server(plan, server)
         yield punt_dhcp(server)
         yield arp_responder(server)
     for port in fabric_ports(plan, switch):
@@ -77,16 +78,17 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     yield from refuse_the_rest()
 
 
-def admit_server(network: Network, server: HostPlan) -> Iterator[Rule]:
+def admit_server(plan: Plan, server: HostPlan) -> Iterator[Rule]:
     """ADMISSION: what a server may always send; leases add more."""
-    for address in (server.address, *network.services):
-        yield Rule(
-            Table.ADMISSION,
-            ADMIT_HOST,
-            from_host(server, ipv4_src=int(address)),
-            goto=Table.SERVICE,
-            cookie=cookie(Duty.ADMIT, server.port),
-        )
+    for family in FAMILIES:
+        for address in (server.at(family), *plan.services(family)):
+            yield Rule(
+                Table.ADMISSION,
+                ADMIT_HOST,
+                from_host(server, address),
+                goto=Table.SERVICE,
+                cookie=cookie(Duty.ADMIT, server.port),
+            )
 
 
 def punt_dhcp(server: HostPlan) -> Rule:
@@ -112,10 +114,11 @@ def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     duty = cookie(Duty.FABRIC, port)
     here = match(in_port=port, eth_dst=labels.towards(switch.number))
     relay = match(in_port=port, eth_dst=labels.ANY)
-    own = match(in_port=port, eth_dst=GATEWAY, eth_type=IPV4, ipv4_dst=prefix_match(switch.prefix))
     yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, goto=Table.SERVICE, cookie=duty)
     yield Rule(Table.ADMISSION, ADMIT_FABRIC, relay, goto=Table.ROUTE, cookie=duty)
-    yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
+    for family in FAMILIES:
+        own = match(in_port=port, eth_dst=GATEWAY, **destination(switch.covers(family)))
+        yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
 
 
 def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
@@ -124,14 +127,15 @@ def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     A PoP without a serving server drops and counts it.
     """
     someone = serving(world, switch.city)
-    for address in world.plan.network.services:
-        yield Rule(
-            Table.SERVICE,
-            SERVICE_ADDRESS,
-            match(eth_type=IPV4, ipv4_dst=int(address)),
-            (ToGroup(SERVICE_GROUP),) if someone else (),
-            cookie=cookie(Duty.SERVICE, int(address)),
-        )
+    for family in FAMILIES:
+        for address in world.plan.services(family):
+            yield Rule(
+                Table.SERVICE,
+                SERVICE_ADDRESS,
+                match(**destination(address)),
+                (ToGroup(SERVICE_GROUP),) if someone else (),
+                cookie=cookie(Duty.SERVICE, int(address)),
+            )
     yield Rule(Table.SERVICE, OTHERWISE, match(), goto=Table.BORROWED, cookie=cookie(Duty.DEFAULT))
 
 
@@ -149,7 +153,7 @@ def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
         yield Rule(
             Table.BORROWED,
             BORROWED_UNLENT,
-            match(eth_type=IPV4, ipv4_dst=prefix_match(pool.prefix)),
+            match(**destination(pool.prefix)),
             cookie=cookie(Duty.UNLENT, int(pool.prefix.network_address)),
         )
     yield Rule(Table.BORROWED, OTHERWISE, match(), goto=Table.ROUTE, cookie=cookie(Duty.DEFAULT))
@@ -177,14 +181,14 @@ def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rul
 def prefix_routes(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     """ROUTE: to the servers here, and all else by the uplink while there is one."""
     for server in world.plan.servers_of(switch.city):
-        yield deliver(server)
-    yield nobody_here(switch)
+        yield from deliver(server)
+    yield from nobody_here(switch)
     uplink = uplink_port(world.plan, switch)
-    if (switch.name, uplink) not in world.down:
+    for ether_type in ETHER_TYPES.values() if (switch.name, uplink) not in world.down else ():
         yield Rule(
             Table.ROUTE,
             ROUTE_UPLINK,
-            match(eth_dst=GATEWAY, eth_type=IPV4),
+            match(eth_dst=GATEWAY, eth_type=ether_type),
             (Output(uplink),),
             cookie=cookie(Duty.ROUTE),
         )

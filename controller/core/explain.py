@@ -11,7 +11,7 @@ from typing import assert_never
 
 from controller.core import labels
 from controller.core.lending import Book
-from controller.core.matching import ARP, GATEWAY, IPV4, TCP, UDP
+from controller.core.matching import ARP, GATEWAY, IPV4, IPV6, MULTICAST, TCP, UDP
 from controller.core.pipeline import programs
 from controller.core.rules import (
     FIELD_BITS,
@@ -79,7 +79,7 @@ NOTES = (
 """What the tables alone do not say."""
 
 _NAMES: Mapping[str, Mapping[int, str]] = {
-    "eth_type": {IPV4: "IPv4", ARP: "ARP"},
+    "eth_type": {IPV4: "IPv4", IPV6: "IPv6", ARP: "ARP"},
     "ip_proto": {TCP: "TCP", UDP: "UDP"},
 }
 _OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
@@ -155,6 +155,8 @@ def _field(m: FieldMatch, table: Table) -> str:
         return f"`eth_dst` = {_mac(m.value, m.mask, pop)}"
     if m.field in _OBVIOUS and exact:
         return f"`{m.field}` = {m.value}"
+    if (m.field, m.value) == ("ipv6_dst", int(MULTICAST.network_address)):
+        return "any group"
     if m.field == "vlan_vid":
         return "any VLAN tag"
     if m.field == "arp_tpa":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv6Network
 from typing import Final
 
 from controller.core.rules import (
@@ -10,9 +10,13 @@ from controller.core.rules import (
     mac,
     match,
 )
+from topologies.family import Address, Prefix
 from topologies.plan import GATEWAY_MAC, HostPlan
 
 IPV4: Final = 0x0800
+IPV6: Final = 0x86DD
+MULTICAST: Final = IPv6Network("ff00::/8")
+ETHER_TYPES: Final = {4: IPV4, 6: IPV6}
 ARP: Final = 0x0806
 VLAN: Final = 0x8100
 VLAN_PRESENT: Final = 0x1000
@@ -30,11 +34,25 @@ TRANSPORTS: Final = ((TCP, "tcp"), (UDP, "udp"))
 GATEWAY: Final = mac(GATEWAY_MAC)
 
 
-def from_host(host: HostPlan, **more: int | tuple[int, int]) -> Match:
-    """An IPv4 frame from a host's own port and MAC address, to the gateway: never to a label."""
-    return match(in_port=host.port, eth_src=mac(host.mac), eth_dst=GATEWAY, eth_type=IPV4, **more)
+def from_host(host: HostPlan, address: Address, **more: int | tuple[int, int]) -> Match:
+    """A host's packet from an address, by its own port and MAC, to the gateway: never a label."""
+    own = {"in_port": host.port, "eth_src": mac(host.mac), "eth_dst": GATEWAY}
+    return match(**own, **source(address), **more)
 
 
-def prefix_match(prefix: IPv4Network) -> tuple[int, int]:
+def source(address: Address) -> dict[str, int]:
+    """The fields of a packet from an address."""
+    name = "ipv4_src" if address.version == 4 else "ipv6_src"
+    return {"eth_type": ETHER_TYPES[address.version], name: int(address)}
+
+
+def destination(target: Address | Prefix) -> dict[str, int | tuple[int, int]]:
+    """The fields of a packet to an address, or to any of a prefix."""
+    name = "ipv4_dst" if target.version == 4 else "ipv6_dst"
+    where = int(target) if isinstance(target, Address) else prefix_match(target)
+    return {"eth_type": ETHER_TYPES[target.version], name: where}
+
+
+def prefix_match(prefix: Prefix) -> tuple[int, int]:
     """Value and mask of a prefix."""
     return int(prefix.network_address), int(prefix.netmask)

@@ -18,8 +18,10 @@ ADMIT_LABEL_HERE: Final = 300
 """ADMISSION: from another switch, labelled for this PoP."""
 ADMIT_FABRIC: Final = 200
 """ADMISSION: anything else that another switch may send."""
+ADMIT_CHATTER: Final = 150
+"""ADMISSION: what hosts send to IPv6 groups (listener reports): nobody listens here."""
 ADMIT_SPOOF: Final = 100
-"""ADMISSION: the IPv4 and ARP frames that nothing above admits."""
+"""ADMISSION: the IPv4, IPv6 and ARP frames that nothing above admits."""
 
 SERVICE_ADDRESS: Final = 100
 """SERVICE: the destination is a service address."""

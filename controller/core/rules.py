@@ -71,6 +71,8 @@ FIELD_BITS: Mapping[str, int] = {
     "ip_proto": 8,
     "ipv4_src": 32,
     "ipv4_dst": 32,
+    "ipv6_src": 128,
+    "ipv6_dst": 128,
     "tcp_src": 16,
     "tcp_dst": 16,
     "udp_src": 16,

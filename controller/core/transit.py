@@ -7,7 +7,7 @@ PoP that serves this city, and forwards: labels towards their PoP, all else towa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from controller.core import labels
 from controller.core.common import (
@@ -17,7 +17,7 @@ from controller.core.common import (
     nobody_here,
     refuse_the_rest,
 )
-from controller.core.matching import GATEWAY, IPV4, from_host, prefix_match
+from controller.core.matching import GATEWAY, destination, from_host
 from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
@@ -29,7 +29,7 @@ from controller.core.routing import Routes, fabric_ports
 from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, match
 from controller.core.steering import Ranking
 from controller.core.world import World
-from topologies.model import Network
+from topologies.family import FAMILIES, Prefix
 from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan
 
 
@@ -50,13 +50,14 @@ def rules(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) ->
 def admission(plan: Plan, switch: SwitchPlan, hosts: list[HostPlan]) -> Iterator[Rule]:
     """ADMISSION: hosts with their own addresses only; other switches have admitted already."""
     for host in hosts:
-        yield Rule(
-            Table.ADMISSION,
-            ADMIT_HOST,
-            from_host(host, ipv4_src=int(host.address)),
-            goto=Table.ROUTE,
-            cookie=cookie(Duty.ADMIT, host.port),
-        )
+        for family in FAMILIES:
+            yield Rule(
+                Table.ADMISSION,
+                ADMIT_HOST,
+                from_host(host, host.at(family)),
+                goto=Table.ROUTE,
+                cookie=cookie(Duty.ADMIT, host.port),
+            )
         yield arp_responder(host)
     for port in fabric_ports(plan, switch):
         yield Rule(
@@ -93,20 +94,21 @@ def steering(plan: Plan, routes: Routes, ranking: Ranking, switch: SwitchPlan) -
         return
     pop = plan.edge(ranked[0])
     port = routes.labels[pop.city][switch.name]
-    for prefix in anycast(plan.network):
+    for prefix in anycast(plan):
         yield Rule(
             Table.ROUTE,
             ROUTE_STEER,
-            match(eth_dst=GATEWAY, eth_type=IPV4, ipv4_dst=prefix_match(prefix)),
+            match(eth_dst=GATEWAY, **destination(prefix)),
             (SetField("eth_dst", labels.encode(pop.number)), Output(port)),
             cookie=cookie(Duty.STEER, int(prefix.network_address)),
         )
 
 
-def anycast(network: Network) -> Iterator[IPv4Network]:
+def anycast(plan: Plan) -> Iterator[Prefix]:
     """What every PoP announces: the service addresses and the pools."""
-    yield from (IPv4Network(address) for address in network.services)
-    yield from (pool.prefix for pool in network.pools)
+    for family in FAMILIES:
+        yield from (ip_network(address) for address in plan.services(family))
+    yield from (pool.prefix for pool in plan.network.pools)
 
 
 def prefix_routes(
@@ -114,15 +116,17 @@ def prefix_routes(
 ) -> Iterator[Rule]:
     """ROUTE: to the hosts here, and to the other switches' prefixes by least delay."""
     for host in hosts:
-        yield deliver(host)
-    yield nobody_here(switch)
+        yield from deliver(host)
+    yield from nobody_here(switch)
     for target in plan.switches:
         port = routes.prefixes[target.name].get(switch.name)
-        if port is not None:
+        if port is None:
+            continue
+        for family in FAMILIES:
             yield Rule(
                 Table.ROUTE,
                 ROUTE_PREFIX,
-                match(eth_type=IPV4, ipv4_dst=prefix_match(target.prefix)),
+                match(**destination(target.covers(family))),
                 (Output(port),),
                 cookie=cookie(Duty.ROUTE, int(target.prefix.network_address)),
             )

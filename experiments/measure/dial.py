@@ -8,10 +8,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Literal, TypeVar
 
 from experiments.measure.kernel import Ports, bind_source, check_port, open_in
+from topologies.family import Address
 
 __all__ = ["Dialled", "Outcome", "dial", "failure", "paced"]
 
@@ -57,15 +58,15 @@ class Dialled:
 
     outcome: Outcome
     connect_ns: int | None = None
-    local: tuple[IPv4Address, int] | None = None
+    local: tuple[Address, int] | None = None
     sock: socket.socket | None = None
 
 
 async def dial(
     host: str,
-    destination: tuple[IPv4Address, int],
+    destination: tuple[Address, int],
     *,
-    source: IPv4Address | None,
+    source: Address | None,
     ports: Ports | None,
     timeout_s: float,
 ) -> Dialled:
@@ -74,7 +75,7 @@ async def dial(
     Raises FileNotFoundError if the host does not exist; RuntimeError if the kernel took a
     port outside ``ports``.
     """
-    sock = open_in(host, socket.SOCK_STREAM)
+    sock = open_in(host, socket.SOCK_STREAM, family=destination[0].version)
     try:
         try:
             bind_source(sock, source, ports)
@@ -89,7 +90,7 @@ async def dial(
 
 
 async def _connect(
-    sock: socket.socket, destination: tuple[IPv4Address, int], ports: Ports | None, timeout_s: float
+    sock: socket.socket, destination: tuple[Address, int], ports: Ports | None, timeout_s: float
 ) -> Dialled:
     loop = asyncio.get_running_loop()
     target = (str(destination[0]), destination[1])
@@ -105,12 +106,12 @@ async def _connect(
     return Dialled("ok", connect_ns, _local(sock, ports), sock)
 
 
-def _local(sock: socket.socket, ports: Ports | None) -> tuple[IPv4Address, int] | None:
+def _local(sock: socket.socket, ports: Ports | None) -> tuple[Address, int] | None:
     """Whence the connection came; None where the kernel had given it no port."""
-    address, port = sock.getsockname()
+    address, port, *_ = sock.getsockname()
     if not port:
         return None
-    return IPv4Address(address), check_port(sock, ports)
+    return ip_address(address), check_port(sock, ports)
 
 
 async def paced(

@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Literal, Protocol
 
 from experiments.measure.kernel import (
@@ -26,6 +25,7 @@ from experiments.measure.kernel import (
     stamp_packets,
 )
 from experiments.measure.packets import Stamp
+from topologies.family import Address, Family
 
 __all__ = ["Clock", "EchoProbe", "EchoRow", "Method", "measure", "schedule"]
 
@@ -40,8 +40,8 @@ class EchoProbe:
     """Who asks whom: a host of the plan, a destination, and a source if not the host's own."""
 
     host: str
-    destination: IPv4Address
-    source: IPv4Address | None = None
+    destination: Address
+    source: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class EchoRow:
 
     probe: int
     host: str
-    source: IPv4Address | None
-    destination: IPv4Address
+    source: Address | None
+    destination: Address
     sequence: int
     sent_ns: int
     rtt_ns: int | None
@@ -73,7 +73,7 @@ class Method(Protocol):
     def open(self, probe: EchoProbe) -> socket.socket:
         """A socket in the probe's host, bound to its source, not connected."""
 
-    def request(self, stamp: Stamp) -> bytes:
+    def request(self, stamp: Stamp, family: Family) -> bytes:
         """The bytes to send."""
 
 
@@ -154,12 +154,13 @@ class _Run:
     def __enter__(self) -> _Run:
         with contextlib.ExitStack() as opening:
             self._epoll = opening.enter_context(contextlib.closing(select.epoll()))
-            shared: dict[tuple[str, IPv4Address | None], socket.socket] = {}
+            shared: dict[tuple[str, Address | None, Family], socket.socket] = {}
             for probe in self._probes:
-                sock = shared.get((probe.host, probe.source))
+                key = (probe.host, probe.source, probe.destination.version)
+                sock = shared.get(key)
                 if sock is None:
                     sock = opening.enter_context(self._method.open(probe))
-                    shared[probe.host, probe.source] = sock
+                    shared[key] = sock
                     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _QUEUE_BYTES)
                     stamp_packets(sock)
                     self._by_fd[sock.fileno()] = sock
@@ -175,8 +176,9 @@ class _Run:
 
     def send(self, probe: int, sequence: int) -> None:
         """Send one request now."""
-        packet = self._method.request(Stamp(self._token, probe, sequence))
-        target = (str(self._probes[probe].destination), self._method.port)
+        destination = self._probes[probe].destination
+        packet = self._method.request(Stamp(self._token, probe, sequence), destination.version)
+        target = (str(destination), self._method.port)
         sent = self._sent[probe, sequence] = _Sent(time.monotonic_ns(), time.time_ns())
         try:
             self._by_probe[probe].sendto(packet, target)

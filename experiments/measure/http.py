@@ -13,6 +13,7 @@ from typing import Literal
 from experiments.measure.dial import Outcome, dial, failure, paced
 from experiments.measure.kernel import Ports, handshake_rtt_ns
 from topologies.emulation.endpoints.proxy import PROXY_PORT
+from topologies.family import Address
 
 __all__ = ["HttpRow", "Proxy", "Request", "get", "parse_fields", "parse_head"]
 
@@ -40,10 +41,10 @@ class Request:
     """
 
     host: str
-    destination: IPv4Address
+    destination: Address
     path: str = "/trace"
     port: int = 80
-    source: IPv4Address | None = None
+    source: Address | None = None
     ports: Ports | None = None
     proxy: Proxy | None = None
     warm: bool = False
@@ -65,11 +66,11 @@ class HttpRow:
 
     request: int
     host: str
-    source: IPv4Address | None
-    destination: IPv4Address
+    source: Address | None
+    destination: Address
     path: str
     outcome: HttpOutcome
-    local_address: IPv4Address | None = None
+    local_address: Address | None = None
     local_port: int | None = None
     status: int | None = None
     connect_ns: int | None = None
@@ -194,7 +195,8 @@ class _Exchange:
         return "ok"
 
     async def _get(self, request: Request) -> None:
-        target = f"{request.destination}:{request.port}"
+        host = request.destination
+        target = f"[{host}]:{request.port}" if host.version == 6 else f"{host}:{request.port}"
         if request.proxy is not None:
             await self._open_tunnel(target, request.proxy)
         ask = [f"GET {request.path} HTTP/1.1", f"Host: {target}"]

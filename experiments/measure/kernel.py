@@ -10,9 +10,9 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
 from topologies.emulation import netns
+from topologies.family import Address, Family
 
 __all__ = [
     "IP_BIND_ADDRESS_NO_PORT",
@@ -38,6 +38,7 @@ IP_LOCAL_PORT_RANGE = 51
 SO_RCVBUFFORCE = 33
 READABLE = select.EPOLLIN | select.EPOLLERR
 
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SO_TIMESTAMPING = 37  # also the type of its control message
 _TX_SCHED = 1 << 8
 """Stamp what is sent before the queueing discipline, so that netem on the sender counts."""
@@ -47,16 +48,16 @@ _TCP_INFO_SIZE = 232
 _TCPI_RTT = 68  # offset of tcpi_rtt in struct tcp_info, microseconds
 
 
-def open_in(host: str, kind: int, protocol: int = 0) -> socket.socket:
-    """A non-blocking IPv4 socket in a host's namespace.
+def open_in(host: str, kind: int, protocol: int = 0, family: Family = 4) -> socket.socket:
+    """A non-blocking socket in a host's namespace, of a family.
 
     Raises FileNotFoundError if the host does not exist, OSError if the kernel refuses.
     """
     with netns.inside(host):
-        return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+        return socket.socket(_FAMILIES[family], kind | socket.SOCK_NONBLOCK, protocol)
 
 
-def bind_source(sock: socket.socket, source: IPv4Address | None, ports: Ports | None) -> None:
+def bind_source(sock: socket.socket, source: Address | None, ports: Ports | None) -> None:
     """Choose where a socket sends from: an address, and a port or a port set.
 
     For TCP the kernel picks the port at connect(), so that one port serves many destinations
@@ -65,7 +66,7 @@ def bind_source(sock: socket.socket, source: IPv4Address | None, ports: Ports | 
     Raises OSError: EADDRNOTAVAIL where the address is not the host's, EADDRINUSE where no port
     of the set is free; RuntimeError as ``check_port``.
     """
-    address = str(source or IPv4Address(0))
+    address = str(source or "")
     if ports is not None and ports[0] == ports[1]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, ports[0]))

@@ -6,7 +6,10 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from topologies.family import Family
+
 __all__ = [
+    "ICMP6_ECHO_REPLY",
     "ICMP_ECHO_REPLY",
     "ICMP_ECHO_REQUEST",
     "TCP",
@@ -20,6 +23,8 @@ __all__ = [
 
 ICMP_ECHO_REPLY = 0
 ICMP_ECHO_REQUEST = 8
+ICMP6_ECHO_REQUEST = 128
+ICMP6_ECHO_REPLY = 129
 TCP = 6
 UDP = 17
 
@@ -34,9 +39,14 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def echo_request(identifier: int, sequence: int, payload: bytes) -> bytes:
-    """An ICMP echo request (RFC 792) without its IP header; both numbers wrap at 16 bits."""
+def echo_request(identifier: int, sequence: int, payload: bytes, family: Family = 4) -> bytes:
+    """An ICMP echo request without its IP header (RFC 792; RFC 4443 section 4.1).
+
+    Both numbers wrap at 16 bits. By IPv6 the checksum is the kernel's, as it holds addresses.
+    """
     fields = (identifier & 0xFFFF, sequence & 0xFFFF)
+    if family == 6:
+        return struct.pack("!BBHHH", ICMP6_ECHO_REQUEST, 0, 0, *fields) + payload
     blank = struct.pack("!BBHHH", ICMP_ECHO_REQUEST, 0, 0, *fields)
     return struct.pack("!BBHHH", ICMP_ECHO_REQUEST, 0, checksum(blank + payload), *fields) + payload
 

@@ -1,4 +1,4 @@
-"""ICMP echo RTT from many hosts at once (RFC 792), by raw sockets and kernel timestamps."""
+"""ICMP echo RTT from many hosts at once (RFC 792, 4443), by raw sockets and kernel timestamps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from experiments.measure.echo import EchoProbe, EchoRow, measure
 from experiments.measure.kernel import bind_source, open_in
-from experiments.measure.packets import ICMP_ECHO_REPLY, Stamp, echo_request
+from experiments.measure.packets import ICMP6_ECHO_REPLY, ICMP_ECHO_REPLY, Stamp, echo_request
+from topologies.family import Family
 
 __all__ = ["EchoProbe", "EchoRow", "ping"]
 
 _SOL_RAW = 255
 _ICMP_FILTER = 1
+_ICMP6_FILTER = 1
 
 
 def ping(
@@ -49,13 +51,19 @@ class _Icmp:
         self._size = size
 
     def open(self, probe: EchoProbe) -> socket.socket:
-        sock = open_in(probe.host, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         # A raw socket sees every ICMP packet of its host: let only echo replies in.
-        others = ~(1 << ICMP_ECHO_REPLY) & 0xFFFFFFFF
-        sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", others))
+        if probe.destination.version == 4:
+            sock = open_in(probe.host, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            others = ~(1 << ICMP_ECHO_REPLY) & 0xFFFFFFFF
+            sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", others))
+        else:
+            sock = open_in(probe.host, socket.SOCK_RAW, socket.IPPROTO_ICMPV6, 6)
+            others = (1 << 256) - 1 & ~(1 << ICMP6_ECHO_REPLY)
+            words = [others >> 32 * n & 0xFFFFFFFF for n in range(8)]
+            sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
         if probe.source is not None:
             bind_source(sock, probe.source, None)
         return sock
 
-    def request(self, stamp: Stamp) -> bytes:
-        return echo_request(os.getpid(), stamp.sequence, stamp.payload(self._size))
+    def request(self, stamp: Stamp, family: Family) -> bytes:
+        return echo_request(os.getpid(), stamp.sequence, stamp.payload(self._size), family)

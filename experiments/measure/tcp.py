@@ -8,10 +8,10 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from experiments.measure.dial import Outcome, dial, paced
 from experiments.measure.kernel import Ports, handshake_rtt_ns
+from topologies.family import Address
 
 __all__ = ["ConnectRow", "TcpAttempt", "connect"]
 
@@ -23,9 +23,9 @@ class TcpAttempt:
     """Which host connects where. ``ports`` is the source port set, first and last."""
 
     host: str
-    destination: IPv4Address
+    destination: Address
     port: int = 80
-    source: IPv4Address | None = None
+    source: Address | None = None
     ports: Ports | None = None
 
 
@@ -40,11 +40,11 @@ class ConnectRow:
 
     attempt: int
     host: str
-    source: IPv4Address | None
-    destination: IPv4Address
+    source: Address | None
+    destination: Address
     port: int
     outcome: Outcome
-    local_address: IPv4Address | None
+    local_address: Address | None
     local_port: int | None
     connect_ns: int | None
     handshake_rtt_ns: int | None

@@ -13,6 +13,7 @@ from experiments.measure.echo import EchoProbe, EchoRow, measure
 from experiments.measure.kernel import Ports, bind_source, open_in
 from experiments.measure.packets import Stamp
 from topologies.emulation.endpoints.echo import ECHO_PORT
+from topologies.family import Family
 
 __all__ = ["ECHO_PORT", "EchoProbe", "EchoRow", "udp_echo"]
 
@@ -47,9 +48,10 @@ class _Udp:
         self._ports = ports
 
     def open(self, probe: EchoProbe) -> socket.socket:
-        sock = open_in(probe.host, socket.SOCK_DGRAM)
+        sock = open_in(probe.host, socket.SOCK_DGRAM, family=probe.destination.version)
         bind_source(sock, probe.source, self._ports)
         return sock
 
-    def request(self, stamp: Stamp) -> bytes:
+    def request(self, stamp: Stamp, family: Family) -> bytes:
+        del family
         return stamp.payload(self._size)

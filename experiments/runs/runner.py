@@ -31,6 +31,7 @@ from topologies import sources
 from topologies.build import NetworkBuilder
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox import LIMIT_S, Sandbox, sandbox
+from topologies.family import Family
 from topologies.model import Network
 from topologies.plan import plan
 
@@ -65,6 +66,7 @@ def make_spec(
     root: str = "host",
     limit_s: float = LIMIT_S,
     params: Mapping[str, object] | None = None,
+    family: Family = 4,
     scenario: Path | str | None = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
@@ -88,7 +90,10 @@ def make_spec(
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
     steps = scenarios.read(Path(scenario), plan(network)) if scenario else ()
-    return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps)
+    if family not in asked.families:
+        able = " and ".join(f"IPv{one}" for one in asked.families)
+        raise UsageError(f"The study {study_name} is about {able} alone: leave --family out.")
+    return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps, family)
 
 
 def run(
@@ -104,6 +109,7 @@ def run(
     root: str = "host",
     limit_s: float = LIMIT_S,
     params: Mapping[str, object] | None = None,
+    family: Family = 4,
     scenario: Path | str | None = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
@@ -113,9 +119,10 @@ def run(
     ``network`` is a ``Network``, a ``NetworkBuilder``, or what ``topologies.sources.load`` takes;
     ``pops`` puts its PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see
     ``experiments.runs.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
-    ``sandbox.root``); ``params`` changes parameters of the study; a trial that takes longer than
-    ``limit_s`` is ended; ``scenario`` is a file of what happens to the lab meanwhile; ``results``
-    is where run folders go. Real time needs root. The result may be invalid: ask ``result.valid``.
+    ``sandbox.root``); ``params`` changes parameters of the study; clients ask by ``family`` 4 or
+    6; a trial that takes longer than ``limit_s`` is ended; ``scenario`` is a file of what happens
+    to the lab meanwhile; ``results`` is where run folders go. Real time needs root. The result may
+    be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.
@@ -132,6 +139,7 @@ def run(
         root=root,
         limit_s=limit_s,
         params=params,
+        family=family,
         scenario=scenario,
     )
     return run_spec(spec, None if results is None else Path(results), watch)

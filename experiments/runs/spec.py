@@ -13,6 +13,7 @@ from experiments.parameters import Value
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.sandbox import LIMIT_S
 from topologies.explicit import dump_json, parse_json
+from topologies.family import Family
 from topologies.model import Network
 
 SCHEMA = 1
@@ -25,7 +26,8 @@ class Spec:
 
     ``params`` are the study's own parameters with every default resolved; ``options`` say what
     carries the lab, as it was asked for. A trial that takes longer than ``limit_s`` seconds of
-    the wall's clock is ended. ``scenario`` is what happens to the lab meanwhile.
+    the wall's clock is ended. ``scenario`` is what happens to the lab meanwhile. Clients ask by
+    ``family``; what is lent is IPv4.
     """
 
     study: str
@@ -36,6 +38,7 @@ class Spec:
     params: Mapping[str, Value] = field(default_factory=dict)
     limit_s: float = LIMIT_S
     scenario: Scenario = ()
+    family: Family = 4
 
     def number(self, name: str) -> float:
         """A parameter that is a number."""
@@ -55,6 +58,7 @@ class Spec:
             "clock": self.options.clock,
             "root": self.options.root,
             "limit_s": self.limit_s,
+            "family": self.family,
             "params": dict(self.params),
             "scenario": [step.dump() for step in self.scenario],
             "network": json.loads(dump_json(self.network)),
@@ -87,6 +91,7 @@ class Spec:
                 for name, value in data["params"].items()
             },
             limit_s=data.get("limit_s", LIMIT_S),
+            family=data.get("family", 4),
             scenario=tuple(Step(**step) for step in data.get("scenario", ())),
         )
 

@@ -326,6 +326,7 @@ STUDY = Study(
         "burst": Parameter(10, 3, "fetches at once per server, origin and design"),
         "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds (longer on long paths)"),
     },
+    families=(4,),  # what is lent is IPv4
     trial=trial,
     evaluate=evaluate,
     draw=draw,

@@ -21,6 +21,8 @@ from topologies.plan import HostPlan, HostRole
 if TYPE_CHECKING:
     import pandas as pd
 
+    from topologies.family import Address
+
 ARMS = ("anycast", "unicast", "best")
 """``unicast`` is the one site for all; ``best`` is each client's own best PoP."""
 
@@ -38,30 +40,27 @@ def trial(t: Trial) -> None:
         controls.knock(t)
 
 
-def _target(t: Trial, arm: str, client: HostPlan) -> tuple[str, str]:
+def _target(t: Trial, arm: str, client: HostPlan) -> tuple[str, Address]:
     """Where an arm's pings go: PoP and address."""
     if arm == "anycast":
         pop = t.observed["landed"].get(client.name, {}).get("pop", "")
-        return pop, str(t.plan.network.services[0])
+        return pop, t.service
     pop = t.oracle.one_site() if arm == "unicast" else t.oracle.nearest_pops(client.name)[0]
-    return pop, str(t.plan.servers_of(pop)[0].address)
+    return pop, t.address(t.plan.servers_of(pop)[0])
 
 
 def _landed(t: Trial, clients: tuple[HostPlan, ...]) -> dict[str, dict[str, str]]:
     """PoP and server that answered each client's GET /trace."""
     from experiments.measure.http import Request, get
 
-    service = t.plan.network.services[0]
-    rows = get([Request(client.name, service) for client in clients], spacing_s=0.01)
+    rows = get([Request(client.name, t.service) for client in clients], spacing_s=0.01)
     return {row.host: dict(row.fields) for row in rows if row.outcome == "ok"}
 
 
-def _ping(t: Trial, targets: list[tuple[str, HostPlan, tuple[str, str]]]) -> None:
-    from ipaddress import IPv4Address
-
+def _ping(t: Trial, targets: list[tuple[str, HostPlan, tuple[str, Address]]]) -> None:
     from experiments.measure.ping import EchoProbe, ping
 
-    probes = [EchoProbe(client.name, IPv4Address(address)) for _, client, (_, address) in targets]
+    probes = [EchoProbe(client.name, address) for _, client, (_, address) in targets]
     rows = ping(
         probes,
         count=t.count("pings"),

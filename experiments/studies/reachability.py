@@ -49,7 +49,7 @@ def _ingress(t: Trial, clients: tuple[HostPlan, ...]) -> None:
     from experiments.measure.ping import EchoProbe, ping
     from experiments.measure.tcp import TcpAttempt, connect
 
-    service, timeout_s = t.plan.network.services[0], t.param("timeout_s")
+    service, timeout_s = t.service, t.param("timeout_s")
     pings = ping(
         [EchoProbe(client.name, service) for client in clients],
         count=t.count("tries"),

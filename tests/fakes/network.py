@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from controller.core.change import Phase
 from controller.core.reconcile import changes
 from controller.core.rules import Duty, Program, Rule, mac
-from tests.fakes.switch import ARP, IPV4, FakeSwitch, Packet
+from tests.fakes.switch import ARP, IPV4, IPV6, FakeSwitch, Packet
+from topologies.family import Address, Family
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, LinkPlan, Plan
 
-ICMP, TCP, UDP = 1, 6, 17
+ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 BROADCAST = 0xFFFF_FFFF_FFFF
 
 
@@ -132,30 +133,35 @@ class FakeNetwork:
 
 def frame(
     host: HostPlan,
-    destination: IPv4Address | str,
+    destination: Address | str,
     *,
-    source: IPv4Address | str | None = None,
+    source: Address | str | None = None,
     protocol: int = TCP,
     sport: int = 40000,
     dport: int = 80,
     **fields: int,
 ) -> dict[str, int]:
-    """An IPv4 frame from a host to its gateway; ``fields`` overrides single fields.
+    """A frame from a host to its gateway, of its destination's family; ``fields`` overrides.
 
     Without ports when the protocol is ICMP.
     """
+    target = ip_address(destination)
+    family: Family = target.version
+    origin = ip_address(source) if source is not None else host.at(family)
+    ip, ether_type, icmp = ("ipv4", IPV4, ICMP) if family == 4 else ("ipv6", IPV6, ICMP6)
+    protocol = icmp if protocol == ICMP else protocol
     packet = {
         "eth_src": mac(host.mac),
         "eth_dst": mac(GATEWAY_MAC),
-        "eth_type": IPV4,
+        "eth_type": ether_type,
         "ip_proto": protocol,
-        "ipv4_src": int(IPv4Address(source if source is not None else host.address)),
-        "ipv4_dst": int(IPv4Address(destination)),
+        f"{ip}_src": int(origin),
+        f"{ip}_dst": int(target),
     }
     if protocol in (TCP, UDP):
         name = "tcp" if protocol == TCP else "udp"
         packet |= {f"{name}_src": sport, f"{name}_dst": dport}
-    else:
+    elif family == 4:
         packet |= {"icmpv4_type": 8, "icmpv4_code": 0}
     return packet | fields
 
@@ -176,7 +182,8 @@ def discover(host: HostPlan, **fields: int) -> dict[str, int]:
 def reply(host: HostPlan, packet: Packet) -> dict[str, int]:
     """What ``host`` answers to a packet that it received."""
     swapped = {**packet, "eth_src": mac(host.mac), "eth_dst": mac(GATEWAY_MAC)}
-    for a, b in (("ipv4_src", "ipv4_dst"), ("tcp_src", "tcp_dst"), ("udp_src", "udp_dst")):
+    for name in ("ipv4", "ipv6", "tcp", "udp"):
+        a, b = f"{name}_src", f"{name}_dst"
         if a in packet:
             swapped[a], swapped[b] = packet[b], packet[a]
     if packet["ip_proto"] == ICMP:

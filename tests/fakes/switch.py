@@ -40,9 +40,10 @@ from controller.core.rules import (
 Packet = Mapping[str, int]
 Shape = tuple[tuple[str, int], ...]
 
-IPV4, ARP = 0x0800, 0x0806
+IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
 PREREQUISITES: Mapping[str, Mapping[str, int]] = {
     "ipv4": {"eth_type": IPV4},
+    "ipv6": {"eth_type": IPV6},
     "ip": {"eth_type": IPV4},
     "arp": {"eth_type": ARP},
     "icmpv4": {"eth_type": IPV4, "ip_proto": 1},

@@ -9,6 +9,7 @@ from controller.core.lending import Lease
 from controller.core.rules import Duty, mac
 from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, discover, frame
 from tests.fakes.world import FakeWorld, world
+from topologies.family import address as twin
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
 from topologies.sources import load
 
@@ -62,6 +63,19 @@ SERVER_ATTACKS: dict[str, Attack] = {
         s, w.clients[0].address, source=_origin(w).address
     ),
     "the gateway's address": lambda w, s, x: frame(s, _origin(w).address, source=GATEWAY_ADDRESS),
+    "the neighbour's IPv6 address": lambda w, s, x: frame(
+        s, _origin(w).at(6), source=_neighbour(w, s).at(6)
+    ),
+    "the twin of its lease": lambda w, s, x: frame(
+        s, _origin(w).at(6), source=twin(x.address, 6), sport=x.first_port
+    ),
+    "an IPv6 address of the Internet": lambda w, s, x: frame(
+        s, _origin(w).at(6), source="2001:db8:1::1"
+    ),
+    "a foreign MAC by IPv6": lambda w, s, x: frame(
+        s, _origin(w).at(6), eth_src=mac(_neighbour(w, s).mac)
+    ),
+    "a label by IPv6": lambda w, s, x: frame(s, w.plan.services(6)[0], eth_dst=labels.encode(2)),
     "a foreign MAC": lambda w, s, x: frame(
         s, _origin(w).address, eth_src=mac(_neighbour(w, s).mac)
     ),
@@ -182,7 +196,10 @@ def test_no_switch_passes_on_what_hosts_may_not_send(w: FakeWorld) -> None:
 
 
 def test_ipv6_noise_is_dropped_but_is_no_spoof(w: FakeWorld) -> None:
+    """A host reports to groups that it listens; nothing else from a link-local address is right."""
     for host in w.plan.hosts:
-        noise = {"eth_src": mac(host.mac), "eth_dst": 0x333300000002, "eth_type": 0x86DD}
-        journey = w.network.only(host, noise)
+        report = frame(host, "ff02::16", source="fe80::2", protocol=ICMP, eth_dst=0x333300000016)
+        journey = w.network.only(host, report)
         assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
+        journey = w.network.only(host, frame(host, "fe80::1", source="fe80::2"))
+        assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SPOOF)

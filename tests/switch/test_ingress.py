@@ -1,7 +1,5 @@
 """Service traffic in the fake switches: every site reaches its PoP, and replies come back."""
 
-from ipaddress import IPv4Address
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
 from tests.fakes.world import FakeWorld, world
 from topologies import paths
+from topologies.family import FAMILIES, Address, Family
 from topologies.model import Network
 from topologies.plan import HostPlan
 from topologies.sources import load
@@ -19,7 +18,7 @@ from topologies.sources import load
 PROTOCOLS = st.sampled_from([TCP, UDP, ICMP])
 
 
-def _check_ingress(w: FakeWorld, client: HostPlan, service: IPv4Address, protocol: int) -> None:
+def _check_ingress(w: FakeWorld, client: HostPlan, service: Address, protocol: int) -> None:
     """One client, one service address: the nearest PoP's servers, each of them, and back."""
     delays = paths.service_delays(w.plan, client.city)
     journeys = w.network.send(client, frame(client, service, protocol=protocol))
@@ -36,7 +35,8 @@ def _check_ingress(w: FakeWorld, client: HostPlan, service: IPv4Address, protoco
 
 def _check_reply(w: FakeWorld, client: HostPlan, journey: Journey) -> None:
     answer = reply(w.plan.host(journey.where), journey.packet)
-    assert answer["ipv4_src"] == journey.packet["ipv4_dst"]
+    ip = "ipv4" if "ipv4_src" in answer else "ipv6"
+    assert answer[f"{ip}_src"] == journey.packet[f"{ip}_dst"]
     back = w.network.only(journey.where, answer)
     assert (back.fate, back.where) == (Fate.DELIVERED, client.name)
     assert _transit_delay(back) == paths.delays(w.plan, f"t{client.city}")[back.hops[0]]
@@ -47,16 +47,17 @@ def _transit_delay(journey: Journey) -> int:
     return sum(link.line.delay_ns for link in journey.links[1:-1])
 
 
-@given(networks(), PROTOCOLS)
+@given(networks(), PROTOCOLS, st.sampled_from(FAMILIES))
 @settings(max_examples=20)
 def test_every_client_reaches_the_nearest_pop_and_hears_back(
-    network: Network, protocol: int
+    network: Network, protocol: int, family: Family
 ) -> None:
     w = world(network)
+    services = w.plan.services(family)
     for client in w.clients:
-        _check_ingress(w, client, network.services[0], protocol)
+        _check_ingress(w, client, services[0], protocol)
     for origin in w.origins:
-        _check_ingress(w, origin, network.services[-1], protocol)
+        _check_ingress(w, origin, services[-1], protocol)
 
 
 @pytest.mark.parametrize("name", ["triangle", "europe"])
@@ -66,14 +67,14 @@ def test_networks_of_the_catalog(name: str) -> None:
         _check_ingress(w, client, w.plan.network.services[0], TCP)
 
 
-@given(networks(max_cities=6))
+@given(networks(max_cities=6), st.sampled_from(FAMILIES))
 @settings(max_examples=15)
-def test_hosts_reach_each_other_by_their_own_addresses(network: Network) -> None:
+def test_hosts_reach_each_other_by_their_own_addresses(network: Network, family: Family) -> None:
     w = world(network)
     for source in w.plan.hosts:
         for target in w.plan.hosts:
             if source is not target:
-                journey = w.network.only(source, frame(source, target.address))
+                journey = w.network.only(source, frame(source, target.at(family)))
                 assert (journey.fate, journey.where) == (Fate.DELIVERED, target.name)
 
 
@@ -103,7 +104,7 @@ def test_weights_decide_who_serves() -> None:
     assert [bucket.weight for bucket in group.buckets] == [3, 1]
     w.happen(WeightSet(one.name, 0))
     assert w.network.only(client, frame(client, service)).where == two.name
-    assert w.happen(WeightSet(two.name, 0)) == 2  # the rule drops, the group goes
+    assert w.happen(WeightSet(two.name, 0)) == 3  # both rules drop, the group goes
     journey = w.network.only(client, frame(client, service))
     assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SERVICE)
     w.happen(WeightSet(one.name, 1), HealthSet(two.name, False), WeightSet(two.name, 1))
@@ -134,18 +135,20 @@ def test_a_server_that_asks_for_the_service_stays_in_its_pop() -> None:
     }
 
 
-def test_nobody_at_a_known_prefix_is_dropped_and_does_not_turn_back() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nobody_at_a_known_prefix_is_dropped_and_does_not_turn_back(family: Family) -> None:
     w = world(load("triangle"))
     for switch in w.plan.switches:
-        nobody = switch.prefix[-2]
+        nobody = switch.covers(family)[-2]
         for sender in (w.clients[0], w.servers[0]):
             journey = w.network.only(sender, frame(sender, nobody))
             assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
             assert journey.where == switch.name
 
 
-def test_an_address_outside_every_prefix_is_dropped() -> None:
+@pytest.mark.parametrize("nowhere", ["8.8.8.8", "2001:db8:1::1"])
+def test_an_address_outside_every_prefix_is_dropped(nowhere: str) -> None:
     w = world(load("triangle"))
     for host in w.plan.hosts:
-        journey = w.network.only(host, frame(host, "8.8.8.8"))
+        journey = w.network.only(host, frame(host, nowhere))
         assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)

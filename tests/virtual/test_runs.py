@@ -20,7 +20,7 @@ from controller.core.events import Event, of_record
 from controller.core.world import World
 from experiments import load, run
 from experiments.runs import repeat, runfolder
-from experiments.study import STUDIES
+from experiments.study import STUDIES, study
 from experiments.verdict.result import Result
 from topologies.emulation.sandbox import kernel, root
 from topologies.emulation.sandbox.files import PACKAGES, PROJECT
@@ -81,6 +81,20 @@ def test_the_log_of_a_run_replayed_ends_in_what_it_lent(first: dict[str, Result]
     assert lent == {(x["server"], x["address"], x["first_port"]) for x in found.manifest["leases"]}
     assert found.events["at_ms"].is_monotonic_increasing
     assert {"SwitchSet", "LeaseChanged", "begin", "end"} <= set(found.events["event"])
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if 6 in study(name).families])
+def test_every_study_that_clients_are_part_of_is_as_exact_by_ipv6(
+    first: dict[str, Result], name: str, tmp_path: Path
+) -> None:
+    result = virtual_run(name, tmp_path, family=6)
+    assert [check for check in result.checks if not check.passed] == []
+    assert result.capture_sha256 != first[name].capture_sha256
+    one, other = load(first[name].run), load(result.run)
+    assert other.spec.family == 6
+    assert len(one.samples) == len(other.samples)
+    difference_us = (one.samples["rtt_ms"] - other.samples["rtt_ms"]).abs() * 1000
+    assert difference_us.median() < 1
 
 
 def test_what_was_captured_is_in_the_result(first: dict[str, Result]) -> None:

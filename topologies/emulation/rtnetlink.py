@@ -12,9 +12,9 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from topologies.emulation.processes import PATIENCE_S
+from topologies.family import Address
 
 LOOPBACK = 1
 """The index of ``lo`` in every namespace."""
@@ -35,6 +35,8 @@ _TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _ROUTE_UNICAST, _ROUTE_LOCAL = 1, 2
 _PROTOCOL_STATIC = 4
 _ONLINK = 0x4
+_NO_DAD = 0x2  # IFA_F_NODAD
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _PERMANENT = 0x80  # NUD_PERMANENT
 _BATCH_BYTES = 8_192  # one answer takes the kernel about a kilobyte, however short it is
 
@@ -147,36 +149,38 @@ def no_qdisc(index: int) -> Request:
     return Request(_DELQDISC, 0, head, f"queueing discipline off interface {index}")
 
 
-def address(index: int, ip: IPv4Address) -> Request:
-    """Give an interface a /32 address."""
-    head = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _SCOPE_UNIVERSE, index)
+def address(index: int, ip: Address) -> Request:
+    """Give an interface an address, alone in its prefix; nobody is asked whether it is free."""
+    head = struct.pack("=BBBBI", _FAMILY[ip.version], ip.max_prefixlen, 0, _SCOPE_UNIVERSE, index)
     body = head + attribute(2, ip.packed) + attribute(1, ip.packed)
+    if ip.version == 6:
+        body += attribute(8, struct.pack("=I", _NO_DAD))
     return Request(_NEWADDR, _CREATE | _EXCLUSIVE, body, f"address {ip}")
 
 
-def neighbour(index: int, ip: IPv4Address, mac: str) -> Request:
-    """A permanent neighbour entry: no ARP is ever sent for it."""
-    head = struct.pack("=BxxxiHBB", socket.AF_INET, index, _PERMANENT, 0, 0)
+def neighbour(index: int, ip: Address, mac: str) -> Request:
+    """A permanent neighbour entry: no ARP or neighbour discovery is ever sent for it."""
+    head = struct.pack("=BxxxiHBB", _FAMILY[ip.version], index, _PERMANENT, 0, 0)
     body = head + attribute(1, ip.packed) + attribute(2, bytes.fromhex(mac.replace(":", "")))
     return Request(_NEWNEIGH, _CREATE | _REPLACE, body, f"neighbour {ip}")
 
 
-def default_route(index: int, gateway: IPv4Address) -> Request:
+def default_route(index: int, gateway: Address) -> Request:
     """Everything goes to ``gateway``, which is on the link although no route says so."""
-    body = _route(0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
-    body += attribute(5, gateway.packed) + attribute(4, struct.pack("=I", index))
+    head = _route(gateway, 0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
+    body = head + attribute(5, gateway.packed) + attribute(4, struct.pack("=I", index))
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"default route via {gateway}")
 
 
-def local_route(ip: IPv4Address) -> Request:
+def local_route(ip: Address) -> Request:
     """AnyIP: this host accepts ``ip`` although no interface carries it."""
-    body = _route(32, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
+    body = _route(ip, ip.max_prefixlen, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
     body += attribute(1, ip.packed) + attribute(4, struct.pack("=I", LOOPBACK))
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"local address {ip}")
 
 
-def _route(length: int, table: int, scope: int, kind: int, flags: int) -> bytes:
-    fields = (socket.AF_INET, length, 0, 0, table, _PROTOCOL_STATIC, scope, kind, flags)
+def _route(ip: Address, length: int, table: int, scope: int, kind: int, flags: int) -> bytes:
+    fields = (_FAMILY[ip.version], length, 0, 0, table, _PROTOCOL_STATIC, scope, kind, flags)
     return struct.pack("=BBBBBBBBI", *fields)
 
 

@@ -22,8 +22,18 @@ from topologies.emulation import netns, rtnetlink
 from topologies.emulation.options import DatapathChoice
 from topologies.emulation.processes import LabError
 from topologies.emulation.rtnetlink import CableEnd, Netlink, Request
+from topologies.family import FAMILIES, Family
 from topologies.model import Line
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, End, HostPlan, HostRole, LinkPlan, Plan
+from topologies.plan import (
+    GATEWAY_ADDRESS,
+    GATEWAY_ADDRESS6,
+    GATEWAY_MAC,
+    End,
+    HostPlan,
+    HostRole,
+    LinkPlan,
+    Plan,
+)
 
 LINKS = "links"
 """The namespace of the link emulator."""
@@ -67,10 +77,11 @@ def raise_loopback() -> None:
 
 def make_namespaces(plan: Plan, of_switch: SwitchNamespaces) -> None:
     """Make a namespace for each host, each switch or group of switches, and LINKS."""
+    hosts = {host.name for host in plan.hosts}
     for name in _namespaces(plan, of_switch):
         netns.create(name)
         with netns.inside(name):
-            _disable_ipv6()
+            _set_ipv6(QUIET_IPV6 if name in hosts else NO_IPV6)
             raise_loopback()
 
 
@@ -126,12 +137,26 @@ def _open_namespaces(names: tuple[str, ...]) -> Iterator[Mapping[str, int]]:
         yield opened
 
 
-def _disable_ipv6() -> None:
-    """Keep router solicitations and listener reports off the emulated links."""
+NO_IPV6 = {"disable_ipv6": "1"}
+"""Of a namespace that only passes frames on."""
+
+QUIET_IPV6 = {
+    "accept_ra": "0",
+    "addr_gen_mode": "1",  # no link-local address
+    "dad_transmits": "0",
+    "keep_addr_on_down": "1",
+    "router_solicitations": "0",
+}
+"""Of a host: it has the addresses that it is given, and asks nobody about them."""
+
+
+def _set_ipv6(settings: Mapping[str, str]) -> None:
+    """How the interfaces of the present namespace, those to come too, treat IPv6."""
     for scope in ("all", "default"):
-        setting = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
-        if setting.exists():
-            setting.write_text("1")
+        for name, value in settings.items():
+            setting = Path(f"/proc/sys/net/ipv6/conf/{scope}/{name}")
+            if setting.exists():
+                setting.write_text(value)
 
 
 def _cables(
@@ -153,18 +178,26 @@ def _cables(
 
 
 def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
-    """Address, gateway and default route of a host; a server also owns the service addresses."""
+    """Addresses and default routes of a host; a server also owns the service addresses."""
     yield rtnetlink.up("eth0")
-    yield rtnetlink.address(ETH0, host.address)
+    for family in families():
+        yield rtnetlink.address(ETH0, host.at(family))
     yield from _way_out()
     if host.role is HostRole.SERVER:
-        yield from map(rtnetlink.local_route, plan.network.services)
+        for family in families():
+            yield from map(rtnetlink.local_route, plan.services(family))
+
+
+def families() -> tuple[Family, ...]:
+    """The families that this kernel has: there are some without IPv6."""
+    return FAMILIES if Path("/proc/sys/net/ipv6").exists() else FAMILIES[:1]
 
 
 def _way_out() -> Iterator[Request]:
     """What the kernel forgets when a host's interface goes down."""
-    yield rtnetlink.neighbour(ETH0, GATEWAY_ADDRESS, GATEWAY_MAC)
-    yield rtnetlink.default_route(ETH0, GATEWAY_ADDRESS)
+    for gateway in (GATEWAY_ADDRESS, GATEWAY_ADDRESS6)[: len(families())]:
+        yield rtnetlink.neighbour(ETH0, gateway, GATEWAY_MAC)
+        yield rtnetlink.default_route(ETH0, gateway)
 
 
 def restore(host: HostPlan) -> None:

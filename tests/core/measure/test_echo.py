@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from itertools import pairwise
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_payload_too_small_for_the_stamp_is_refused():
 def test_a_missing_host_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("topologies.emulation.netns.NETNS_FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="LHR-c9"):
-        ping([EchoProbe("LHR-c9", "10.0.0.1")])
+        ping([EchoProbe("LHR-c9", IPv4Address("10.0.0.1"))])
 
 
 def test_no_probes_give_no_rows():

@@ -124,3 +124,9 @@ def test_results_go_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("POPLAB_RESULTS")
     monkeypatch.chdir(tmp_path)
     assert runfolder.root() == Path(runfolder.__file__).parents[2] / "results"
+
+
+def test_what_is_lent_is_no_matter_of_ipv6() -> None:
+    assert runner.make_spec("latency", family=6, clock="real").family == 6
+    with pytest.raises(UsageError, match="borrowing is about IPv4 alone: leave --family out"):
+        runner.make_spec("borrowing", family=6, clock="real")

@@ -141,7 +141,7 @@ class HttpEndpoint(asyncio.Protocol):
         """Learn who connected, and to which address."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        client, port = transport.get_extra_info("peername")
+        client, port, *_ = transport.get_extra_info("peername")
         self._peers = Peers(client, port, transport.get_extra_info("sockname")[0])
 
     def data_received(self, data: bytes) -> None:

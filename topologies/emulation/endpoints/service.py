@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from topologies.emulation import netns
-from topologies.emulation.endpoints.echo import ECHO_PORT, IP_PKTINFO, echo_waiting
+from topologies.emulation.endpoints.echo import ECHO_PORT, echo_waiting, tell_reached
 from topologies.emulation.endpoints.http import MAX_HEAD, HttpEndpoint
 from topologies.emulation.endpoints.proxy import PROXY_PORT, serve_client
 from topologies.plan import HostPlan, HostRole
@@ -44,15 +44,25 @@ async def serve(
 
 
 async def _open_host(host: HostPlan, opened: ExitStack) -> None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        await _open_family(host, family, opened)
+
+
+async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: ExitStack) -> None:
     loop = asyncio.get_running_loop()
     with netns.inside(host.name):  # no await in here: the namespace is the whole thread's
-        echo = opened.enter_context(_socket(socket.SOCK_DGRAM, ECHO_PORT))
+        try:
+            echo = opened.enter_context(_socket(family, socket.SOCK_DGRAM, ECHO_PORT))
+        except OSError:
+            if family == socket.AF_INET:
+                raise
+            return  # a kernel without IPv6
         web = proxy = None
         if host.role is not HostRole.CLIENT:
-            web = opened.enter_context(_socket(socket.SOCK_STREAM, HTTP_PORT))
-        if host.role is HostRole.SERVER:
-            proxy = opened.enter_context(_socket(socket.SOCK_STREAM, PROXY_PORT))
-    echo.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            web = opened.enter_context(_socket(family, socket.SOCK_STREAM, HTTP_PORT))
+        if host.role is HostRole.SERVER and family == socket.AF_INET:
+            proxy = opened.enter_context(_socket(family, socket.SOCK_STREAM, PROXY_PORT))
+    tell_reached(echo)
     loop.add_reader(echo, echo_waiting, echo)
     opened.callback(loop.remove_reader, echo)
     if web is not None:
@@ -65,13 +75,15 @@ async def _open_host(host: HostPlan, opened: ExitStack) -> None:
         opened.callback(server.close)
 
 
-def _socket(kind: int, port: int) -> socket.socket:
+def _socket(family: socket.AddressFamily, kind: int, port: int) -> socket.socket:
     """A socket on every address of this namespace, those that it borrows later included."""
-    sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", port))
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(("", port))
     except BaseException:
         sock.close()
         raise
