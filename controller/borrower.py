@@ -1,25 +1,22 @@
 """Give a server's namespace the address that it borrowed, and take it away again.
 
-AnyIP (``ip route add local ADDRESS/32 dev lo``) lets programs bind the address; the namespace's
+AnyIP (``topologies.emulation.anyip``) lets programs bind the address; the namespace's
 ``ip_local_port_range`` becomes the port set, so an unmodified program that binds the address with
 port 0 can only get ports of the lease.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from topologies.emulation import netns, rtnetlink
+from topologies.emulation import anyip, netns
 
 __all__ = ["claim", "unclaim", "usual_ports"]
 
 # sysctls under /proc/sys/net are those of the thread that opens them.
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_RTM_DELROUTE = 25
 
 
 def usual_ports() -> tuple[int, int]:
@@ -33,17 +30,15 @@ def usual_ports() -> tuple[int, int]:
 
 def claim(server: str, address: IPv4Address, ports: tuple[int, int]) -> None:
     """Accept ``address`` and hand out only ``ports`` (lowest, highest). Raises OSError."""
-    with netns.inside(server), rtnetlink.Netlink() as kernel:
-        kernel.send([rtnetlink.local_route(address)])
+    anyip.accept(server, address)
+    with netns.inside(server):
         _set_ports(ports)
 
 
 def unclaim(server: str, address: IPv4Address, ports: tuple[int, int]) -> None:
     """Stop accepting ``address``, hand out ``ports`` again. An address not there is no error."""
-    gone = replace(rtnetlink.local_route(address), kind=_RTM_DELROUTE, flags=0)
-    with netns.inside(server), rtnetlink.Netlink() as kernel:
-        with contextlib.suppress(ProcessLookupError):  # ESRCH: no such route
-            kernel.send([gone])
+    anyip.refuse(server, address)
+    with netns.inside(server):
         _set_ports(ports)
 
 

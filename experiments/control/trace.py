@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from controller.core import labels
-from controller.core.matching import GATEWAY, TCP, UDP
+from controller.core.matching import ETHER_TYPES, GATEWAY, TCP, UDP
 from controller.core.rules import Table, duty_of, mac
 from experiments.errors import UsageError
+from topologies.family import Address
 from topologies.plan import HostPlan, HostRole, Plan
 
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
 
-ICMP = 1
+ICMP, ICMP6 = 1, 58
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 MOST_HOPS = 64
 
@@ -54,29 +55,33 @@ def read(text: str, eth_dst: int) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An IPv4 packet on its way; ports are those of TCP and UDP."""
+    """A packet on its way; ports are those of TCP and UDP."""
 
     eth_src: int
     eth_dst: int
     protocol: int
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     sport: int
     dport: int
 
     def words(self, in_port: int) -> str:
         """The packet in the words of ``ofproto/trace``."""
-        found = {
+        found: dict[str, Any] = {
             "in_port": in_port,
             "dl_src": _mac(self.eth_src),
             "dl_dst": _mac(self.eth_dst),
-            "dl_type": 0x0800,
+            "dl_type": ETHER_TYPES[self.source.version],
             "nw_proto": self.protocol,
-            "nw_src": self.source,
-            "nw_dst": self.destination,
         }
+        if self.source.version == 4:
+            found |= {"nw_src": self.source, "nw_dst": self.destination}
+        else:
+            found |= {"ipv6_src": self.source, "ipv6_dst": self.destination}
         if self.protocol == ICMP:
             found |= {"icmp_type": 8, "icmp_code": 0}
+        elif self.protocol == ICMP6:
+            found |= {"icmpv6_type": 128, "icmpv6_code": 0}
         else:
             found |= {"tp_src": self.sport, "tp_dst": self.dport}
         return ",".join(f"{name}={value}" for name, value in found.items())
@@ -108,13 +113,14 @@ def explain(
     ``destination`` is an address or a host's name. Each hop has its switch, the rules that match
     by table and duty, and where the packet goes. Raises UsageError for what the network lacks.
     """
-    sender = _host(lab.plan, host)
+    sender, target = _host(lab.plan, host), _address(lab.plan, destination)
+    number = _protocol(protocol)
     packet = Packet(
         eth_src=mac(sender.mac),
         eth_dst=GATEWAY,
-        protocol=_protocol(protocol),
-        source=sender.address if source is None else _address(lab.plan, source),
-        destination=_address(lab.plan, destination),
+        protocol=ICMP6 if (number, target.version) == (ICMP, 6) else number,
+        source=sender.at(target.version) if source is None else _address(lab.plan, source),
+        destination=target,
         sport=source_port,
         dport=port,
     )
@@ -203,9 +209,9 @@ def _host(plan: Plan, name: str) -> HostPlan:
         raise UsageError(f"{plan.network.name} has no host {name!r}; it has {some}, ...") from None
 
 
-def _address(plan: Plan, text: str) -> IPv4Address:
+def _address(plan: Plan, text: str) -> Address:
     try:
-        return IPv4Address(text)
+        return ip_address(text)
     except ValueError:
         return _host(plan, text).address
 

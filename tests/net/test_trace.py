@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -86,6 +86,10 @@ def _packets(world: World) -> Iterator[tuple[str, dict[str, int]]]:
         yield host.name, frame(host, "8.8.8.8")
         for protocol in (TCP, UDP, ICMP):
             yield host.name, frame(host, service, protocol=protocol)
+            for target in (*plan.services(6), origin.at(6), plan.hosts[0].at(6), "2001:db8:1::1"):
+                yield host.name, frame(host, target, protocol=protocol)
+        yield host.name, frame(host, origin.at(6), source=plan.hosts[-1].at(6))
+        yield host.name, frame(host, "ff02::16", source="fe80::2")
         for lease in world.leases.values():
             for protocol, port in (
                 (TCP, lease.first_port),
@@ -127,6 +131,8 @@ def _flow(in_port: int, packet: Packet) -> str:
     for name, value in packet.items():
         if name.startswith(("eth_s", "eth_d", "arp_sha", "arp_tha")):
             text = ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+        elif name.startswith("ipv6"):
+            text = str(IPv6Address(value))
         elif name.startswith("ipv4") or name in ("arp_spa", "arp_tpa"):
             text = str(IPv4Address(value))
         else:

@@ -19,7 +19,7 @@ from topologies.family import Address
 LOOPBACK = 1
 """The index of ``lo`` in every namespace."""
 
-_NEWLINK, _NEWADDR, _NEWROUTE, _NEWNEIGH = 16, 20, 24, 28
+_NEWLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH = 16, 20, 24, 25, 28
 _NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
 _DONE, _DUMP = 3, 0x300
 _KIND_MASK = 0x3FFF
@@ -28,6 +28,8 @@ _ROOT, _HANDLE = 0xFFFFFFFF, 0x10000  # of a queueing discipline
 _TCA_KIND, _TCA_OPTIONS, _TCA_STATS = 1, 2, 7
 _STATS_BASIC, _STATS_QUEUE = 1, 3
 _REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+CREATE_NEW = _CREATE | _EXCLUSIVE
+"""The flags of a request for what must not be there yet: FileExistsError if it is."""
 _UP = 0x1  # IFF_UP
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SCOPE_HOST, _SCOPE_UNIVERSE = 254, 0
@@ -122,7 +124,7 @@ def cable(a: CableEnd, b: CableEnd) -> Request:
     peer = attribute(1, _end(b))
     information = attribute(1, b"veth\0") + attribute(2, peer)
     body = _end(a) + attribute(18, information)
-    return Request(_NEWLINK, _CREATE | _EXCLUSIVE, body, f"cable {a.interface} - {b.interface}")
+    return Request(_NEWLINK, CREATE_NEW, body, f"cable {a.interface} - {b.interface}")
 
 
 def up(interface: str) -> Request:
@@ -155,7 +157,7 @@ def address(index: int, ip: Address) -> Request:
     body = head + attribute(2, ip.packed) + attribute(1, ip.packed)
     if ip.version == 6:
         body += attribute(8, struct.pack("=I", _NO_DAD))
-    return Request(_NEWADDR, _CREATE | _EXCLUSIVE, body, f"address {ip}")
+    return Request(_NEWADDR, CREATE_NEW, body, f"address {ip}")
 
 
 def neighbour(index: int, ip: Address, mac: str) -> Request:
@@ -174,9 +176,17 @@ def default_route(index: int, gateway: Address) -> Request:
 
 def local_route(ip: Address) -> Request:
     """AnyIP: this host accepts ``ip`` although no interface carries it."""
+    return Request(_NEWROUTE, _CREATE | _REPLACE, _local(ip), f"local address {ip}")
+
+
+def no_local_route(ip: Address) -> Request:
+    """The end of ``local_route``."""
+    return Request(_DELROUTE, 0, _local(ip), f"no local address {ip}")
+
+
+def _local(ip: Address) -> bytes:
     body = _route(ip, ip.max_prefixlen, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
-    body += attribute(1, ip.packed) + attribute(4, struct.pack("=I", LOOPBACK))
-    return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"local address {ip}")
+    return body + attribute(1, ip.packed) + attribute(4, struct.pack("=I", LOOPBACK))
 
 
 def _route(ip: Address, length: int, table: int, scope: int, kind: int, flags: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -69,3 +69,20 @@ def test_neighbour_never_expires() -> None:
     assert message["state"] == 0x80
     assert message.get_attr("NDA_DST") == "169.254.1.1"
     assert message.get_attr("NDA_LLADDR") == "02:00:00:00:00:01"
+
+
+def test_ipv6_is_said_in_its_own_family_and_nobody_is_asked() -> None:
+    ip = IPv6Address("2001:db8::a01:1")
+    message = decoded(ifaddrmsg, rtnetlink.address(2, ip))
+    assert (message["family"], message["prefixlen"]) == (10, 128)
+    assert message.get_attr("IFA_LOCAL") == str(ip)
+    assert message.get_attr("IFA_FLAGS") == 2  # no duplicate address detection
+    route = decoded(rtmsg, rtnetlink.default_route(2, IPv6Address("fe80::1")))
+    assert (route["family"], route["dst_len"], route["flags"]) == (10, 0, 4)
+    assert route.get_attr("RTA_GATEWAY") == "fe80::1"
+    local = decoded(rtmsg, rtnetlink.local_route(ip))
+    assert (local["family"], local["dst_len"], local["type"]) == (10, 128, 2)
+    assert local.get_attr("RTA_DST") == str(ip)
+    entry = decoded(ndmsg, rtnetlink.neighbour(2, IPv6Address("fe80::1"), "02:00:00:00:00:01"))
+    assert (entry["family"], entry["state"]) == (10, 0x80)
+    assert entry.get_attr("NDA_DST") == "fe80::1"
