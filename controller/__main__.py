@@ -71,12 +71,12 @@ def main() -> int:
     from controller.core.lending import SECOND, BadEntryError, Terms
     from controller.process import run
     from controller.store import StoreError
-    from topologies.explicit import parse_json
+    from topologies.explicit import read_json
     from topologies.plan import plan
 
     terms = Terms(int(arguments.lease_time * SECOND), int(arguments.quarantine * SECOND))
     try:
-        network = parse_json(arguments.network.read_text())
+        network = read_json(arguments.network)
         run(
             plan(network),
             arguments.db,

@@ -36,7 +36,7 @@ from controller.dhcp import (
     parse,
 )
 from topologies.emulation import netns
-from topologies.explicit import parse_json
+from topologies.explicit import read_json
 from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole, plan
 
 LOG = logging.getLogger("agent")
@@ -388,7 +388,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="SERVER", help="run for this server alone")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    servers = plan(parse_json(arguments.network.read_text())).hosts_of(HostRole.SERVER)
+    servers = plan(read_json(arguments.network)).hosts_of(HostRole.SERVER)
     chosen = [server for server in servers if arguments.only in (None, server.name)]
     if not chosen:
         names = ", ".join(server.name for server in servers)

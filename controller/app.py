@@ -22,7 +22,7 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from controller import dhcp, frames
+from controller import dhcp, frames, openflow
 from controller.clock import BookClock
 from controller.core.events import PortStatus, SwitchSet
 from controller.core.lending import BadEntryError, Book, Lease, LeaseState, LendingError, Terms
@@ -180,6 +180,14 @@ class Controller(app_manager.RyuApp):
             self.loop.happen(*changed)
         except StoreError as error:
             LOG.error("%s", error)
+
+    @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def on_removed(self, event: Any) -> None:
+        """A rule is gone, by our wish or by somebody else's."""
+        switch = self._by_dpid.get(event.msg.datapath.id)
+        key = openflow.removed_key(bytes(event.msg.buf))
+        if switch is not None and key is not None and switch.session_on(event.msg.datapath):
+            switch.miss(key)
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_error(self, event: Any) -> None:

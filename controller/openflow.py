@@ -67,6 +67,7 @@ __all__ = [
     "packet_out",
     "read_flows",
     "read_groups",
+    "removed_key",
 ]
 
 MAX_XID = 0xFFFFFFFF
@@ -82,6 +83,7 @@ _BUCKET = Struct("!HHII4x")
 _MULTIPART = Struct("!BBHIHH4x")
 _FLOW_REQUEST = Struct("!B3xII4xQQ")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
+_FLOW_REMOVED = Struct("!QHBB")
 _GROUP_DESC = Struct("!HBxI")
 _PACKET_OUT = Struct("!BBHIIIH6x")
 _TYPE_LENGTH = Struct("!HH")
@@ -293,7 +295,14 @@ def _table(number: int) -> Table:
 
 
 def _flow_mod(
-    xid: int, command: int, table: int, priority: int, cookie: int, mask: int, body: bytes
+    xid: int,
+    command: int,
+    table: int,
+    priority: int,
+    cookie: int,
+    mask: int,
+    body: bytes,
+    flags: int = 0,
 ) -> bytes:
     return (
         _FLOW_MOD.pack(
@@ -311,16 +320,20 @@ def _flow_mod(
             ofp.OFP_NO_BUFFER,
             ofp.OFPP_ANY,
             ofp.OFPG_ANY,
-            0,
+            flags,
         )
         + body
     )
 
 
 def add_flow(rule: Rule, xid: int) -> bytes:
-    """OFPFC_ADD: put the rule in; one with the same key is replaced, its counters start anew."""
+    """OFPFC_ADD: put the rule in; one with the same key is replaced, its counters start anew.
+
+    The switch tells when it goes, whoever takes it away (`removed_key`).
+    """
     body = _encode_match(rule.match) + _encode_instructions(rule)
-    return _flow_mod(xid, ofp.OFPFC_ADD, rule.table, rule.priority, rule.cookie, 0, body)
+    flags = ofp.OFPFF_SEND_FLOW_REM
+    return _flow_mod(xid, ofp.OFPFC_ADD, rule.table, rule.priority, rule.cookie, 0, body, flags)
 
 
 def delete_flow(rule: Rule, xid: int) -> bytes:
@@ -533,6 +546,17 @@ class FlowCount:
     duty: Duty
     packets: int
     bytes: int
+
+
+def removed_key(message: bytes) -> tuple[Table, int, Match] | None:
+    """The key of the rule that a flow-removed message is about; None if it is none of ours."""
+    cookie, priority, _reason, table = _FLOW_REMOVED.unpack_from(message, 8)
+    try:
+        if duty_of(cookie) is None:
+            return None
+        return Table(table), priority, _decode_match(memoryview(message)[48:])[0]
+    except (ValueError, UnknownEncodingError):
+        return None
 
 
 def count_flows(body: bytes) -> Iterator[FlowCount]:

@@ -264,10 +264,19 @@ class Switch:
             _put(self._sent, step)
         session.change(difference, done, wipe)
 
+    def miss(self, key: Key) -> None:
+        """The switch says that a rule is gone. If it was not we who sent for it, put it back."""
+        if self._session is not None and self._read and key in self._sent:
+            self._confirmed.pop(key, None)
+            self._compare(key)
+            self._again(
+                self._session, SwitchError(f"{self.plan.name} lost a rule that we put there")
+            )
+
     def _again(self, session: Session, error: SwitchError) -> None:
-        """The switch refused: read it and bring it where it should be, once for all that it did."""
-        LOG.error("%s", error)
+        """Something is not as it was sent: read the switch and put it right, all of it at once."""
         if self._read:
+            LOG.error("%s", error)
             self._read = False
             eventlet.spawn_after(RETRY_S, self._serve, session)
 

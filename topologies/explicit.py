@@ -7,8 +7,10 @@ and units are those of ``topologies.model``.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
@@ -28,11 +30,16 @@ def is_explicit(text: str) -> bool:
 
 def parse_json(text: str) -> Network:
     """The network that ``dump_json`` wrote. Raises ValueError, KeyError or TypeError on damage."""
-    data: dict[str, Any] = json.loads(text)
-    if data.pop("format") != FORMAT:
+    return parse(json.loads(text))
+
+
+def parse(data: Mapping[str, Any]) -> Network:
+    """The network in what ``dump_json`` wrote, read as JSON. Raises as ``parse_json``."""
+    if data["format"] != FORMAT:
         raise ValueError(f"not in the format {FORMAT}")
+    fields = {name: value for name, value in data.items() if name != "format"}
     return Network(
-        **data
+        **fields
         | {
             "cities": tuple(City(**city) for city in data["cities"]),
             "links": tuple(_link(link) for link in data["links"]),
@@ -46,6 +53,11 @@ def parse_json(text: str) -> Network:
             ),
         }
     )
+
+
+def read_json(path: Path) -> Network:
+    """The network in a file that ``dump_json`` wrote. Raises as ``parse_json``, and OSError."""
+    return parse_json(path.read_text())
 
 
 def _line(data: dict[str, Any]) -> Line:

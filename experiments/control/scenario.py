@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +65,30 @@ def read(path: Path, plan: Plan) -> Scenario:
     if not isinstance(lines, list) or not lines:
         problems.append("there are no steps: write `steps:` and a list")
         lines = []
-    steps = []
-    for number, entry in enumerate(lines):
+    steps, wrong = _steps(lines, plan)
+    problems += [f"line {document.line_of(('steps', n))}: {cause}" for n, cause in wrong.items()]
+    if problems:
+        raise UsageError("\n".join(f"{path}: {problem}" for problem in problems))
+    return steps
+
+
+def parse(entries: Sequence[Mapping[str, Any]], plan: Plan) -> Scenario:
+    """The scenario in entries like those of a file. Raises UsageError with all that is wrong."""
+    steps, wrong = _steps(entries, plan)
+    if wrong:
+        raise UsageError("\n".join(f"scenario[{n}]: {cause}" for n, cause in wrong.items()))
+    return steps
+
+
+def _steps(entries: Sequence[Any], plan: Plan) -> tuple[Scenario, dict[int, str]]:
+    """The steps in the order of their times, and what is wrong with the others, by place."""
+    steps, wrong = [], {}
+    for number, entry in enumerate(entries):
         try:
             steps.append(_step(entry, plan))
         except ValueError as error:
-            problems.append(f"line {document.line_of(('steps', number))}: {error}")
-    if problems:
-        raise UsageError("\n".join(f"{path}: {problem}" for problem in problems))
-    return tuple(sorted(steps, key=lambda step: step.at_ns))
+            wrong[number] = str(error)
+    return tuple(sorted(steps, key=lambda step: step.at_ns)), wrong
 
 
 def _step(entry: Any, plan: Plan) -> Step:

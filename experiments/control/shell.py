@@ -24,7 +24,7 @@ from experiments.runs.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
 from topologies.emulation.processes import LabError, watched
-from topologies.explicit import dump_json, parse_json
+from topologies.explicit import dump_json, parse
 from topologies.model import Network
 from topologies.plan import HostRole, plan
 
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     """Bring the network up, then hand over to the person or to their command."""
     logging.getLogger("mininet").setLevel(logging.WARNING)
     lab = json.loads(Path(LAB).read_text())
-    network, options = parse_json(json.dumps(lab["network"])), LabOptions.parse(**lab["options"])
+    network, options = parse(lab["network"]), LabOptions.parse(**lab["options"])
     scenario = tuple(Step(**step) for step in lab["scenario"])
     begin = time.monotonic()
     try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import study
 from experiments.control import places
 from experiments.control import scenario as scenarios
+from experiments.control.scenario import Scenario
 from experiments.errors import TrialError, UsageError
 from experiments.host import machine
 from experiments.runs import clock as clocks
@@ -33,13 +34,16 @@ from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox import LIMIT_S, Sandbox, sandbox
 from topologies.family import Family
 from topologies.model import Network
-from topologies.plan import plan
+from topologies.plan import Plan, plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Watch = Callable[[Mapping[str, Any]], None]
 """Gets each progress message of the trial (see ``experiments.runs.trial``)."""
+
+ScenarioSource = Path | str | Sequence[Mapping[str, Any]] | None
+"""A scenario's file, or steps like those in one."""
 
 SILENCE_S = 10.0
 """In real time a trial shows twice a second that it lives; so long without that, it does not."""
@@ -67,7 +71,7 @@ def make_spec(
     limit_s: float = LIMIT_S,
     params: Mapping[str, object] | None = None,
     family: Family = 4,
-    scenario: Path | str | None = None,
+    scenario: ScenarioSource = None,
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
 
@@ -89,11 +93,19 @@ def make_spec(
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
-    steps = scenarios.read(Path(scenario), plan(network)) if scenario else ()
+    steps = _scenario(scenario, plan(network))
     if family not in asked.families:
         able = " and ".join(f"IPv{one}" for one in asked.families)
         raise UsageError(f"The study {study_name} is about {able} alone: leave --family out.")
     return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps, family)
+
+
+def _scenario(source: ScenarioSource, network_plan: Plan) -> Scenario:
+    if source is None:
+        return ()
+    if isinstance(source, Path | str):
+        return scenarios.read(Path(source), network_plan)
+    return scenarios.parse(source, network_plan)
 
 
 def run(
@@ -110,7 +122,7 @@ def run(
     limit_s: float = LIMIT_S,
     params: Mapping[str, object] | None = None,
     family: Family = 4,
-    scenario: Path | str | None = None,
+    scenario: ScenarioSource = None,
     results: Path | str | None = None,
     watch: Watch = _unwatched,
 ) -> Result:
@@ -120,9 +132,9 @@ def run(
     ``pops`` puts its PoPs elsewhere; ``clock`` is ``real``, ``virtual``, or ``auto`` (see
     ``experiments.runs.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
     ``sandbox.root``); ``params`` changes parameters of the study; clients ask by ``family`` 4 or
-    6; a trial that takes longer than ``limit_s`` is ended; ``scenario`` is a file of what happens
-    to the lab meanwhile; ``results`` is where run folders go. Real time needs root. The result may
-    be invalid: ask ``result.valid``.
+    6; a trial that takes longer than ``limit_s`` is ended; ``scenario`` is what happens to the lab
+    meanwhile, a file or a list of steps; ``results`` is where run folders go. Real time needs root.
+    The result may be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
     off; nothing is left behind then.

@@ -12,7 +12,7 @@ from experiments.control.scenario import Scenario, Step
 from experiments.parameters import Value
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.sandbox import LIMIT_S
-from topologies.explicit import dump_json, parse_json
+from topologies.explicit import dump_json, parse
 from topologies.family import Family
 from topologies.model import Network
 
@@ -77,7 +77,7 @@ class Spec:
             )
         return Spec(
             study=data["study"],
-            network=parse_json(json.dumps(_first(data["network"], "format"))),
+            network=parse(data["network"]),
             seed=data["seed"],
             quick=data["quick"],
             options=LabOptions.parse(
@@ -99,8 +99,3 @@ class Spec:
     def read(path: Path) -> Spec:
         """The spec in a file that ``write`` wrote."""
         return Spec.parse(json.loads(path.read_text()))
-
-
-def _first(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The same object with ``key`` in front: a network's text is known by its first line."""
-    return {key: data[key], **data}

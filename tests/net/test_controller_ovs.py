@@ -106,6 +106,18 @@ def test_a_restart_changes_nothing(lab_folder: Path) -> None:
         assert status["changes"] == len(held["eLHR"]) + 1
 
 
+def test_rules_that_somebody_takes_away_are_back_at_once(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        held = rules(lab, "eLHR")
+        for which in ("table=20", "table=0,tcp", ""):
+            command = ["ovs-ofctl", "-O", "OpenFlow13", "del-flows", management("eLHR")]
+            subprocess.run([*command, *([which] if which else [])], check=True)
+            assert rules(lab, "eLHR") != held
+            lab.wait(lambda: rules(lab, "eLHR") == held, "the rules to be back")
+        server = "LHR-s1"
+        assert fetch(lab, server, lab.leases()[server])
+
+
 def test_leases_come_and_go(lab_folder: Path) -> None:
     with ShortLeases(load("triangle"), folder=lab_folder) as lab:
         static = {name: s["rules"] for name, s in lab.controller_api.status()["switches"].items()}

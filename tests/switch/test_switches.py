@@ -214,6 +214,28 @@ def test_a_switch_that_goes_is_brought_up_to_date_when_it_comes_back() -> None:
     assert tables.program().rules == PROGRAM.rules | {EXTRA}
 
 
+def test_a_rule_that_somebody_takes_away_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.switches.RETRY_S", 0.001)
+    switch, tables = make(), Tables()
+    wire = Wire(switch, tables)
+    wire.connect()
+    assert programmed(switch)
+    one, two, *_ = tables.flows
+    lost = [rule.key for rule in PROGRAM.rules][:2]
+    del tables.flows[one], tables.flows[two]
+    for key in lost:
+        switch.miss(key)
+    assert not switch.programmed
+    reads = wire.reads
+    assert programmed(switch)
+    assert tables.program() == PROGRAM
+    assert wire.reads == reads + 1
+    change(switch, AddRule(EXTRA))
+    change(switch, DeleteRule(EXTRA))
+    switch.miss(EXTRA.key)  # we took it away ourselves
+    assert switch.programmed
+
+
 def test_a_silent_switch_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.session.ANSWER_S", 0.01)
     monkeypatch.setattr("controller.switches.RETRY_S", 0.001)

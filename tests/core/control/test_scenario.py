@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.control.scenario import Step, dump, of_log, playing, read
+from experiments.control.scenario import Step, dump, of_log, parse, playing, read
 from experiments.errors import UsageError
 from topologies.plan import plan
 from topologies.sources import load
@@ -131,3 +131,9 @@ def test_what_was_done_by_hand_is_a_scenario(tmp_path: Path) -> None:
     first = STEPS[0].at_ns
     assert again == tuple(Step(s.at_ns - first, s.word, s.params) for s in STEPS)
     assert yaml.safe_load(dump([])) == {"steps": None}
+
+
+def test_a_scenario_in_python_is_that_of_a_file() -> None:
+    assert parse(yaml.safe_load(TEXT)["steps"], PLAN) == STEPS
+    with pytest.raises(UsageError, match=r"scenario\[1\]: triangle has no pop 'CDG'"):
+        parse([{"at": "1 s", "note": "a"}, {"at": "1 s", "pop": "CDG", "do": "drain"}], PLAN)

@@ -141,6 +141,7 @@ def as_ryu_rule(rule: Rule) -> Any:
         instructions=instructions,
         out_port=ofp.OFPP_ANY,
         out_group=ofp.OFPG_ANY,
+        flags=ofp.OFPFF_SEND_FLOW_REM,
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from topologies.emulation.endpoints.service import raise_file_limit, serve
+from topologies.explicit import read_json
 from topologies.plan import HostPlan, plan
-from topologies.sources import NetworkError, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready-file", type=Path, help="is made when every socket listens")
     options = parser.parse_args(arguments)
     try:
-        hosts = plan(load(options.network)).hosts
-    except NetworkError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        hosts = plan(read_json(options.network)).hosts
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        print(f"{options.network} is no resolved network: {error}", file=sys.stderr)  # noqa: T201
         return 2
     raise_file_limit()
     try:
