@@ -211,6 +211,14 @@ class Control:
         """Send a server new connections again."""
         self._happen("server.well", "HealthSet", {"server": server}, server=server, healthy=True)
 
+    def server_kill(self, server: str) -> None:
+        """End a server's services as a crash would: ports closed, connections reset."""
+        self._serve("server.kill", server, up=False)
+
+    def server_restart(self, server: str) -> None:
+        """Start a server's services again."""
+        self._serve("server.restart", server, up=True)
+
     # -- leases
 
     def lease_revoke(self, address: str, psid: int) -> dict[str, Any]:
@@ -262,6 +270,12 @@ class Control:
             with suppress(OSError):
                 self._log(word, params)
             yield
+
+    def _serve(self, word: str, server: str, *, up: bool) -> None:
+        if server not in self.names()["server"]:
+            raise UsageError(f"{self._lab.plan.network.name} has no server {server!r}.")
+        with self._doing(word, server=server):
+            self._lab.serve(server, up)
 
     def _happen(self, word: str, event: str, subject: dict[str, Any], **fields: Any) -> None:
         """Let an event happen, then log the word: the controller may refuse it."""

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.errors import TrialError
+from experiments.errors import TrialError, UsageError
+from experiments.measure.tcp import TcpAttempt, connect
 from experiments.runs.testbed import Testbed
 from topologies import paths
+from topologies.emulation.processes import LabError
 from topologies.plan import LinkKind
 from topologies.sources import load
 
@@ -99,6 +101,34 @@ def test_a_server_whose_cable_is_pulled_serves_nobody(lab_folder: Path) -> None:
         assert {served_by("LHR-c1") for _ in range(12)} == {"LHR-s2"}
         lab.set_link(cable, up=True)
         lab.wait(lambda: served_by("LHR-c1") == "LHR-s1", "the server to be chosen again")
+
+
+def test_a_server_that_crashes_refuses_and_comes_back(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        address = lab.plan.host("LHR-s1").address
+
+        def asked() -> str:
+            (row,) = connect([TcpAttempt("LHR-c1", address)])
+            return row.outcome
+
+        got = lab_folder / "stream"
+        stream = ["curl", "-s", "-o", str(got), "--limit-rate", "100k"]
+        stream = [*stream, f"http://{address}/bytes/100000000"]
+        with subprocess.Popen(["ip", "netns", "exec", "LHR-c1", *stream]) as slow:
+            lab.wait(lambda: got.exists() and got.stat().st_size > 0, "the stream to begin")
+            assert asked() == "ok"
+            lab.control.server_kill("LHR-s1")
+            assert asked() == "refused"
+            assert slow.wait(10) == 56  # curl: the connection was reset
+        assert pinged("LHR-c1", address)  # its machine lives
+        with pytest.raises(LabError, match="LHR-s1 serves nothing"):
+            lab.control.server_kill("LHR-s1")
+        lab.control.server_restart("LHR-s1")
+        assert asked() == "ok"
+        with pytest.raises(LabError, match="LHR-s1 serves already"):
+            lab.control.server_restart("LHR-s1")
+        with pytest.raises(UsageError, match="no server 'LHR-c1'"):
+            lab.control.server_kill("LHR-c1")
 
 
 def test_what_happens_is_said_and_can_be_ordered_over_rest(lab_folder: Path) -> None:

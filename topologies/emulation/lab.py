@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,9 @@ from topologies.sources import dump_json
 
 NAMES = Path("/run/hosts")
 """What a sandbox shows as ``/etc/hosts``, so that names resolve in every host."""
+
+ORDERS = Path("/run/endpoints.sock")
+"""Where the program of the hosts' services takes orders."""
 
 OPENFLOW = "127.0.0.1:6653"
 """Where the switches of a lab look for their controller."""
@@ -264,6 +268,19 @@ class Lab(Mininet):
 
         until(holds, awaited, timeout_s)
 
+    def serve(self, host: str, up: bool) -> None:
+        """Start (True) or end what a host serves, as a crash would. Raises LabError."""
+        try:
+            with socket.socket(socket.AF_UNIX) as orders:
+                orders.settimeout(PATIENCE_S)
+                orders.connect(str(ORDERS))
+                orders.sendall(f"{'start' if up else 'stop'} {host}\n".encode())
+                answer = orders.makefile().readline().strip()
+        except OSError as error:
+            raise LabError(f"The hosts' services do not answer: {error}.") from None
+        if answer != "ok":
+            raise LabError(f"{answer}.")
+
     def _start_endpoints(self) -> None:
         ready = self.folder / "endpoints.ready"
         self.launch(
@@ -272,6 +289,8 @@ class Lab(Mininet):
             str(self.network_file),
             "--ready-file",
             str(ready),
+            "--orders",
+            str(ORDERS),
         )
         self.wait(ready.exists, "the services on servers and origins to listen")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from topologies.emulation.endpoints.service import raise_file_limit, serve
+from topologies.emulation.endpoints.service import Services, raise_file_limit
 from topologies.explicit import read_json
 from topologies.plan import HostPlan, plan
 
@@ -22,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("network", type=Path, metavar="NETWORK.json")
     parser.add_argument("--ready-file", type=Path, help="is made when every socket listens")
+    parser.add_argument("--orders", type=Path, help="a Unix socket that takes `stop HOST`")
     options = parser.parse_args(arguments)
     try:
         hosts = plan(read_json(options.network)).hosts
@@ -30,18 +33,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     raise_file_limit()
     try:
-        asyncio.run(_run(hosts, options.ready_file))
+        asyncio.run(_run(hosts, options.ready_file, options.orders))
     except OSError as error:
         print(f"cannot serve the hosts: {error}; is the lab up?", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
 
-async def _run(hosts: Sequence[HostPlan], ready_file: Path | None) -> None:
+async def _run(hosts: Sequence[HostPlan], ready_file: Path | None, orders: Path | None) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    await serve(hosts, over, lambda: ready_file.touch() if ready_file else None)
+    services = Services(hosts)
+    try:
+        await services.start_all()
+        if orders is not None:
+            await asyncio.start_unix_server(partial(_obey, services), orders)
+        if ready_file is not None:
+            ready_file.touch()
+        await over.wait()
+    finally:
+        services.stop_all()
+
+
+async def _obey(
+    services: Services, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Carry out one order, ``start HOST`` or ``stop HOST``; the answer is ``ok`` or a sentence."""
+    verb, _, name = (await reader.readline()).decode().strip().partition(" ")
+    try:
+        if verb == "start":
+            await services.start(name)
+        else:
+            services.stop(name)
+        answer = "ok"
+    except KeyError:
+        answer = f"{name} serves nothing" if verb == "stop" else f"there is no host {name}"
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        answer = f"{name} serves already" if taken else f"{name} cannot serve: {error}"
+    writer.write(f"{answer}\n".encode())
+    await writer.drain()
+    writer.close()
 
 
 if __name__ == "__main__":

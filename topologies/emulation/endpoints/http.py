@@ -127,11 +127,17 @@ def trace(host: HostPlan, peers: Peers, now_s: float) -> bytes:
 
 
 class HttpEndpoint(asyncio.Protocol):
-    """One connection to one host. ``now_s`` gives the wall clock."""
+    """One connection to one host. ``now_s`` gives the wall clock; it is one of ``connections``."""
 
-    def __init__(self, host: HostPlan, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        host: HostPlan,
+        now_s: Callable[[], float] = time.time,
+        connections: set[asyncio.Transport] | None = None,
+    ) -> None:
         self._host = host
         self._now_s = now_s
+        self._connections = set() if connections is None else connections
         self._buffer = bytearray()
         self._stream_left = 0
         self._writable = True
@@ -143,6 +149,12 @@ class HttpEndpoint(asyncio.Protocol):
         self._transport = transport
         client, port, *_ = transport.get_extra_info("peername")
         self._peers = Peers(client, port, transport.get_extra_info("sockname")[0])
+        self._connections.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is no longer one of them."""
+        del error
+        self._connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and answer what is whole."""

@@ -1,12 +1,14 @@
-"""Open every host's sockets and serve them from one event loop."""
+"""Open the hosts' sockets and serve them from one event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import resource
 import socket
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 from topologies.emulation import netns
@@ -15,7 +17,7 @@ from topologies.emulation.endpoints.http import MAX_HEAD, HttpEndpoint
 from topologies.emulation.endpoints.proxy import PROXY_PORT, serve_client
 from topologies.plan import HostPlan, HostRole
 
-__all__ = ["HTTP_PORT", "raise_file_limit", "serve"]
+__all__ = ["HTTP_PORT", "Services", "raise_file_limit"]
 
 HTTP_PORT = 80
 _BACKLOG = 4096
@@ -27,25 +29,41 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(
-    hosts: Iterable[HostPlan], over: asyncio.Event, on_ready: Callable[[], None]
-) -> None:
-    """Serve all hosts until ``over`` is set; ``on_ready`` is called when every socket listens.
+class Services:
+    """What the hosts of a network serve: opened host by host, ended host by host."""
 
-    Clients answer UDP echo; servers and origins HTTP too; servers are proxies as well.
-    Raises FileNotFoundError if a host's namespace does not exist, OSError (EADDRINUSE) if
-    something else in a host has the port.
-    """
-    with ExitStack() as opened:
-        for host in hosts:
-            await _open_host(host, opened)
-        on_ready()
-        await over.wait()
+    def __init__(self, hosts: Iterable[HostPlan]) -> None:
+        self._hosts = {host.name: host for host in hosts}
+        self._open: dict[str, ExitStack] = {}
 
+    async def start_all(self) -> None:
+        """Serve all hosts. Raises as ``start``."""
+        for name in self._hosts:
+            await self.start(name)
 
-async def _open_host(host: HostPlan, opened: ExitStack) -> None:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        await _open_family(host, family, opened)
+    async def start(self, name: str) -> None:
+        """Serve a host: UDP echo; of servers and origins HTTP too; servers are proxies as well.
+
+        Raises KeyError for an unknown host, FileNotFoundError if its namespace does not exist,
+        OSError (EADDRINUSE) if something, we ourselves perhaps, has the port.
+        """
+        host = self._hosts[name]
+        with ExitStack() as opened:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                await _open_family(host, family, opened)
+            self._open[name] = opened.pop_all()
+
+    def stop(self, name: str) -> None:
+        """End what a host serves as a crash would: ports closed, connections reset.
+
+        Raises KeyError for a host that is not served.
+        """
+        self._open.pop(name).close()
+
+    def stop_all(self) -> None:
+        """End everything."""
+        for name in list(self._open):
+            self.stop(name)
 
 
 async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: ExitStack) -> None:
@@ -53,8 +71,8 @@ async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: Exi
     with netns.inside(host.name):  # no await in here: the namespace is the whole thread's
         try:
             echo = opened.enter_context(_socket(family, socket.SOCK_DGRAM, ECHO_PORT))
-        except OSError:
-            if family == socket.AF_INET:
+        except OSError as error:
+            if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
                 raise
             return  # a kernel without IPv6
         web = proxy = None
@@ -66,13 +84,23 @@ async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: Exi
     loop.add_reader(echo, echo_waiting, echo)
     opened.callback(loop.remove_reader, echo)
     if web is not None:
-        connection = functools.partial(HttpEndpoint, host)
+        connections: set[asyncio.Transport] = set()
+        connection = functools.partial(HttpEndpoint, host, connections=connections)
         server = await loop.create_server(connection, sock=web, backlog=_BACKLOG)
+        opened.callback(_reset, connections)
         opened.callback(server.close)
     if proxy is not None:
         client = functools.partial(serve_client, host.name)
         server = await asyncio.start_server(client, sock=proxy, backlog=_BACKLOG, limit=MAX_HEAD)
         opened.callback(server.close)
+
+
+def _reset(connections: set[asyncio.Transport]) -> None:
+    """End connections without a goodbye, as the kernel does for a program that died."""
+    for transport in list(connections):
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def _socket(family: socket.AddressFamily, kind: int, port: int) -> socket.socket:
