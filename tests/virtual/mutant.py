@@ -21,15 +21,23 @@ POP = "ARN"
 OTHER = "FCO"
 
 
-def ofctl(command: str, switch: str, flow: str) -> str:
-    words = ["ovs-ofctl", "-O", "OpenFlow13", command, switch, flow]
+def ofctl(command: str, switch: str, flow: str, *options: str) -> str:
+    words = ["ovs-ofctl", "-O", "OpenFlow13", *options, command, switch, flow]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def remove(switch: str, duty: Duty) -> None:
-    """Take away all of a switch's rules for one duty; there must be some."""
+    """Take away all of a switch's rules for one duty, unseen by the controller; there are some.
+
+    A rule tells of its end, and would be put back; one that is put in its place does not.
+    """
     which = f"cookie={cookie(duty):#x}/0xffffffff00000000"
-    assert "priority" in ofctl("dump-flows", switch, which)
+    lines = ofctl("dump-flows", switch, which, "--no-stats").splitlines()
+    rules = [line.strip() for line in lines if "actions=" in line]
+    assert rules
+    for rule in rules:
+        assert "send_flow_rem" in rule
+        ofctl("add-flow", switch, rule.replace("send_flow_rem ", ""))
     ofctl("del-flows", switch, which)
 
 
