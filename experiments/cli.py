@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from experiments.control import commands as control
+from experiments.show.terminal import console, put, put_table
 from topologies.emulation.sandbox import LIMIT_S
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from experiments.parameters import Value
     from experiments.runs.repeat import Comparison
     from experiments.runs.runner import Watch
@@ -93,9 +92,9 @@ def doctor(
     checks = physician.diagnose()
     code = physician.exit_code(checks)
     if as_json:
-        _put({"ok": code == 0, "checks": [asdict(check) for check in checks]})
+        put({"ok": code == 0, "checks": [asdict(check) for check in checks]})
     else:
-        physician.render(checks, _console())
+        physician.render(checks, console())
     raise typer.Exit(code)
 
 
@@ -106,11 +105,10 @@ def networks(as_json: Json = False) -> None:
 
     found = sources.catalog()
     if as_json:
-        _put({"networks": [{"name": name, "description": text} for name, text in found]})
+        put({"networks": [{"name": name, "description": text} for name, text in found]})
         return
-    console = _console()
-    console.print(_table("", ("network", "what it is"), found))
-    console.print(
+    put_table(("network", "what it is"), found)
+    console().print(
         "Files (YAML, JSON, GraphML) and topohub keys work too: poplab show topozoo/Abilene",
         highlight=False,
     )
@@ -131,15 +129,14 @@ def studies(as_json: Json = False) -> None:
             }
             for study in found
         }
-        _put({"studies": described})
+        put({"studies": described})
         return
-    console = _console()
     for study in found:
-        console.print(f"[bold]{study.name}[/]  {study.question}", highlight=False)
+        console().print(f"[bold]{study.name}[/]  {study.question}", highlight=False)
         rows = [
             (n, _value(p.usual), _value(p.quick), p.meaning) for n, p in study.parameters.items()
         ]
-        console.print(_table("", ("parameter", "usual", "quick", "what it is"), rows))
+        put_table(("parameter", "usual", "quick", "what it is"), rows)
 
 
 def _value(value: Value) -> str:
@@ -201,16 +198,15 @@ def show(
             t.title: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in tables
         }
         drawn = None if unwritable else str(path)
-        _put({"network": json.loads(dump_json(loaded)), "tables": named, "map": drawn})
+        put({"network": json.loads(dump_json(loaded)), "tables": named, "map": drawn})
     else:
         from rich.text import Text
 
-        console = _console()
-        console.print(Text.assemble((loaded.name, "bold"), f" {loaded.description}"))
+        console().print(Text.assemble((loaded.name, "bold"), f" {loaded.description}"))
         for table in tables:
-            console.print(_table(table.title, table.columns, table.rows))
+            put_table(table.columns, table.rows, table.title)
         if not unwritable:
-            console.print(f"map  {path}", highlight=False, soft_wrap=True)
+            console().print(f"map  {path}", highlight=False, soft_wrap=True)
     if unwritable:
         _stop(unwritable, FAILED)
 
@@ -289,7 +285,7 @@ def run(
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)
-        _console(stderr=True).print(f"{choice.clock} time: {choice.why}", highlight=False)
+        console(stderr=True).print(f"{choice.clock} time: {choice.why}", highlight=False)
     comparisons: list[Comparison] = []
     title = f"{spec.study} on {spec.network.name}"
     with _until_stopped(), _watching(quiet=as_json) as began:
@@ -303,11 +299,11 @@ def run(
             result = runner.run_spec(spec, results, began(title))
     if as_json:
         repeats = {"repeats": [asdict(c) for c in comparisons]} if repeat_check else {}
-        _put(result.contract() | repeats)
+        put(result.contract() | repeats)
     else:
         _report(result.run)
         for number, comparison in enumerate(comparisons, 2):
-            _console().print(f"run {number} and run 1 are {comparison.sentence()}", highlight=False)
+            console().print(f"run {number} and run 1 are {comparison.sentence()}", highlight=False)
     if not all(comparison.equal for comparison in comparisons):
         raise typer.Exit(FAILED)
     raise typer.Exit(0 if result.valid else NOISY if result.noisy else FAILED)
@@ -325,10 +321,10 @@ def reproduce(
     with _until_stopped(), _watching(quiet=as_json) as began:
         again, comparison = repeat.reproduce(run_folder, results, began(f"{run_folder.name} again"))
     if as_json:
-        _put({"run": str(again.run), "equal": comparison.equal, **asdict(comparison)})
+        put({"run": str(again.run), "equal": comparison.equal, **asdict(comparison)})
     else:
-        _console().print(f"run  {again.run}", highlight=False, soft_wrap=True)
-        _console().print(comparison.sentence(), highlight=False)
+        console().print(f"run  {again.run}", highlight=False, soft_wrap=True)
+        console().print(comparison.sentence(), highlight=False)
     raise typer.Exit(0 if comparison.equal else FAILED)
 
 
@@ -352,7 +348,7 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str], Watch]]:
             stack.close()  # the mark of the run before
             if quiet:
                 return lambda _message: None
-            return stack.enter_context(Ticker(title, _console(stderr=True)))
+            return stack.enter_context(Ticker(title, console(stderr=True)))
 
         yield began
 
@@ -366,7 +362,7 @@ def report(
     from experiments.runs import rundata
 
     if as_json:
-        _put(rundata.head(run_folder)[1].contract())
+        put(rundata.head(run_folder)[1].contract())
     else:
         _report(run_folder)
 
@@ -376,24 +372,7 @@ def _report(folder: Path) -> None:
     from experiments.show.report import render
 
     manifest, result, answer = rundata.head(folder)
-    render(result, answer, rundata.figures(folder, manifest), _console())
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _table(title: str, columns: tuple[str, ...], rows: Any) -> Any:
-    from experiments.show.report import table
-
-    return table(title, columns, rows)
-
-
-def _put(data: dict[str, Any]) -> None:
-    """Print exactly one object."""
-    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    render(result, answer, rundata.figures(folder, manifest), console())
 
 
 def _stop(message: str, code: int) -> NoReturn:

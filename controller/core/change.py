@@ -6,11 +6,11 @@ works out again only what the events can have changed. A lease costs its own few
 A change is made of phases. Each is over, on every switch that it touches, before the next begins,
 so at no moment may a server send what could not come back to it:
 
-A change at one switch is one phase, because a switch takes its part as one atomic bundle.
-
 1. **close**: source guards of leases that ended go.
 2. **paths**: everything else, return paths and homes among it.
 3. **open**: source guards of leases that began come. Then the borrower may be told.
+
+A change at one switch is one phase, because a switch takes its part as one atomic bundle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from controller.core.borrowing import SwitchRules, home_rules, lease_rules
+from controller.core.borrowing import borrowed_rules
 from controller.core.events import Event, LeaseChanged
 from controller.core.pipeline import static_program, with_leases
 from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
@@ -79,7 +79,12 @@ def _static(before: Configuration, world: World) -> Configuration:
         port in fabric_ports(plan, plan.switch(name)) for name, port in old.down ^ world.down
     )
     found = routes(world) if moved else before.routes
-    ranking = rank(world)
+    steered = moved or (old.policy, old.overrides, old.pops) != (
+        world.policy,
+        world.overrides,
+        world.pops,
+    )
+    ranking = rank(world) if steered else before.ranking
 
     def same(switch: SwitchPlan) -> bool:
         if moved:
@@ -100,26 +105,24 @@ def _lent(
     before: World, after: World, events: Iterable[Event]
 ) -> dict[str, tuple[frozenset[Rule], frozenset[Rule]]]:
     """By switch: the rules of leases and homes that go, and those that come."""
-    going: defaultdict[str, set[Rule]] = defaultdict(set)
-    coming: defaultdict[str, set[Rule]] = defaultdict(set)
     leases = [event.lease for event in events if isinstance(event, LeaseChanged)]
-    for key in {(lease.address, lease.psid) for lease in leases}:
-        for world, into in ((before, going), (after, coming)):
-            if (lease := world.leases.get(key)) is not None:
-                _collect(into, lease_rules(world.plan, lease))
-    for address in {lease.address for lease in leases}:
-        for world, into in ((before, going), (after, coming)):
-            if (home := world.home(address)) is not None:
-                _collect(into, home_rules(world.plan, address, home))
+    keys = {(lease.address, lease.psid) for lease in leases}
+    going, coming = (
+        borrowed_rules(
+            world.plan,
+            [world.leases[key] for key in keys if key in world.leases],
+            {at: world.homes[at].pop for at, _ in keys if at in world.homes},
+        )
+        for world in (before, after)
+    )
+    none: frozenset[Rule] = frozenset()
     return {
-        name: (frozenset(going[name] - coming[name]), frozenset(coming[name] - going[name]))
+        name: (
+            going.get(name, none) - coming.get(name, none),
+            coming.get(name, none) - going.get(name, none),
+        )
         for name in sorted(going.keys() | coming.keys())
     }
-
-
-def _collect(into: defaultdict[str, set[Rule]], found: SwitchRules) -> None:
-    for name, rules in found.items():
-        into[name] |= rules
 
 
 def _phases(steps: Mapping[str, list[Change]]) -> Iterator[Phase]:

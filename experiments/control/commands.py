@@ -18,6 +18,7 @@ from experiments.control import places, scenario
 from experiments.control.client import Remote
 from experiments.control.words import words
 from experiments.errors import TrialError, UsageError
+from experiments.show.terminal import console, put, put_table
 
 LabName = Annotated[
     str | None, typer.Option("--lab", help="Which lab, if several run (see `poplab ps`).")
@@ -59,7 +60,7 @@ def _command(name: str, method: Callable[..., Any]) -> Callable[..., None]:
     def say(lab: str | None = None, **given: Any) -> None:
         answer = _remote(lab).call(name, **{k: v for k, v in given.items() if v is not None})
         if answer is not None:
-            _put(answer)
+            put(answer)
 
     shown = [
         p.replace(annotation=_shown(p.name, hints[p.name], optional=p.default is not p.empty))
@@ -111,13 +112,13 @@ def ps(as_json: Json = False) -> None:
                 "ready": False,
             }
     if as_json:
-        _put(found)
+        put(found)
     elif found:
         rows = [
             (name, x["network"], x["purpose"], f"{x['up_s']:.0f} s", "yes" if x["ready"] else "no")
             for name, x in found.items()
         ]
-        _print_table("", ("lab", "network", "what for", "up", "ready"), rows)
+        put_table(("lab", "network", "what for", "up", "ready"), rows)
     else:
         sys.stdout.write("No lab is running: start one with `poplab up NETWORK`.\n")
 
@@ -128,16 +129,16 @@ def status(lab: LabName = None, as_json: Json = False) -> None:
 
     remote = _remote(lab)
     if as_json:
-        _put(remote.call("status") | {"world": remote.call("world")})
+        put(remote.call("status") | {"world": remote.call("world")})
     else:
-        _console().print(screen.overview(screen.look(remote)))
+        console().print(screen.overview(screen.look(remote)))
 
 
 def leases(lab: LabName = None, as_json: Json = False) -> None:
     """Who has borrowed what."""
     found = _remote(lab).call("leases")
     if as_json:
-        _put(found)
+        put(found)
         return
     rows = [
         (
@@ -150,14 +151,14 @@ def leases(lab: LabName = None, as_json: Json = False) -> None:
         )
         for x in found
     ]
-    _print_table("", ("address", "set", "ports", "server", "state", "left"), rows)
+    put_table(("address", "set", "ports", "server", "state", "left"), rows)
 
 
 def links(lab: LabName = None, as_json: Json = False) -> None:
     """What every link does, and what it lost."""
     found = _remote(lab).call("links")
     if as_json:
-        _put(found)
+        put(found)
         return
     rows = []
     for link in found:
@@ -170,7 +171,7 @@ def links(lab: LabName = None, as_json: Json = False) -> None:
         rows.append(
             (link["link"], link["kind"], cut, str(there["packets"] + back["packets"]), str(lost))
         )
-    _print_table("", ("link", "kind", "one way", "packets", "lost"), rows)
+    put_table(("link", "kind", "one way", "packets", "lost"), rows)
 
 
 def events(
@@ -215,7 +216,7 @@ def explain(
     asked |= {"source_port": source_port} | ({"source": source} if source else {})
     found = _remote(lab).call("explain", **asked)
     if as_json:
-        _put(found)
+        put(found)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in trace.lines(found)))
 
@@ -225,22 +226,6 @@ def watch(lab: LabName = None) -> None:
     from experiments.control import screen
 
     try:
-        screen.show(_remote(lab), _console())
+        screen.show(_remote(lab), console())
     except KeyboardInterrupt:
         raise typer.Exit from None
-
-
-def _print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
-    from experiments.show.report import table
-
-    _console().print(table(title, columns, rows))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _put(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=1) + "\n")

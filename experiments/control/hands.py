@@ -56,8 +56,8 @@ def work(
         if chosen.clock == "real":
             box = Namespaces()
             with places.opened(network.name) as door:
-                env, files = {places.HANDED_IN: str(door.fileno())}, [door.fileno()]
-                return box.interact([box.python, *PROGRAM, *command], folder, env=env, files=files)
+                argv = [box.python, *PROGRAM, *command]
+                return box.interact(argv, folder, **places.handed_in(door))
         return _in_guest(Guest(root=chosen.root), folder, command)
 
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import UsageError
 
@@ -46,6 +47,11 @@ def opened(name: str) -> Iterator[socket.socket]:
             yield made
         finally:
             path.unlink(missing_ok=True)
+
+
+def handed_in(door: socket.socket) -> dict[str, Any]:
+    """What a sandbox is told, beside its program, to hand a socket in."""
+    return {"env": {HANDED_IN: str(door.fileno())}, "files": [door.fileno()]}
 
 
 def _bind(made: socket.socket, name: str) -> Path:

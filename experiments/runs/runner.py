@@ -204,18 +204,17 @@ def run_trial(
     argv = [box.python, *program, "spec.json", "."]
     virtual = box.clock == "virtual"
     with ThreadPoolExecutor(1) as meanwhile, ExitStack() as stack:
-        env, files = {}, []
+        handed = {}
         if not virtual:
             door = stack.enter_context(places.opened(f"{spec.network.name}-{spec.study}"))
-            env, files = {places.HANDED_IN: str(door.fileno())}, [door.fileno()]
+            handed = places.handed_in(door)
         depends = meanwhile.submit(_fingerprint, spec.options) if virtual else None
         code = box.run(
             argv,
             folder,
             told=line,
             log=TRIAL_LOG,
-            env=env,
-            files=files,
+            **handed,
             limit_s=spec.limit_s,
             silence_s=SILENCE_S,
             ticked=lambda seconds: watch({"virtual_s": seconds}),
