@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.control import places
 from experiments.control import scenario as scenarios
 from experiments.errors import UsageError
+from experiments.runs import runfolder
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox.guest import Guest
 from topologies.emulation.sandbox.namespaces import Namespaces
@@ -50,8 +51,8 @@ def work(
         )
 
     steps = scenarios.read(scenario, plan(network)) if scenario else ()
-    with tempfile.TemporaryDirectory(prefix="poplab-") as made:
-        folder = Path(made)
+    folder = Path(tempfile.mkdtemp(prefix="poplab-"))
+    with runfolder.disposed_of(folder):
         describe(folder, network, chosen, steps)
         if chosen.clock == "real":
             box = Namespaces()

@@ -62,24 +62,32 @@ def building(study: str, network: str, results: Path) -> Iterator[tuple[Path, Pa
     final = results / study / name(network, time.time())
     temporary = final.with_name(f".{final.name}.unfinished")
     temporary.mkdir(parents=True)
+    with disposed_of(temporary):
+        try:
+            yield temporary, final
+            temporary.rename(final)
+        except Exception as error:
+            broken = final.with_name(f"{final.name}.failed")
+            with suppress(OSError):
+                temporary.rename(broken)
+                error.add_note(f"What there is of the run, logs among it, is in {broken}")
+            raise
+
+
+@contextmanager
+def disposed_of(folder: Path) -> Iterator[None]:
+    """Remove a folder at the end of the block, and if the process dies in it, even by SIGKILL."""
     janitor = subprocess.Popen(
-        ["sh", "-c", _JANITOR, "janitor", str(temporary)],
+        ["sh", "-c", _JANITOR, "janitor", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        yield temporary, final
-        temporary.rename(final)
-    except Exception as error:
-        broken = final.with_name(f"{final.name}.failed")
-        with suppress(OSError):
-            temporary.rename(broken)
-            error.add_note(f"What there is of the run, logs among it, is in {broken}")
-        raise
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         assert janitor.stdin is not None
         janitor.stdin.close()
         janitor.wait()

@@ -39,6 +39,7 @@ def until(holds: Any, seconds: float = 20) -> None:
 def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """``triangle``, up, with a client that asks for the service all the time."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     asks = "while sleep 0.2; do curl -s -m 1 http://198.51.100.1/trace | grep ^pop; done"
     command = [POPLAB, "up", "triangle", "--", "LHR-c1", "sh", "-c", asks]
     with (tmp_path / "said").open("wb") as said:
@@ -105,7 +106,8 @@ def test_a_lab_is_steered_from_another_terminal(
     assert lab.poll() is None
 
 
-def test_a_lab_that_is_killed_leaves_nothing(lab: subprocess.Popen[bytes]) -> None:
+def test_a_lab_that_is_killed_leaves_nothing(lab: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert len(list(tmp_path.glob("poplab-*"))) == 1
     (path,) = places.labs().values()
     with subprocess.Popen([POPLAB, "events", "-f"], stdout=subprocess.PIPE) as follower:
         assert follower.stdout is not None
@@ -116,6 +118,7 @@ def test_a_lab_that_is_killed_leaves_nothing(lab: subprocess.Popen[bytes]) -> No
         assert follower.wait(15) in (0, 1)
     until(lambda: not places.labs())
     assert not path.exists()
+    until(lambda: not list(tmp_path.glob("poplab-*")))
     assert "No lab is running" in poplab("status", code=2)
 
 
