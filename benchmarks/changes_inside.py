@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from controller.core.events import LeaseChanged
-from controller.core.lending import SECOND, Lease, LeaseState
+from controller.core.lease import SECOND, Lease, LeaseState
 from controller.store import Record, SqliteStore
 from experiments.runs.testbed import Testbed
 from topologies.model import Pool
@@ -48,6 +48,11 @@ class Filled(Testbed):
 def leases(count: int) -> list[Lease]:
     """So many live leases, each address full, the servers in turn; draining, so that they last."""
     servers = plan(NETWORK).hosts_of(HostRole.SERVER)
+    places = (
+        (at, address, psid)
+        for at, address in enumerate(BULK.prefix)
+        for psid in range(1, 1 << NETWORK.port_set_bits)
+    )
     sets = (
         Lease(
             address=address,
@@ -57,13 +62,14 @@ def leases(count: int) -> list[Lease]:
             server=server.name,
             pop=server.city,
             tag=BULK.tag,
-            epoch=1,
+            home=server.city,
+            client_id="",
+            number=number,
             since_ns=time.time_ns(),
             until_ns=time.time_ns() + 86_400 * SECOND,
         )
-        for number, address in enumerate(BULK.prefix)
-        for psid in range(1, 1 << NETWORK.port_set_bits)
-        for server in [servers[number % len(servers)]]
+        for number, (at, address, psid) in enumerate(places, 1)
+        for server in [servers[at % len(servers)]]
     )
     return list(islice(sets, count))
 

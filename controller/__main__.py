@@ -68,7 +68,7 @@ def main() -> int:
     )
     logging.getLogger("ryu").setLevel(logging.WARNING)
     ryu_compat.prepare()
-    from controller.core.lending import SECOND, BadEntryError, Terms
+    from controller.core.lease import SECOND, BadEntryError, Terms
     from controller.process import run
     from controller.store import StoreError
     from topologies.explicit import read_json

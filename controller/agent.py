@@ -74,8 +74,7 @@ class Held:
     @property
     def range(self) -> tuple[int, int]:
         """Lowest and highest port."""
-        size = 1 << (16 - self.ports.psid_bits)
-        return self.ports.psid * size, (self.ports.psid + 1) * size - 1
+        return self.ports.first_port, self.ports.last_port
 
     def describe(self) -> dict[str, object]:
         """The lease's entry in the status file."""

@@ -25,7 +25,8 @@ from ryu.ofproto import ofproto_v1_3
 from controller import dhcp, frames, openflow
 from controller.clock import BookClock
 from controller.core.events import PortStatus, SwitchSet
-from controller.core.lending import BadEntryError, Book, Lease, LeaseState, LendingError, Terms
+from controller.core.lease import BadEntryError, Lease, LendingError, Terms
+from controller.core.lending import Book
 from controller.core.tokens import TokenBucket
 from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
 from controller.lender import Lender
@@ -76,8 +77,8 @@ class Controller(app_manager.RyuApp):
         self.store: Store = SqliteStore(settings.store)
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
-        network = plan.network
-        book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms)
+        network, lendings = plan.network, self.store.lendings()
+        book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms, lendings)
         self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
         self.switches = self.loop.switches
         self.lender = Lender(book, self.loop)
@@ -249,17 +250,15 @@ class Controller(app_manager.RyuApp):
                     LOG.warning("nothing to offer %s: %s", server.name, error)
                     return None
                 return offer(request, lease, lender.book.terms.lifetime_ns)
-            case Keep(address, psid, psid_bits):
+            case Keep(address, ports):
                 try:
-                    if psid_bits != lender.book.port_set_bits:
-                        return nak(request, f"port sets here have {lender.book.port_set_bits} bits")
-                    lease = lender.keep(server, address, psid)
+                    lease = lender.keep(server, address, lender.named(address, ports))
                     return ack(request, lease, self.loop.clock.now_ns())
                 except LendingError as error:
                     return nak(request, str(error))
-            case GiveBack(address, psid):
+            case GiveBack(address, ports):
                 try:
-                    lender.give_back(server, address, psid)
+                    lender.give_back(server, address, lender.named(address, ports))
                 except LendingError as error:
                     LOG.info("nothing to return: %s", error)
             case Ignore(cause):
@@ -290,5 +289,5 @@ def _check(plan: Plan, entries: Iterable[Lease]) -> None:
     for lease in entries:
         if lease.live and homes.get(lease.server) != lease.pop:
             raise BadEntryError(lease, f"the network has no server {lease.server} in {lease.pop}")
-        if lease.state is not LeaseState.FREE and lease.pop not in pops:
+        if lease.home not in pops:
             raise BadEntryError(lease, f"the network has no PoP {lease.pop} with servers")

@@ -91,6 +91,16 @@ class PortParameters:
         if not 0 <= self.psid < 1 << self.psid_bits:
             raise DhcpError(f"port parameters: PSID {self.psid} needs more bits")
 
+    @property
+    def first_port(self) -> int:
+        """The lowest port of the set, for offset 0."""
+        return self.psid << (16 - self.psid_bits)
+
+    @property
+    def last_port(self) -> int:
+        """The highest port of the set, for offset 0."""
+        return self.first_port + (1 << (16 - self.psid_bits)) - 1
+
     def encode(self) -> bytes:
         """The option's four bytes; the PSID is left-aligned in its sixteen bits."""
         aligned = self.psid << (16 - self.psid_bits)

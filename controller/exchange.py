@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from controller.core.lending import SECOND, Lease
+from controller.core.lease import SECOND, Lease
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
 from topologies.plan import GATEWAY_ADDRESS
 
@@ -44,8 +44,7 @@ class Keep:
     """REQUEST, whether of an offer, after a reboot, or to renew: answered by ACK or NAK."""
 
     address: IPv4Address
-    psid: int
-    psid_bits: int
+    ports: PortParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class GiveBack:
     """RELEASE or DECLINE: not answered."""
 
     address: IPv4Address
-    psid: int
+    ports: PortParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,12 @@ def understand(message: Message, mac: bytes) -> Wish:
             address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
             if ports is None or ports.offset:
                 raise DhcpError("REQUEST without port parameters of offset 0")
-            return Keep(address, ports.psid, ports.psid_bits)
+            return Keep(address, ports)
         case Kind.RELEASE | Kind.DECLINE:
             address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
             if ports is None:
                 raise DhcpError(f"{message.kind.name} without port parameters")
-            return GiveBack(address, ports.psid)
+            return GiveBack(address, ports)
         case _:
             return Ignore(f"{message.kind.name} is not served")
 

@@ -14,7 +14,9 @@ import eventlet
 from eventlet.greenthread import GreenThread
 
 from controller.core.events import LeaseChanged
-from controller.core.lending import SECOND, Book, Lease, LeaseState, Transition
+from controller.core.lease import SECOND, Lease, LeaseState, NotHeldError, Transition
+from controller.core.lending import Book
+from controller.dhcp import PortParameters
 from controller.exchange import OFFER_NS
 from controller.loop import ControlLoop
 from topologies.model import COMMON_TAG
@@ -48,28 +50,37 @@ class Lender:
         held = self.book.held(server.name, tag)
         if held is not None and held.until_ns - now >= lifetime // 2:
             return held
-        transition = self.book.acquire(server.name, server.city, now, tag, lifetime)
+        transition = self.book.acquire(
+            server.name, server.city, now, tag, lifetime, abroad=self._loop.nearby(server.city)
+        )
         return self._carry_out(transition)
 
-    def keep(self, server: HostPlan, address: IPv4Address, psid: int) -> Lease:
+    def keep(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
         """Give the holder its full time; returns when the lease is in force.
 
         Raises LendingError, StoreError, SwitchError.
         """
-        lease = self._carry_out(self.book.renew(server.name, address, psid, self._clock.now_ns()))
+        lease = self._carry_out(self.book.renew(server.name, address, port, self._clock.now_ns()))
         self._loop.wait_in_force(lease)
         return lease
 
-    def give_back(self, server: HostPlan, address: IPv4Address, psid: int) -> Lease:
+    def give_back(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
         """The holder returns a port set. Raises LendingError, StoreError."""
-        return self._carry_out(self.book.release(server.name, address, psid, self._clock.now_ns()))
+        return self._carry_out(self.book.release(server.name, address, port, self._clock.now_ns()))
 
-    def revoke(self, address: IPv4Address, psid: int) -> tuple[Lease, GreenThread | None]:
+    def named(self, address: IPv4Address, ports: PortParameters) -> int:
+        """The first port of a set that a client names exactly, as it must. Raises NotHeldError."""
+        lease = self.book.lease(address, ports.first_port)
+        if lease is not None and (lease.psid, lease.psid_bits) == (ports.psid, ports.psid_bits):
+            return ports.first_port
+        raise NotHeldError(address, ports.first_port, None, LeaseState.FREE)
+
+    def revoke(self, address: IPv4Address, port: int) -> tuple[Lease, GreenThread | None]:
         """Take a port set away from whoever holds it; the thread as ``ControlLoop.happen``.
 
         Raises LendingError, StoreError.
         """
-        transition = self.book.revoke(address, psid, self._clock.now_ns())
+        transition = self.book.revoke(address, port, self._clock.now_ns())
         return transition.after, self._carry_out_all([transition])
 
     # -- time

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import eventlet
@@ -20,8 +20,8 @@ from controller.clock import BookClock
 from controller.core.borrowing import borrowed_rules
 from controller.core.change import Configuration, Phase, advance
 from controller.core.events import Event, Note
-from controller.core.lending import Lease
-from controller.core.steering import Ranking
+from controller.core.lease import Lease
+from controller.core.steering import Ranking, nearby
 from controller.core.world import World
 from controller.session import SwitchError
 from controller.store import Record, Store, StoreError
@@ -64,6 +64,10 @@ class ControlLoop:
     def ranking(self) -> Ranking:
         """Every city's PoPs by now, best first."""
         return self._now.ranking
+
+    def nearby(self, pop: str) -> Iterator[str]:
+        """The other PoPs, nearest first."""
+        return nearby(self.world, pop)
 
     # -- events
 
@@ -137,7 +141,7 @@ class ControlLoop:
     def wait_in_force(self, lease: Lease) -> None:
         """Return when a lease is in force wherever its packets may go. Raises SwitchError.
 
-        That is at the home of its address, and at every PoP that is connected: one that is not may
+        That is at its holder's PoP, and at every other that is connected: one that is not may
         lose its replies, but gives them to nobody else.
         """
         lacking: list[str] = []
@@ -153,17 +157,17 @@ class ControlLoop:
         except SwitchError as raised:
             if raised is not error:
                 raise
-            what = f"{lease.address} port set {lease.psid} of {lease.server}"
+            what = f"{lease.address} port {lease.first_port} of {lease.server}"
             raise SwitchError(f"{what} is not in force at {', '.join(lacking)}") from None
 
     def _lacking(self, lease: Lease) -> list[str]:
         """The switches that have not confirmed all that a lease needs."""
         plan = self.world.plan
-        home = plan.edge(lease.pop).name
-        needed = borrowed_rules(plan, [lease], {lease.address: lease.pop})
+        holder = plan.edge(lease.pop).name
+        needed = borrowed_rules(plan, [lease], {lease.address: lease.home})
         return [
             name
             for name, rules in needed.items()
-            if (name == home or self.switches[name].connected)
+            if (name == holder or self.switches[name].connected)
             and not self.switches[name].holds(rules)
         ]

@@ -19,7 +19,7 @@ from ryu.lib import hub
 
 from controller import rest, ryu_compat
 from controller.app import Controller, Settings
-from controller.core.lending import Terms
+from controller.core.lease import Terms
 from topologies.emulation import netns
 from topologies.plan import Plan
 

@@ -7,7 +7,7 @@ GET  /v1/world                               what steers: policy, PoPs, servers,
 GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
 POST /v1/events                              one event of those that people may let happen;
                                              answered when the switches have confirmed it
-POST /v1/leases/{address}/{psid}/revoke
+POST /v1/leases/{address}/{port}/revoke      the port set that this port belongs to
 
 What is refused is answered by a problem in JSON (RFC 9457).
 """
@@ -35,7 +35,7 @@ from controller.core.events import (
     dump,
     parse,
 )
-from controller.core.lending import Lease, LeaseState, LendingError
+from controller.core.lease import Lease, LendingError
 from controller.loop import FORCE_S
 from controller.session import SwitchError
 from controller.store import Record, StoreError
@@ -68,17 +68,8 @@ def _refuse(status: int, error: object) -> Response:
     return refused
 
 
-def _port_set(text: str, bits: int) -> int:
-    """The number of a port set in a path. Raises ValueError for one that no address has."""
-    most = (1 << bits) - 1
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else -1
-    if not 0 <= number <= most:
-        raise ValueError(f"there is no port set {text!r}: they are numbered 0 to {most}")
-    return number
-
-
 def _number(text: str, name: str, most: int) -> int:
-    """A number in a query. Raises ValueError."""
+    """A number in a path or a query. Raises ValueError."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= most):
         raise ValueError(f"{name} is a whole number from 0 to {most}, not {text!r}")
     return int(text)
@@ -166,12 +157,12 @@ class Doors(ControllerBase):
             return _refuse(503, error)
         return _json(dump(event) | {"confirmed": _is_confirmed(following)}, 201)
 
-    @route("revoke", "/v1/leases/{address}/{psid}/revoke", methods=["POST"])  # type: ignore[untyped-decorator]
-    def revoke(self, _request: Any, address: str, psid: str, **_: Any) -> Response:
+    @route("revoke", "/v1/leases/{address}/{port}/revoke", methods=["POST"])  # type: ignore[untyped-decorator]
+    def revoke(self, _request: Any, address: str, port: str, **_: Any) -> Response:
         """Take a port set away from its holder."""
         try:
             lender = self._controller.lender
-            number = _port_set(psid, lender.book.port_set_bits)
+            number = _number(port, "port", 0xFFFF)
             lease, following = lender.revoke(IPv4Address(address), number)
         except (AddressValueError, ValueError) as error:
             return _refuse(400, error)
@@ -230,8 +221,7 @@ def _record(record: Record) -> dict[str, Any]:
 
 def leases(controller: Controller) -> Answer:
     """See the class."""
-    entries = controller.lender.book.entries()
-    return [_lease(controller, lease) for lease in entries if lease.state is not LeaseState.FREE]
+    return [_lease(controller, lease) for lease in controller.lender.book.entries()]
 
 
 def _lease(controller: Controller, lease: Lease) -> dict[str, Any]:
@@ -245,7 +235,9 @@ def _lease(controller: Controller, lease: Lease) -> dict[str, Any]:
         "pop": lease.pop,
         "tag": lease.tag,
         "state": lease.state.value,
-        "epoch": lease.epoch,
+        "home": lease.home,
+        "client_id": lease.client_id,
+        "number": lease.number,
         "expires_in_s": round(controller.lender.seconds_left(lease), 3),
     }
 

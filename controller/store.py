@@ -1,9 +1,9 @@
 """Durable leases and the log of events: what was said survives a crash at any instruction.
 
-One writer, one row for each port set ever lent, one for each event. ``commit`` returns when the
-rows are on the disk (SQLite in WAL mode with ``synchronous=FULL``: one fsync for a commit), so
-whatever was answered to a borrower is still known after kill -9 or power loss. An event and the
-entry that it changes are there together or not at all.
+One writer; one row for each port set that is not free, for each lending that ever was, and for
+each event. ``commit`` returns when the rows are on the disk (SQLite in WAL mode with
+``synchronous=FULL``: one fsync for a commit), so whatever was answered to a borrower is still known
+after kill -9 or power loss. An event and what it changes are there together or not at all.
 
 A file beside it, ``.mark``, says which store it is and how many commits it has seen. A store that
 knows of fewer has lost some: its ``-wal`` file was removed, or an older copy put back, or it was
@@ -25,28 +25,48 @@ from typing import Protocol
 
 from controller.core import events
 from controller.core.events import Event, LeaseChanged, Note
-from controller.core.lending import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState
 
-__all__ = ["Record", "SqliteStore", "Store", "StoreError"]
+__all__ = ["Lending", "Record", "SqliteStore", "Store", "StoreError"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _MARK = "CREATE TABLE mark (store TEXT NOT NULL, commits INTEGER NOT NULL)"
 _ENTRIES = """
 CREATE TABLE entries (
+    first_port INTEGER NOT NULL,
     address INTEGER NOT NULL,
     psid INTEGER NOT NULL,
     psid_bits INTEGER NOT NULL,
     state TEXT NOT NULL,
     server TEXT NOT NULL,
     pop TEXT NOT NULL,
+    home TEXT NOT NULL,
     tag TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
+    client_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
     since_ns INTEGER NOT NULL,
     until_ns INTEGER NOT NULL,
-    PRIMARY KEY (address, psid)
+    heir TEXT NOT NULL,
+    heir_pop TEXT NOT NULL,
+    PRIMARY KEY (address, first_port)
 ) WITHOUT ROWID
 """
+_LENDINGS = """
+CREATE TABLE lendings (
+    number INTEGER PRIMARY KEY,
+    address INTEGER NOT NULL,
+    first_port INTEGER NOT NULL,
+    last_port INTEGER NOT NULL,
+    server TEXT NOT NULL,
+    pop TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    since_ns INTEGER NOT NULL,
+    ended_ns INTEGER
+)
+"""
+_INDEX = "CREATE INDEX lendings_by_port ON lendings (address, first_port, since_ns)"
 _EVENTS = """
 CREATE TABLE events (
     number INTEGER PRIMARY KEY,
@@ -56,7 +76,19 @@ CREATE TABLE events (
     event TEXT NOT NULL
 )
 """
-_PUT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ENTRY = f"INSERT OR REPLACE INTO entries VALUES ({', '.join('?' * 15)})"
+_DROP_ENTRY = "DELETE FROM entries WHERE address = ? AND first_port = ?"
+_BEGIN = "INSERT OR IGNORE INTO lendings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_END = """
+UPDATE lendings SET ended_ns = ?
+WHERE address = ? AND first_port = ? AND number <= ? AND ended_ns IS NULL
+"""
+_WHO = """
+SELECT number, address, first_port, last_port, server, pop, tag, client_id, since_ns, ended_ns
+FROM lendings
+WHERE address = :address AND first_port <= :port AND last_port >= :port
+    AND since_ns <= :at_ns AND (ended_ns IS NULL OR ended_ns > :at_ns)
+"""
 _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
 
 
@@ -74,6 +106,22 @@ class Record:
     event: Event | Note
 
 
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """Who might use which ports, from when, and until when; None for a lending that goes on."""
+
+    number: int
+    address: IPv4Address
+    first_port: int
+    last_port: int
+    server: str
+    pop: str
+    tag: str
+    client_id: str
+    since_ns: int
+    ended_ns: int | None
+
+
 class StoreError(Exception):
     """The store cannot be used; the message says why and what mends it."""
 
@@ -82,7 +130,15 @@ class Store(Protocol):
     """Where leases and events are kept."""
 
     def load(self) -> tuple[Lease, ...]:
-        """Every entry, by address and PSID."""
+        """Every entry, by address and port."""
+        ...
+
+    def lendings(self) -> int:
+        """The number of the last lending, 0 before the first."""
+        ...
+
+    def who(self, address: IPv4Address, port: int, at_ns: int) -> Lending | None:
+        """Who might use a port of an address at that time of the book's clock."""
         ...
 
     def records(self, after: int = 0) -> tuple[Record, ...]:
@@ -135,6 +191,8 @@ class SqliteStore:
         self._fresh = version == 0
         if self._fresh:
             self._db.execute(_ENTRIES)
+            self._db.execute(_LENDINGS)
+            self._db.execute(_INDEX)
             self._db.execute(_EVENTS)
             self._db.execute(_MARK)
             self._db.execute("INSERT INTO mark VALUES (?, 0)", (secrets.token_hex(8),))
@@ -167,14 +225,27 @@ class SqliteStore:
         return str(store), int(commits)
 
     def load(self) -> tuple[Lease, ...]:
-        """Every entry, by address and PSID."""
+        """Every entry, by address and port."""
         with _explained(self._path):
             return tuple(
                 Lease(IPv4Address(address), psid, bits, LeaseState(state), *rest)
-                for address, psid, bits, state, *rest in self._db.execute(
-                    "SELECT * FROM entries ORDER BY address, psid"
+                for _, address, psid, bits, state, *rest in self._db.execute(
+                    "SELECT * FROM entries ORDER BY address, first_port"
                 )
             )
+
+    def lendings(self) -> int:
+        """The number of the last lending, 0 before the first."""
+        with _explained(self._path):
+            (last,) = self._db.execute("SELECT max(number) FROM lendings").fetchone()
+            return last or 0
+
+    def who(self, address: IPv4Address, port: int, at_ns: int) -> Lending | None:
+        """Who might use a port of an address at that time of the book's clock."""
+        asked = {"address": int(address), "port": port, "at_ns": at_ns}
+        with _explained(self._path):
+            found = self._db.execute(_WHO, asked).fetchone()
+        return found and Lending(found[0], IPv4Address(found[1]), *found[2:])
 
     def records(self, after: int = 0) -> tuple[Record, ...]:
         """The log, from the record after this number on."""
@@ -203,11 +274,12 @@ class SqliteStore:
         Returns only when that is durable.
         """
         records = tuple(records)
-        leases = [x.event.lease for x in records if isinstance(x.event, LeaseChanged)]
         with _explained(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(_PUT_ENTRY, map(_row, leases))
+                for record in records:
+                    if isinstance(record.event, LeaseChanged):
+                        self._put(record.event.lease, record.at_ns)
                 self._db.executemany(_PUT_EVENT, map(_line, records))
                 self._db.execute("UPDATE mark SET commits = commits + 1")
                 mark = self._now()
@@ -219,6 +291,17 @@ class SqliteStore:
         with contextlib.suppress(OSError):  # an old mark is true as well, only less telling
             self._mark.write(*mark)
 
+    def _put(self, lease: Lease, at_ns: int) -> None:
+        """Keep an entry, and what it says of lendings: one begins, or those before have ended."""
+        where = (int(lease.address), lease.first_port)
+        if lease.state is LeaseState.FREE:
+            self._db.execute(_DROP_ENTRY, where)
+        else:
+            self._db.execute(_PUT_ENTRY, (lease.first_port, *_row(lease)))
+        begun = self._db.execute(_BEGIN, _lending(lease)).rowcount if lease.live else 0
+        if begun or not lease.live:
+            self._db.execute(_END, (at_ns, *where, lease.number - begun))
+
     def close(self) -> None:
         """Let go of the file; the last commit stays."""
         self._db.close()
@@ -228,6 +311,12 @@ class SqliteStore:
 def _row(lease: Lease) -> tuple[int | str, ...]:
     address, psid, bits, state, *rest = astuple(lease)
     return (int(address), psid, bits, str(state), *rest)
+
+
+def _lending(lease: Lease) -> tuple[int | str, ...]:
+    ports = (int(lease.address), lease.first_port, lease.last_port)
+    whose = (lease.server, lease.pop, lease.tag, lease.client_id)
+    return (lease.number, *ports, *whose, lease.since_ns)
 
 
 def _line(record: Record) -> tuple[int | str, ...]:

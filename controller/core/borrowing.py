@@ -1,8 +1,9 @@
 """The rules of leases: few per lease, none per flow, so that a lease comes and goes quickly.
 
-For a live lease, at the address's home PoP: the holder may send from (address, port set), and
-what comes for it goes to the holder. For an address with a home, at every other PoP: send what
-lands here home.
+For a live lease, at the holder's PoP: the holder may send from (address, port set), and what
+comes for it goes to the holder. For an address with a home, at every other PoP: send what lands
+here home. For a lease whose holder is not where the address is at home, at every PoP but the
+holder's: send what lands here for it to the holder's PoP instead.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from controller.core import labels
-from controller.core.lending import Lease
+from controller.core.lease import Lease
 from controller.core.matching import IPV4, TRANSPORTS, from_host
-from controller.core.priorities import ADMIT_HOST, BORROWED_HOME, BORROWED_RETURN
-from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, mac, match
-from topologies.plan import HostPlan, Plan
+from controller.core.priorities import (
+    ADMIT_HOST,
+    BORROWED_ABROAD,
+    BORROWED_HOME,
+    BORROWED_RETURN,
+)
+from controller.core.rules import Duty, Match, Output, Rule, SetField, Table, cookie, mac, match
+from topologies.plan import HostPlan, Plan, SwitchPlan
 
 SwitchRules = Mapping[str, frozenset[Rule]]
 """Rules by switch name."""
@@ -31,7 +37,13 @@ def lease_rules(plan: Plan, lease: Lease) -> SwitchRules:
     if not lease.live:
         return {}
     server = plan.host(lease.server)
-    return {server.switch: frozenset((*source_guard(lease, server), *return_path(lease, server)))}
+    here = frozenset((*source_guard(lease, server), *return_path(lease, server)))
+    there = {
+        edge.name: frozenset(way_abroad(plan, lease, edge))
+        for edge in plan.edges
+        if lease.abroad and edge.name != server.switch
+    }
+    return {server.switch: here} | there
 
 
 def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
@@ -49,19 +61,39 @@ def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
 
 def return_path(lease: Lease, server: HostPlan) -> Iterator[Rule]:
     """BORROWED: what comes for the lease goes to the holder."""
-    ports = (lease.first_port, lease.port_mask)
-    for protocol, name in TRANSPORTS:
+    for matched in _destinations(lease):
         yield Rule(
             Table.BORROWED,
             BORROWED_RETURN,
-            match(
-                eth_type=IPV4,
-                ip_proto=protocol,
-                ipv4_dst=int(lease.address),
-                **{f"{name}_dst": ports},
-            ),
+            matched,
             (SetField("eth_dst", mac(server.mac)), Output(server.port)),
             cookie=cookie(Duty.RETURN, int(lease.address)),
+        )
+
+
+def way_abroad(plan: Plan, lease: Lease, landing: SwitchPlan) -> Iterator[Rule]:
+    """BORROWED: what lands in this PoP for the lease goes to the holder's, not to the home.
+
+    A packet that has landed before is not matched: two PoPs that take each other for the holder's,
+    as in the middle of a move, send nothing to and fro.
+    """
+    for matched in _destinations(lease):
+        yield Rule(
+            Table.BORROWED,
+            BORROWED_ABROAD,
+            matched,
+            (SetField("eth_dst", labels.encode(plan.edge(lease.pop).number, landing.number)),),
+            goto=Table.ROUTE,
+            cookie=cookie(Duty.ABROAD, int(lease.address)),
+        )
+
+
+def _destinations(lease: Lease) -> Iterator[Match]:
+    """What comes for a lease, TCP and UDP."""
+    ports = (lease.first_port, lease.port_mask)
+    for protocol, name in TRANSPORTS:
+        yield match(
+            eth_type=IPV4, ip_proto=protocol, ipv4_dst=int(lease.address), **{f"{name}_dst": ports}
         )
 
 

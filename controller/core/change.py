@@ -106,7 +106,7 @@ def _lent(
 ) -> dict[str, tuple[frozenset[Rule], frozenset[Rule]]]:
     """By switch: the rules of leases and homes that go, and those that come."""
     leases = [event.lease for event in events if isinstance(event, LeaseChanged)]
-    keys = {(lease.address, lease.psid) for lease in leases}
+    keys = {lease.key for lease in leases}
     going, coming = (
         borrowed_rules(
             world.plan,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any, get_origin, get_type_hints
 
-from controller.core.lending import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState
 
 
 class Policy(StrEnum):
@@ -163,8 +163,9 @@ def sentence(event: Event | Note) -> str:
     match event:
         case LeaseChanged(lease):
             whom = f" {_TO[lease.state]} {lease.server}" if lease.server else ""
+            heir = f" for {lease.heir}" if lease.heir else ""
             ports = f"{lease.first_port}-{lease.last_port}"
-            return f"{lease.address} ports {ports}: {lease.state.value}{whom}"
+            return f"{lease.address} ports {ports}: {lease.state.value}{whom}{heir}"
         case PolicySet(policy):
             return f"cities go to the {policy.value} PoP"
         case OverrideSet(city, pop):

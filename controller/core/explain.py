@@ -55,6 +55,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.HOME: "address at home in another PoP: label it home, with where it landed",
     Duty.UNLENT: "nobody holds this port set: dropped and counted",
     Duty.ROUTE: "forward on the prefix",
+    Duty.ABROAD: "(address, port set) whose borrower is not at its address's home: label it there",
     Duty.FABRIC: "from another switch, where it was admitted",
 }
 """What each duty is for; counters are reported under these names in lower case."""
@@ -114,6 +115,10 @@ def _world(p: Plan) -> World:
     book = Book(p.network.pools, p.network.port_set_bits)
     for server in p.hosts_of(HostRole.SERVER):
         book.apply(book.acquire(server.name, server.city, 0, p.network.pools[0].tag))
+    one, *_, other = p.hosts_of(HostRole.SERVER)
+    abroad = book.acquire(one.name, one.city, 0, p.network.pools[0].tag, client_id="abroad")
+    book.apply(abroad)
+    book.apply(book.move(*abroad.after.key, other.name, other.city, 0))
     return World.lent(p, book.entries())
 
 
@@ -176,7 +181,7 @@ def _mac(value: int, mask: int = (1 << 48) - 1, pop: str = "PoP") -> str:
         return f"label({pop}, any landing)"
     if mask != (1 << 48) - 1:
         return "label(this PoP, landed)"
-    return "label(home, landing here)" if label.landing else "label(PoP, not landed)"
+    return "label(its PoP, landing here)" if label.landing else "label(PoP, not landed)"
 
 
 def _action(action: Action) -> str:

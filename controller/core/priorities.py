@@ -30,6 +30,8 @@ BORROWED_RETURN: Final = 400
 """BORROWED: a live (address, port set)."""
 BORROWED_LANDED: Final = 300
 """BORROWED: sent home by another PoP, yet nobody here holds it; must not travel again."""
+BORROWED_ABROAD: Final = 250
+"""BORROWED: a live (address, port set) of a borrower in another PoP."""
 BORROWED_HOME: Final = 200
 """BORROWED: an address that is at home in another PoP."""
 BORROWED_UNLENT: Final = 100

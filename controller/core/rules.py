@@ -43,6 +43,7 @@ class Duty(IntEnum):
     UNLENT = 11  # reply to a port set that nobody holds: dropped
     ROUTE = 12
     FABRIC = 13  # from another switch: already admitted
+    ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
 
 
 def cookie(duty: Duty, number: int = 0) -> int:

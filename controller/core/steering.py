@@ -7,7 +7,7 @@ The best one gets the city's traffic; the others are there for failures to fall 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from controller.core import routing
 from controller.core.events import Policy, PopState
@@ -37,6 +37,14 @@ def nearest(world: World) -> Ranking:
         )
         for transit in plan.transits
     }
+
+
+def nearby(world: World, pop: str) -> Iterator[str]:
+    """The other PoPs that reach one, by one-way delay to it; worked out when the first is asked."""
+    here = world.plan.edge(pop)
+    cost = routing.costs(routing.label_graph(world, here), here.name)
+    there = [edge for edge in world.plan.edges if edge is not here and edge.name in cost]
+    yield from (edge.city for edge in sorted(there, key=lambda edge: cost[edge.name]))
 
 
 POLICIES: Mapping[Policy, Callable[[World], Ranking]] = {Policy.NEAREST: nearest}

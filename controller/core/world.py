@@ -26,7 +26,7 @@ from controller.core.events import (
     PortStatus,
     WeightSet,
 )
-from controller.core.lending import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 
 FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
@@ -46,13 +46,13 @@ class UnknownError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The PoP where an address is at home, and which of its port sets are taken: bit n for PSID n.
+    """The PoP where an address is at home, and the first ports of its sets that are taken.
 
     A set is taken until it is free again, so quarantine keeps the home too.
     """
 
     pop: str
-    taken: int
+    taken: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class World:
 
     ``overrides`` is the PoP of a city, ``pops`` the state of a PoP, ``weights`` a server's,
     ``metrics`` a link's delay in ns, by its number; ``sick`` are servers, ``down`` ports
-    (switch and number). ``leases`` are the live ones, by address and PSID, ``homes`` the addresses
-    that have a home.
+    (switch and number). ``leases`` are the live ones, by address and first port, ``homes`` the
+    addresses that have a home.
     """
 
     plan: Plan
@@ -120,9 +120,8 @@ class World:
         """The fields that an event gives another value."""
         match event:
             case LeaseChanged(lease):
-                key = (lease.address, lease.psid)
                 return {
-                    "leases": _put(self.leases, key, lease if lease.live else None),
+                    "leases": _put(self.leases, lease.key, lease if lease.live else None),
                     "homes": _put(self.homes, lease.address, self._home_with(lease)),
                 }
             case PolicySet(policy):
@@ -156,12 +155,10 @@ class World:
 
     def _home_with(self, lease: Lease) -> Home | None:
         """The home of a lease's address, when the lease stands so."""
-        before = self.homes.get(lease.address, Home(lease.pop, 0))
-        if lease.state is LeaseState.FREE:
-            taken = before.taken & ~(1 << lease.psid)
-        else:
-            taken = before.taken | 1 << lease.psid
-        return Home(before.pop, taken) if taken else None
+        before, here = self.homes.get(lease.address), frozenset({lease.first_port})
+        taken = before.taken if before else frozenset()
+        taken = taken - here if lease.state is LeaseState.FREE else taken | here
+        return Home(lease.home, taken) if taken else None
 
     def _need_pop(self, pop: str) -> None:
         self._need("PoP", pop, {edge.city for edge in self.plan.edges})

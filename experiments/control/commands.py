@@ -143,7 +143,6 @@ def leases(lab: LabName = None, as_json: Json = False) -> None:
     rows = [
         (
             x["address"],
-            str(x["psid"]),
             f"{x['first_port']}-{x['last_port']}",
             x["server"],
             x["state"],
@@ -151,7 +150,7 @@ def leases(lab: LabName = None, as_json: Json = False) -> None:
         )
         for x in found
     ]
-    put_table(("address", "set", "ports", "server", "state", "left"), rows)
+    put_table(("address", "ports", "server", "state", "left"), rows)
 
 
 def links(lab: LabName = None, as_json: Json = False) -> None:

@@ -125,7 +125,8 @@ def _gather(remote: Remote, last: deque[str]) -> None:
                 after = event["number"]
                 lease = event.get("lease")
                 if lease is not None:
-                    key, state = (lease["address"], lease["psid"]), (lease["state"], lease["epoch"])
+                    key = (lease["address"], lease["first_port"])
+                    state = (lease["state"], lease["number"])
                     if known.get(key) == state:
                         continue
                     known[key] = state

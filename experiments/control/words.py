@@ -221,10 +221,10 @@ class Control:
 
     # -- leases
 
-    def lease_revoke(self, address: str, psid: int) -> dict[str, Any]:
-        """Take a port set away from its holder; its entry in the book."""
-        with self._doing("lease.revoke", address=address, psid=psid):
-            return self._lab.controller_api.revoke(address, psid)
+    def lease_revoke(self, address: str, port: int) -> dict[str, Any]:
+        """Take the port set that a port belongs to from its holder; its entry in the book."""
+        with self._doing("lease.revoke", address=address, port=port):
+            return self._lab.controller_api.revoke(address, port)
 
     # -- programs
 

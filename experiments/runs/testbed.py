@@ -63,9 +63,9 @@ class Controller:
         if not self._ask("events", event, patience_s=15)["confirmed"]:
             raise TrialError(f"{event['event']} has happened, but not every switch confirms it.")
 
-    def revoke(self, address: str, psid: int) -> dict[str, Any]:
+    def revoke(self, address: str, port: int) -> dict[str, Any]:
         """Take a port set away from its holder; its entry in the book."""
-        return dict(self._ask(f"leases/{address}/{psid}/revoke", {}))
+        return dict(self._ask(f"leases/{address}/{port}/revoke", {}))
 
     def is_listening(self) -> bool:
         """Whether the controller answers at all."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 
 import eventlet
 
 from controller.clock import BookClock
 from controller.core import pipeline
 from controller.core.events import Event, LeaseChanged
-from controller.core.lending import SECOND, Book, Lease, Terms
+from controller.core.lease import SECOND, Lease, LeaseState, Terms
+from controller.core.lending import Book
 from controller.core.rules import Program
 from controller.core.world import World
 from controller.lender import Lender
 from controller.loop import ControlLoop
-from controller.store import Record, StoreError
+from controller.store import Lending, Record, StoreError
 from tests.fakes.wire import Tables, Wire
 from topologies.plan import HostRole, plan
 from topologies.sources import load
@@ -28,13 +30,20 @@ class Memory:
     """A store that can be out of order."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[int, int], Lease] = {}
+        self.entries: dict[tuple[IPv4Address, int], Lease] = {}
+        self._numbers = [0]
         self.log: list[Record] = []
         self.broken = False
         self.commits = 0
 
     def load(self) -> tuple[Lease, ...]:
         return tuple(lease for _, lease in sorted(self.entries.items()))
+
+    def lendings(self) -> int:
+        return max(self._numbers)
+
+    def who(self, address: IPv4Address, port: int, at_ns: int) -> Lending | None:
+        raise NotImplementedError
 
     def records(self, after: int = 0) -> tuple[Record, ...]:
         return tuple(self.log[after:])
@@ -55,7 +64,11 @@ class Memory:
             self.log.append(record)
             if isinstance(record.event, LeaseChanged):
                 lease = record.event.lease
-                self.entries[int(lease.address), lease.psid] = lease
+                self._numbers.append(lease.number)
+                if lease.state is LeaseState.FREE:
+                    del self.entries[lease.key]
+                else:
+                    self.entries[lease.key] = lease
 
     def close(self) -> None:
         pass
@@ -78,7 +91,9 @@ class Inside:
     def __init__(self, store: Memory, clock: HandClock, tables: dict[str, Tables]) -> None:
         network = PLAN.network
         self.store, self.clock, self.tables = store, clock, tables
-        self.book = Book.restore(store.load(), network.pools, network.port_set_bits, TERMS)
+        self.book = Book.restore(
+            store.load(), network.pools, network.port_set_bits, TERMS, store.lendings()
+        )
         self.loop = ControlLoop(PLAN, store, clock)
         self.switches = self.loop.switches
         self.lender = Lender(self.book, self.loop)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from controller.core.change import Configuration, advance
 from controller.core.events import Event, LeaseChanged
-from controller.core.lending import Book, Lease, Transition
+from controller.core.lease import Lease, Transition
+from controller.core.lending import Book
 from controller.core.steering import Ranking
 from controller.core.world import World
 from tests.fakes.network import FakeNetwork

@@ -86,7 +86,7 @@ def test_a_lab_is_steered_from_another_terminal(
     poplab("note", "half time")
 
     (lease,) = (x for x in json.loads(poplab("leases", "--json")) if x["server"] == "LHR-s1")
-    poplab("lease", "revoke", lease["address"], str(lease["psid"]))
+    poplab("lease", "revoke", lease["address"], str(lease["first_port"]))
     assert "quarantined" in poplab("leases")
 
     said = poplab("events")

@@ -59,7 +59,7 @@ def fetch(lab: Testbed, server: str, lease: dict[str, Any], *more: str) -> bool:
 
 def facts(lab: Testbed) -> set[tuple[Any, ...]]:
     """What the book says, without times."""
-    names = ("address", "psid", "server", "pop", "state", "epoch")
+    names = ("address", "psid", "server", "pop", "state", "number")
     return {tuple(lease[name] for name in names) for lease in lab.controller_api.leases()}
 
 
@@ -132,17 +132,17 @@ def test_leases_come_and_go(lab_folder: Path) -> None:
         assert [int(port) for port in ports] == [first["first_port"], first["last_port"]]
 
         # Renewed past its first end.
-        epochs = {lease["server"]: lease["epoch"] for lease in lab.controller_api.leases()}
+        numbers = {lease["server"]: lease["number"] for lease in lab.controller_api.leases()}
         seen = packet_ins(lab)
-        everyone = len(epochs)
+        everyone = len(numbers)
         lab.wait(
             lambda: packet_ins(lab) >= seen + 3 * everyone,
             "every lease to be renewed three times",
         )
-        assert {x["server"]: x["epoch"] for x in lab.controller_api.leases()} == epochs
+        assert {x["server"]: x["number"] for x in lab.controller_api.leases()} == numbers
 
         # Revoked: at once of no use; the agent learns it at its next renewal and borrows anew.
-        path = f"/v1/leases/{first['address']}/{first['psid']}/revoke"
+        path = f"/v1/leases/{first['address']}/{first['first_port']}/revoke"
         urllib.request.urlopen(urllib.request.Request(f"http://{REST}{path}", method="POST"))
         lab.wait(lambda: not fetch(lab, server, first, "--local-port", str(first["last_port"])), "")
         lab.wait(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller.core import labels
-from controller.core.lending import SECOND, Lease, LeaseState
+from controller.core.lease import SECOND, Lease, LeaseState
 from controller.core.pipeline import programs
 from controller.core.routing import uplink_port
 from controller.core.rules import Duty, OutputInPort, ToGroup, duty_of
@@ -66,7 +66,9 @@ def _world(lab: Testbed) -> World:
             server=x["server"],
             pop=x["pop"],
             tag=x["tag"],
-            epoch=x["epoch"],
+            home=x["home"],
+            client_id=x["client_id"],
+            number=x["number"],
             since_ns=0,
             until_ns=SECOND,
         )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from controller.core import labels
-from controller.core.lending import Lease
+from controller.core.lease import Lease
 from controller.core.pipeline import programs
-from controller.core.rules import Duty, duty_of
+from controller.core.rules import Duty, Rule, duty_of
 from controller.core.world import Home
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import ICMP, TCP, UDP, FakeNetwork, Fate, Journey, frame, reply
@@ -143,6 +143,58 @@ def test_a_packet_sent_home_in_vain_does_not_travel_again() -> None:
     assert journey.where == server.switch
 
 
+def _abroad(w: FakeWorld, holder: HostPlan) -> Lease:
+    """A second lease of a server's PoP, moved to a server of another PoP."""
+    first = w.servers[0]
+    decided = w.book.acquire(first.name, first.city, 0, w.lent[first.name].tag, client_id="2")
+    w.decide(decided)
+    moved = w.book.move(*decided.after.key, holder.name, holder.city, 1)
+    w.decide(moved)
+    return moved.after
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_replies_for_a_borrower_abroad_go_there_from_wherever_they_land(protocol: int) -> None:
+    w = world(load("triangle"))
+    holder = w.servers[-1]
+    lease = _abroad(w, holder)
+    assert lease.abroad
+    landed = set()
+    for origin in (*w.origins, *w.clients):
+        packet = frame(
+            holder, origin.address, source=lease.address, protocol=protocol, sport=lease.last_port
+        )
+        there = w.network.only(holder, packet)
+        back = w.network.only(origin, reply(origin, there.packet))
+        assert (back.fate, back.where) == (Fate.DELIVERED, holder.name)
+        landing = w.ranking[origin.city][0]
+        ways = [labels.decode(r.actions[0].value) for r in back.trail if _is_abroad(r)]
+        here = (w.plan.edge(holder.city).number, w.plan.edge(landing).number)
+        assert ways == ([] if landing == holder.city else [here])
+        landed.add(landing)
+    assert landed == {edge.city for edge in w.plan.edges}
+
+
+def _is_abroad(rule: Rule) -> bool:
+    return duty_of(rule.cookie) is Duty.ABROAD
+
+
+def test_two_pops_that_take_each_other_for_the_holders_send_nothing_to_and_fro() -> None:
+    """In the middle of a move each has the rules of another moment."""
+    w = world(load("triangle"))
+    home, one, other = ([*w.plan.servers_of(edge.city)][-1] for edge in w.plan.edges)
+    lease = _abroad(w, one)
+    before = programs(w.world)
+    w.decide(w.book.move(*lease.key, other.name, other.city, 2))
+    mixed = programs(w.world) | {other.switch: before[other.switch]}
+    client = next(c for c in w.clients if w.ranking[c.city][0] == home.city)
+    journey = FakeNetwork(w.plan, mixed).only(
+        client, frame(client, lease.address, dport=lease.first_port)
+    )
+    assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.UNLENT)
+    assert journey.where == other.switch
+
+
 def test_servers_reach_borrowers_in_their_own_pop_and_in_others() -> None:
     w = world(load("triangle"))
     for sender in w.servers:
@@ -177,7 +229,7 @@ def test_a_client_in_the_pops_own_city_and_an_origin_there_work() -> None:
 def test_a_lease_that_ended_delivers_nothing_and_admits_nothing() -> None:
     w, server, lease, client = _triangle()
     origin = w.origins[0]
-    w.decide(w.book.release(server.name, lease.address, lease.psid, 0))
+    w.decide(w.book.release(server.name, lease.address, lease.first_port, 0))
     out = frame(server, origin.address, source=lease.address, sport=lease.first_port)
     spoof = w.network.only(server, out)
     assert (spoof.fate, spoof.duty, spoof.where) == (Fate.DROPPED, Duty.SPOOF, server.switch)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.core import labels
-from controller.core.lending import Lease
+from controller.core.lease import Lease
 from controller.core.rules import Duty, mac
 from tests.fakes.network import BROADCAST, ICMP, TCP, UDP, Fate, arp_request, discover, frame
 from tests.fakes.world import FakeWorld, world

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from controller.core.borrowing import borrowed_rules, home_rules, lease_rules
 from controller.core.change import Configuration, advance
 from controller.core.events import LeaseChanged
-from controller.core.lending import LeaseState
+from controller.core.lease import LeaseState
 from controller.core.pipeline import programs, static_programs
 from controller.core.rules import Duty, Rule, duty_of
 from controller.core.world import World
@@ -106,7 +106,7 @@ def test_rules_grow_with_leases_as_promised() -> None:
 def test_a_lease_touches_nothing_but_its_own_rules() -> None:
     w = world(load("europe"))
     lease = w.lent[w.servers[0].name]
-    assert w.decide(w.book.release(lease.server, lease.address, lease.psid, 0)) == 4
+    assert w.decide(w.book.release(lease.server, lease.address, lease.first_port, 0)) == 4
 
 
 def test_the_phases_of_a_lease_that_comes_and_of_one_that_goes() -> None:
@@ -119,7 +119,7 @@ def test_the_phases_of_a_lease_that_comes_and_of_one_that_goes() -> None:
     now, (paths, guard) = advance(nobody, LeaseChanged(lease))
     assert _duties(paths) == {home: {Duty.RETURN}} | {name: {Duty.HOME} for name in others}
     assert _duties(guard) == {home: {Duty.ADMIT_LEASE}}
-    ended = w.book.release(lease.server, lease.address, lease.psid, 0).after
+    ended = w.book.release(lease.server, lease.address, lease.first_port, 0).after
     _, phases = advance(now, LeaseChanged(ended))
     assert [_duties(phase) for phase in phases] == [{home: {Duty.ADMIT_LEASE, Duty.RETURN}}]
     free = replace(lease, state=LeaseState.FREE)

@@ -12,13 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from controller.clock import BookClock
 from controller.core.events import Event
-from controller.core.lending import (
-    SECOND,
-    LeaseState,
-    LendingError,
-    PoolExhaustedError,
-    QuotaError,
-)
+from controller.core.lease import SECOND, LeaseState, LendingError, PoolExhaustedError, QuotaError
 from controller.core.world import World
 from controller.store import StoreError
 from tests.core.controller.event_strategies import settings_of
@@ -30,7 +24,7 @@ def test_a_lease_is_in_force_when_it_is_kept() -> None:
     world = Inside(store, clock, tables)
     server = PLAN.host("LHR-s1")
     lease = world.lender.lend(server)
-    kept = world.lender.keep(server, lease.address, lease.psid)
+    kept = world.lender.keep(server, lease.address, lease.first_port)
     assert kept.until_ns == clock.at + TERMS.lifetime_ns
     assert store.load() == (kept,)
     assert world.installed() == world.desired()
@@ -45,7 +39,7 @@ def test_a_renewal_touches_no_switch() -> None:
     for switch in world.switches.values():
         switch.disconnect()
     clock.at += SECOND
-    kept = world.lender.keep(server, lease.address, lease.psid)
+    kept = world.lender.keep(server, lease.address, lease.first_port)
     assert kept.until_ns == clock.at + TERMS.lifetime_ns
 
 
@@ -55,7 +49,7 @@ def test_an_offer_lapses_by_itself() -> None:
     lease = world.lender.lend(PLAN.host("LHR-s1"))
     clock.at += 11 * SECOND
     world.lender.sweep()
-    entry = world.book.lease(lease.address, lease.psid)
+    entry = world.book.lease(lease.address, lease.first_port)
     assert entry is not None
     assert entry.state is LeaseState.QUARANTINED
     world.settle()
@@ -94,7 +88,7 @@ def test_a_server_that_borrows_and_returns_in_a_loop_leaves_the_others_theirs() 
     greedy, modest = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
     for _ in range(TERMS.sets_per_server):
         lease = world.lender.lend(greedy)
-        world.lender.give_back(greedy, lease.address, lease.psid)
+        world.lender.give_back(greedy, lease.address, lease.first_port)
     with pytest.raises(QuotaError, match="wait for a quarantine to end"):
         world.lender.lend(greedy)
     assert world.lender.lend(modest).live
@@ -118,7 +112,7 @@ def test_sweeping_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> 
     world.settle()
     sweeper.kill()
     assert world.loop.fault is None
-    entry = world.book.lease(lease.address, lease.psid)
+    entry = world.book.lease(lease.address, lease.first_port)
     assert entry is not None
     assert entry.state is LeaseState.QUARANTINED
 
@@ -128,7 +122,7 @@ def test_a_fault_lasts_until_something_is_stored() -> None:
     world = Inside(store, clock, tables)
     server, other = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
     lease = world.lender.lend(server)
-    world.lender.give_back(server, lease.address, lease.psid)
+    world.lender.give_back(server, lease.address, lease.first_port)
     world.switches["eLHR"].disconnect()
     clock.at += 100 * SECOND
     store.broken = True
@@ -150,15 +144,13 @@ def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
     for _ in range(3):
         clock.at += 100 * SECOND
         world.lender.sweep()
-    entry = world.book.lease(lease.address, lease.psid)
+    entry = world.book.lease(lease.address, lease.first_port)
     assert entry is not None
     assert entry.state is LeaseState.QUARANTINED
     world.connect("eLHR")
     world.settle()
     world.lender.sweep()
-    entry = world.book.lease(lease.address, lease.psid)
-    assert entry is not None
-    assert entry.state is LeaseState.FREE
+    assert world.book.lease(lease.address, lease.first_port) is None
 
 
 def test_time_never_repeats_over_a_restart() -> None:
@@ -180,7 +172,7 @@ class Lending(RuleBasedStateMachine):
             lease = self.world.lender.lend(server)  # type: ignore[arg-type]
             if take:
                 self.world.settle()
-                self.world.lender.keep(server, lease.address, lease.psid)  # type: ignore[arg-type]
+                self.world.lender.keep(server, lease.address, lease.first_port)  # type: ignore[arg-type]
 
     @rule(server=st.sampled_from(SERVERS), pick=st.integers(0, 5))
     def give_back(self, server: object, pick: int) -> None:
@@ -188,14 +180,14 @@ class Lending(RuleBasedStateMachine):
         if live:
             lease = live[pick % len(live)]
             with contextlib.suppress(LendingError):  # not its own
-                self.world.lender.give_back(server, lease.address, lease.psid)  # type: ignore[arg-type]
+                self.world.lender.give_back(server, lease.address, lease.first_port)  # type: ignore[arg-type]
 
     @rule(pick=st.integers(0, 5))
     def revoke(self, pick: int) -> None:
         live = self.world.book.live()
         if live:
             lease = live[pick % len(live)]
-            self.world.lender.revoke(lease.address, lease.psid)
+            self.world.lender.revoke(lease.address, lease.first_port)
 
     @rule(seconds=st.sampled_from([1, 12, 31, 70]))
     def wait(self, seconds: int) -> None:

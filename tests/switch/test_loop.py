@@ -16,7 +16,7 @@ from controller.core.events import (
     SwitchSet,
     WeightSet,
 )
-from controller.core.lending import Lease
+from controller.core.lease import Lease
 from controller.core.rules import Duty, duty_of
 from controller.core.world import UnknownError
 from controller.session import SwitchError
@@ -39,7 +39,7 @@ def duties(w: Inside, switch: str) -> set[Duty | None]:
 def ask(w: Inside, server: HostPlan) -> Lease:
     lease = w.lender.lend(server)
     w.settle()
-    return w.lender.keep(server, lease.address, lease.psid)
+    return w.lender.keep(server, lease.address, lease.first_port)
 
 
 def test_a_source_is_let_in_when_every_pop_knows_the_way_back() -> None:
@@ -72,7 +72,7 @@ def test_what_was_taken_back_meanwhile_is_not_let_in() -> None:
     w.wires["eARN"].hold = True
     lease = w.lender.lend(ONE)
     w.settle()
-    w.lender.revoke(lease.address, lease.psid)
+    w.lender.revoke(lease.address, lease.first_port)
     w.release("eARN")
     w.settle()
     assert w.installed() == w.desired()
@@ -117,15 +117,15 @@ def test_after_a_restart_nothing_is_in_force_before_the_switch_has_said_so() -> 
     lease = ask(Inside(store, clock, tables), ONE)
     again = Inside(store, clock, tables)
     again.switches["eLHR"].disconnect()  # known by now
-    assert again.lender.keep(ONE, lease.address, lease.psid).live
+    assert again.lender.keep(ONE, lease.address, lease.first_port).live
     later = Inside(store, clock, tables)
     later.connect("eLHR", hold=True)
     later.loop.switches["eLHR"]._confirmed.clear()
     with pytest.raises(SwitchError, match="eLHR"):
-        later.lender.keep(ONE, lease.address, lease.psid)
+        later.lender.keep(ONE, lease.address, lease.first_port)
     later.release("eLHR")
     later.settle()
-    assert later.lender.keep(ONE, lease.address, lease.psid).live
+    assert later.lender.keep(ONE, lease.address, lease.first_port).live
 
 
 def test_settings_reach_the_switches_and_outlive_a_restart() -> None:
@@ -194,9 +194,9 @@ def test_a_crash_between_any_two_phases_loses_nothing(held: str) -> None:
         for wire in w.wires.values():
             wire.alive = False
         again = Inside(store, clock, tables)
-        assert again.lender.keep(ONE, lease.address, lease.psid).live
+        assert again.lender.keep(ONE, lease.address, lease.first_port).live
         again.settle()
         assert again.installed() == again.desired()
-        again.lender.give_back(ONE, lease.address, lease.psid)
+        again.lender.give_back(ONE, lease.address, lease.first_port)
         again.settle()
         assert again.installed() == again.desired()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import strategies as st
 
 from controller.core.events import (
@@ -17,7 +19,8 @@ from controller.core.events import (
     PortStatus,
     WeightSet,
 )
-from controller.core.lending import Book, PoolExhaustedError, Terms
+from controller.core.lease import LendingError, Terms, Transition
+from controller.core.lending import Book
 from controller.core.world import FABRIC
 from topologies.plan import HostRole, Plan
 
@@ -62,24 +65,33 @@ def histories(draw: st.DrawFn, plan: Plan) -> tuple[Event, ...]:
     servers = st.sampled_from(plan.hosts_of(HostRole.SERVER))
     found: list[Event] = []
     now = 0
-    for verb in draw(st.lists(st.sampled_from(["lend", "end", "wait", "set"]), max_size=12)):
+    pops = tuple(edge.city for edge in plan.edges)
+    verbs = st.sampled_from(["lend", "lend", "end", "move", "wait", "set"])
+    for verb in draw(st.lists(verbs, max_size=12)):
         if verb == "set":
             found.append(draw(settings_of(plan)))
             continue
-        decided = ()
-        if verb == "lend":
-            server = draw(servers)
-            try:
-                tag = plan.network.pools[0].tag
-                decided = (book.acquire(server.name, server.city, now, tag),)
-            except PoolExhaustedError:
-                continue
-        elif verb == "end" and book.live():
-            lease = draw(st.sampled_from(book.live()))
-            decided = (book.revoke(lease.address, lease.psid, now),)
-        elif verb == "wait":
-            now += draw(st.integers(1, 12))
-            decided = book.expire(now)
+        decided: tuple[Transition, ...] = ()
+        try:
+            if verb == "lend":
+                server = draw(servers)
+                lend = partial(book.acquire, server.name, server.city, now)
+                tag, client_id = plan.network.pools[0].tag, draw(st.sampled_from("abc"))
+                bits = draw(st.sampled_from([None, None, 0, 3, 12]))
+                decided = (lend(tag, psid_bits=bits, client_id=client_id, abroad=pops),)
+            elif verb == "wait":
+                now += draw(st.integers(1, 12))
+                decided = book.expire(now)
+            elif book.live():
+                lease = draw(st.sampled_from(book.live()))
+                if verb == "end":
+                    decided = (book.revoke(*lease.key, now),)
+                else:
+                    heir, later = draw(servers), draw(st.none() | st.integers(0, 6))
+                    until = None if later is None else now + later
+                    decided = (book.move(*lease.key, heir.name, heir.city, now, until),)
+        except LendingError:
+            continue
         book.apply(*decided)
         found += [LeaseChanged(transition.after) for transition in decided]
     return tuple(found)

@@ -1,19 +1,24 @@
 import pickle
+from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
 
-from controller.core.lending import (
+from controller.core.lease import (
     BadEntryError,
-    Book,
+    HoldsAlreadyError,
     Lease,
     LeaseState,
     NotHeldError,
     PoolExhaustedError,
+    QuotaError,
+    SizeError,
     StaleDecisionError,
     Terms,
     UnknownTagError,
 )
+from controller.core.lending import Book
 from topologies.model import Pool
 
 TERMS = Terms(lifetime_ns=100, quarantine_ns=50)
@@ -33,7 +38,7 @@ def _acquire(book: Book, server: str, pop: str = "LHR", now: int = 0) -> Lease:
 
 def test_a_lease_of_five_bits_is_2048_ports_and_never_the_first_set() -> None:
     lease = _acquire(_book(bits=5), "s1")
-    assert (lease.address, lease.psid, lease.epoch) == (FIRST, 1, 1)
+    assert (lease.address, lease.psid, lease.number) == (FIRST, 1, 1)
     assert (lease.first_port, lease.last_port) == (2048, 4095)
     assert lease.port_mask == 0xF800
 
@@ -69,7 +74,7 @@ def test_a_repeated_request_gets_the_same_lease_and_never_less_time() -> None:
     book = _book()
     first = _acquire(book, "s1", now=0)
     again = _acquire(book, "s1", now=30)
-    assert (again.address, again.psid, again.epoch) == (first.address, first.psid, first.epoch)
+    assert (again.key, again.number) == (first.key, first.number)
     assert again.until_ns == 130
     book.apply(book.acquire("s1", "LHR", 40, lifetime_ns=1))
     assert book.held("s1", "any") == again
@@ -79,26 +84,26 @@ def test_a_repeated_request_gets_the_same_lease_and_never_less_time() -> None:
 def test_life_of_a_port_set() -> None:
     book = _book()
     lease = _acquire(book, "s1")
-    assert book.holder(lease.address, lease.first_port) == lease
+    assert book.holder(*lease.key) == lease
     assert book.holder(lease.address, lease.last_port + 1) is None
     assert book.expire(99) == ()
     book.apply(*book.expire(100))
-    gone = book.lease(lease.address, lease.psid)
+    gone = book.lease(*lease.key)
     assert gone is not None
     assert (gone.state, gone.until_ns, gone.server) == (LeaseState.QUARANTINED, 150, "s1")
-    assert book.holder(lease.address, lease.first_port) is None
+    assert book.holder(*lease.key) is None
     assert book.live() == ()
     assert _acquire(book, "s2", now=149).psid == 2
     book.apply(*book.expire(150))
     again = _acquire(book, "s3", now=150)
-    assert (again.psid, again.epoch) == (1, 2)
+    assert (again.psid, again.number) == (1, 3)
 
 
 def test_quarantine_counts_from_when_the_lease_was_really_ended() -> None:
     book = _book()
     lease = _acquire(book, "s1")
     book.apply(*book.expire(1000))
-    entry = book.lease(lease.address, lease.psid)
+    entry = book.lease(*lease.key)
     assert entry is not None
     assert entry.until_ns == 1050
 
@@ -107,7 +112,7 @@ def test_renewal_postpones_expiry() -> None:
     book = _book()
     lease = _acquire(book, "s1")
     assert book.next_event_ns() == 100
-    book.apply(book.renew("s1", lease.address, lease.psid, 60))
+    book.apply(book.renew("s1", *lease.key, 60))
     assert book.expire(100) == ()
     assert book.next_event_ns() == 160
     assert [t.after.state for t in book.expire(160)] == [LeaseState.QUARANTINED]
@@ -124,10 +129,10 @@ def test_what_is_due_stays_due_until_it_is_applied() -> None:
 def test_a_draining_lease_works_until_its_end_but_is_not_renewed() -> None:
     book = _book()
     lease = _acquire(book, "s1")
-    book.apply(book.drain(lease.address, lease.psid, 40))
+    book.apply(book.drain(*lease.key, 40))
     assert [x.state for x in book.live()] == [LeaseState.DRAINING]
     with pytest.raises(NotHeldError, match="draining"):
-        book.renew("s1", lease.address, lease.psid, 10)
+        book.renew("s1", *lease.key, 10)
     assert _acquire(book, "s1", now=10).psid != lease.psid
     assert book.next_event_ns() == 40
     book.apply(*book.expire(40))
@@ -137,21 +142,20 @@ def test_a_draining_lease_works_until_its_end_but_is_not_renewed() -> None:
 def test_release_and_revoke_end_in_quarantine() -> None:
     book = _book()
     a, b = _acquire(book, "s1"), _acquire(book, "s2")
-    book.apply(book.release("s1", a.address, a.psid, 10), book.revoke(b.address, b.psid, 20))
+    book.apply(book.release("s1", *a.key, 10), book.revoke(*b.key, 20))
     states = [(x.state, x.until_ns) for x in book.entries()]
     assert states == [(LeaseState.QUARANTINED, 60), (LeaseState.QUARANTINED, 70)]
     assert book.held("s1", "any") is None
 
 
-@pytest.mark.parametrize("psid", [-1, 1 << 2, 65536 + 1])
-def test_a_port_set_that_no_address_has_is_nobodys(psid: int) -> None:
+@pytest.mark.parametrize("port", [-1, 0, 0x3FFF, 0x8000, 0x1_4000, 1 << 40])
+def test_a_port_that_nobody_borrowed_is_nobodys(port: int) -> None:
     book = _book()
     lease = _acquire(book, "s1")
-    before = lease.address - 1  # whose set 65537 once was the next address's set 1
-    for address in (lease.address, before):
-        assert book.lease(address, psid) is None
+    for address in (lease.address, lease.address - 1):
+        assert book.lease(address, port) is None
         with pytest.raises(NotHeldError):
-            book.revoke(address, psid, 0)
+            book.revoke(address, port, 0)
     assert book.held("s1", "any") == lease
 
 
@@ -159,11 +163,11 @@ def test_only_the_holder_may_renew_or_release() -> None:
     book = _book()
     lease = _acquire(book, "s1")
     with pytest.raises(NotHeldError, match="not held by s2; acquire anew"):
-        book.renew("s2", lease.address, lease.psid, 0)
+        book.renew("s2", *lease.key, 0)
     with pytest.raises(NotHeldError):
-        book.release("s2", lease.address, lease.psid, 0)
+        book.release("s2", *lease.key, 0)
     with pytest.raises(NotHeldError, match="is free"):
-        book.revoke(lease.address, 3, 0)
+        book.revoke(lease.address, 0xC000, 0)
 
 
 def test_an_address_that_nobody_uses_may_open_elsewhere() -> None:
@@ -171,12 +175,12 @@ def test_an_address_that_nobody_uses_may_open_elsewhere() -> None:
     lease = _acquire(book, "s1", "LHR")
     with pytest.raises(PoolExhaustedError):
         book.acquire("s2", "CDG", 0)
-    book.apply(book.release("s1", lease.address, lease.psid, 0))
+    book.apply(book.release("s1", *lease.key, 0))
     with pytest.raises(PoolExhaustedError):
         book.acquire("s2", "CDG", 49)
     book.apply(*book.expire(50))
     assert book.home(FIRST) is None
-    assert _acquire(book, "s2", "CDG", 50).epoch == 2
+    assert _acquire(book, "s2", "CDG", 50).number == 2
     assert dict(book.homes()) == {FIRST: "CDG"}
 
 
@@ -187,7 +191,7 @@ def test_exhaustion_says_when_to_try_again() -> None:
     with pytest.raises(PoolExhaustedError, match="larger pool") as caught:
         book.acquire("s3", "CDG", 10)
     assert caught.value.earliest_ns == 5 + 100 + 50
-    book.apply(book.release("s1", a.address, a.psid, 20))
+    book.apply(book.release("s1", *a.key, 20))
     with pytest.raises(PoolExhaustedError) as caught:
         book.acquire("s3", "LHR", 30)
     assert caught.value.earliest_ns == 70
@@ -227,31 +231,19 @@ def test_two_decisions_about_one_set_cannot_both_come_true() -> None:
 def test_apply_is_all_or_nothing() -> None:
     book = _book()
     lease = _acquire(book, "s1")
-    stale = book.renew("s1", lease.address, lease.psid, 10)
-    book.apply(book.renew("s1", lease.address, lease.psid, 20))
+    stale = book.renew("s1", *lease.key, 10)
+    book.apply(book.renew("s1", *lease.key, 20))
     before = book.entries()
     with pytest.raises(StaleDecisionError):
         book.apply(book.acquire("s2", "LHR", 30), stale)
     assert book.entries() == before
 
 
-def test_a_server_cannot_be_given_two_by_two_old_decisions() -> None:
-    book = _book()
-    lease = _acquire(book, "x")
-    one = book.acquire("s1", "LHR", 0)
-    book.apply(one)
-    book.apply(book.release("x", lease.address, lease.psid, 0))
-    book.apply(*book.expire(50))
-    other = Book.restore([e for e in book.entries() if e.server != "s1"], [Pool(NET)], 2, TERMS)
-    with pytest.raises(StaleDecisionError, match="already holds"):
-        book.apply(other.acquire("s1", "LHR", 60))
-
-
 def test_restored_from_entries_it_is_the_same_book() -> None:
     book = _book()
     for n in range(5):
         _acquire(book, f"s{n}", "LHR" if n < 3 else "CDG", now=n)
-    book.apply(book.release("s1", FIRST, 2, 20), book.drain(FIRST, 3, 30))
+    book.apply(book.release("s1", FIRST, 0x8000, 20), book.drain(FIRST, 0xFFFF, 30))
     entries = pickle.loads(pickle.dumps(book.entries()))
     again = Book.restore(reversed(entries), [Pool(NET)], 2, TERMS)
     assert again.entries() == book.entries()
@@ -274,5 +266,171 @@ def test_entries_of_another_network_are_refused() -> None:
     entries = book.entries()
     with pytest.raises(BadEntryError, match="no pool tagged 'any' has this address; start with"):
         Book.restore(entries, [Pool(IPv4Network("192.0.2.0/24"))], 2, TERMS)
-    with pytest.raises(BadEntryError, match="2 PSID bits, not 5"):
-        Book.restore(entries, [Pool(NET)], 5, TERMS)
+    with pytest.raises(BadEntryError, match="its ports are taken, or never lent"):
+        Book.restore([*entries, *entries], [Pool(NET)], 2, TERMS)
+    system = replace(entries[0], psid=0)
+    with pytest.raises(BadEntryError, match="port 0: its ports are taken, or never lent"):
+        Book.restore([system], [Pool(NET)], 2, TERMS)
+    elsewhere = replace(entries[0], psid=2, server="s2", home="CDG")
+    with pytest.raises(BadEntryError, match="at home in LHR, not in CDG"):
+        Book.restore([*entries, elsewhere], [Pool(NET)], 2, TERMS)
+
+
+# -- sizes
+
+
+def _sized(book: Book, server: str, bits: int, pop: str = "LHR") -> Lease:
+    decided = book.acquire(server, pop, 0, psid_bits=bits)
+    book.apply(decided)
+    return decided.after
+
+
+def test_sets_of_all_sizes_share_an_address_and_small_ones_fill_the_gaps() -> None:
+    book = Book([Pool(NET)], 5, replace(TERMS, sets_per_server=64))
+    sets = [_sized(book, f"s{bits}", bits) for bits in (1, 2, 12, 5, 4)]
+    assert {x.address for x in sets} == {FIRST}
+    assert [(x.first_port, x.last_port) for x in sets] == [
+        (32768, 65535),
+        (16384, 32767),
+        (1024, 1039),
+        (2048, 4095),
+        (4096, 8191),
+    ]
+    assert _sized(book, "s3", 3).key == (FIRST, 8192)  # the last large gap
+    assert _sized(book, "more", 3).key == (SECOND_ADDRESS, 8192)
+
+
+def test_a_whole_address_is_lent_with_its_system_ports_and_to_one_alone() -> None:
+    book = Book([Pool(NET)], 5, replace(TERMS, sets_per_server=64))
+    part, whole = _sized(book, "s1", 5), _sized(book, "s2", 0)
+    assert (part.address, whole.address) == (FIRST, SECOND_ADDRESS)
+    assert (whole.first_port, whole.last_port, whole.port_mask) == (0, 65535, 0)
+    assert book.holder(SECOND_ADDRESS, 0) == book.holder(SECOND_ADDRESS, 65535) == whole
+    assert _sized(book, "s3", 5).address == FIRST
+    with pytest.raises(PoolExhaustedError):
+        book.acquire("s4", "LHR", 0, psid_bits=0)
+
+
+@pytest.mark.parametrize("bits", [-1, 13])
+def test_sizes_that_no_set_has_are_refused(bits: int) -> None:
+    with pytest.raises(SizeError, match="0 to 12 PSID bits"):
+        _book().acquire("s1", "LHR", 0, psid_bits=bits)
+
+
+def test_the_quota_counts_ports() -> None:
+    book = Book([Pool(NET)], 5, TERMS)
+    with pytest.raises(QuotaError, match="may keep 16384 ports"):
+        book.acquire("s1", "LHR", 0, psid_bits=1)
+    _sized(book, "s1", 2)
+    with pytest.raises(QuotaError, match="keeps 16384"):
+        book.acquire("s1", "LHR", 0, client_id="2", psid_bits=12)
+    assert _sized(book, "s2", 2)
+
+
+def test_a_server_holds_one_set_by_each_client_identifier() -> None:
+    book = _book(bits=5)
+    one, two = _acquire(book, "s1"), book.acquire("s1", "LHR", 0, client_id="web")
+    book.apply(two)
+    assert one.key != two.after.key
+    assert book.acquire("s1", "LHR", 0, client_id="web").after == two.after
+    assert book.held("s1", "any") == one
+    assert book.held("s1", "any", "web") == two.after
+
+
+# -- abroad
+
+
+def test_who_finds_nothing_at_home_borrows_in_the_next_pop() -> None:
+    book = _book(prefix=IPv4Network("203.0.113.0/32"))
+    _acquire(book, "s1", "LHR")
+    lease = book.acquire("s2", "CDG", 0, abroad=["MAN", "LHR"]).after
+    assert (lease.pop, lease.home, lease.abroad) == ("CDG", "LHR", True)
+    assert lease.address == FIRST
+
+
+def test_abroad_is_asked_last() -> None:
+    book = _book()
+    _acquire(book, "s1", "LHR")
+
+    def never() -> Iterator[str]:
+        raise AssertionError
+        yield
+
+    lease = book.acquire("s2", "CDG", 0, abroad=never()).after
+    assert (lease.address, lease.home) == (SECOND_ADDRESS, "CDG")
+
+
+# -- moves
+
+
+def test_a_set_that_moves_gets_a_new_number_and_the_address_a_new_home_if_it_is_the_only_one() -> (
+    None
+):
+    book = _book()
+    lease = _acquire(book, "s1")
+    decided = book.move(lease.address, lease.last_port, "s2", "CDG", 10)
+    book.apply(decided)
+    moved = decided.after
+    assert (moved.server, moved.pop, moved.home, moved.number) == ("s2", "CDG", "CDG", 2)
+    assert (moved.since_ns, moved.until_ns) == (10, 110)
+    assert book.held("s1", "any") is None
+    assert book.held("s2", "any") == moved
+    assert dict(book.homes()) == {FIRST: "CDG"}
+    with pytest.raises(NotHeldError):
+        book.renew("s1", *lease.key, 20)
+    _acquire(book, "s3", "CDG")
+    back = book.move(*moved.key, "s1", "LHR", 30).after
+    assert (back.pop, back.home, back.abroad) == ("LHR", "CDG", True)
+
+
+def test_a_set_that_drains_for_an_heir_is_its_when_the_time_comes() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    book.apply(book.move(*lease.key, "s2", "LHR", 0, drain_until_ns=40))
+    assert [(x.server, x.state, x.heir) for x in book.live()] == [("s1", LeaseState.DRAINING, "s2")]
+    (decided,) = book.expire(40)
+    book.apply(decided)
+    assert (decided.after.server, decided.after.number) == ("s2", 2)
+    assert decided.after.until_ns == 140
+    assert book.held("s2", "any") == decided.after
+
+
+def test_an_heir_that_holds_one_by_then_gets_nothing_and_the_set_is_quarantined() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    book.apply(book.move(*lease.key, "s2", "LHR", 0, drain_until_ns=40))
+    _acquire(book, "s2")
+    (decided,) = book.expire(40)
+    assert decided.after.state is LeaseState.QUARANTINED
+    assert decided.after.heir == ""
+
+
+def test_one_heir_of_two_sets_gets_one() -> None:
+    book = _book()
+    for server in ("s1", "s2"):
+        lease = _acquire(book, server)
+        book.apply(book.move(*lease.key, "heir", "LHR", 0, drain_until_ns=40))
+    decided = book.expire(40)
+    book.apply(*decided)
+    assert sorted(x.after.state for x in decided) == [LeaseState.LENT, LeaseState.QUARANTINED]
+
+
+def test_nobody_is_moved_a_second_set() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    _acquire(book, "s2")
+    with pytest.raises(HoldsAlreadyError, match="s2 already holds another set tagged 'any'"):
+        book.move(*lease.key, "s2", "LHR", 0)
+
+
+def test_what_could_not_be_stored_is_taken_back() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    before = (book.entries(), book.next_event_ns(), dict(book.homes()))
+    decided = [book.acquire("s2", "CDG", 0)]
+    book.apply(*decided)
+    decided.append(book.release("s1", *lease.key, 5))
+    book.apply(decided[-1])
+    book.undo(*decided)
+    assert (book.entries(), book.next_event_ns(), dict(book.homes())) == before
+    assert book.acquire("s2", "LHR", 0).after.first_port == 2 * lease.first_port

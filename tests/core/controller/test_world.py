@@ -28,7 +28,8 @@ from controller.core.events import (
     dump,
     parse,
 )
-from controller.core.lending import Book, Lease, LeaseState
+from controller.core.lease import Lease, LeaseState
+from controller.core.lending import Book
 from controller.core.steering import rank
 from controller.core.world import UnknownError, World
 from tests.core.controller.event_strategies import histories
@@ -46,15 +47,16 @@ def test_the_world_agrees_with_the_book_on_what_is_lent_and_where_it_is_at_home(
 ) -> None:
     history = [x for x in data.draw(histories(PLAN)) if isinstance(x, LeaseChanged)]
     world = WORLD.after(*history)
-    entries = {(x.lease.address, x.lease.psid): x.lease for x in history}
-    book = Book.restore(entries.values(), PLAN.network.pools, PLAN.network.port_set_bits)
+    entries = {x.lease.key: x.lease for x in history}
+    taken = [x for x in entries.values() if x.state is not LeaseState.FREE]
+    book = Book.restore(taken, PLAN.network.pools, PLAN.network.port_set_bits)
     assert sorted(world.leases.values(), key=_key) == list(book.live())
     assert {address: home.pop for address, home in world.homes.items()} == dict(book.homes())
     assert World.lent(PLAN, book.entries()) == world
 
 
 def _key(lease: Lease) -> tuple[IPv4Address, int]:
-    return lease.address, lease.psid
+    return lease.address, lease.first_port
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,9 @@ LEASE = Lease(
     server="LHR-s1",
     pop="LHR",
     tag="any",
-    epoch=2,
+    home="LHR",
+    client_id="",
+    number=2,
     since_ns=1,
     until_ns=2,
 )

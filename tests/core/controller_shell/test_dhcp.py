@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import dhcp, exchange
-from controller.core.lending import SECOND, Lease, LeaseState
+from controller.core.lease import SECOND, Lease, LeaseState
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
 from topologies.plan import GATEWAY_ADDRESS
 
@@ -24,7 +24,9 @@ LEASE = Lease(
     server="LHR-s1",
     pop="LHR",
     tag="any",
-    epoch=1,
+    home="LHR",
+    client_id="",
+    number=1,
     since_ns=0,
     until_ns=120 * SECOND,
 )
@@ -163,7 +165,8 @@ def request(kind: Kind, *given: tuple[int, bytes], **fields: IPv4Address) -> Mes
     return Message(kind, 9, MAC, tuple((int(code), value) for code, value in given), **fields)
 
 
-PORTS = (int(Option.PORT_PARAMETERS), PortParameters(5, 5).encode())
+SET = PortParameters(5, 5)
+PORTS = (int(Option.PORT_PARAMETERS), SET.encode())
 OURS = (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed)
 ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
 
@@ -173,10 +176,10 @@ ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
     [
         (request(Kind.DISCOVER, (Option.PARAMETERS, b"\x9f")), exchange.Lend()),
         (request(Kind.DISCOVER, PORTS), exchange.Lend()),
-        (request(Kind.REQUEST, ASKED, OURS, PORTS), exchange.Keep(LEASE.address, 5, 5)),
-        (request(Kind.REQUEST, PORTS, ciaddr=LEASE.address), exchange.Keep(LEASE.address, 5, 5)),
-        (request(Kind.RELEASE, PORTS, ciaddr=LEASE.address), exchange.GiveBack(LEASE.address, 5)),
-        (request(Kind.DECLINE, PORTS, ASKED), exchange.GiveBack(LEASE.address, 5)),
+        (request(Kind.REQUEST, ASKED, OURS, PORTS), exchange.Keep(LEASE.address, SET)),
+        (request(Kind.REQUEST, PORTS, ciaddr=LEASE.address), exchange.Keep(LEASE.address, SET)),
+        (request(Kind.RELEASE, PORTS, ciaddr=LEASE.address), exchange.GiveBack(LEASE.address, SET)),
+        (request(Kind.DECLINE, PORTS, ASKED), exchange.GiveBack(LEASE.address, SET)),
     ],
 )
 def test_what_is_understood(message: Message, wish: exchange.Wish) -> None:

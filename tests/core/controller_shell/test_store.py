@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from controller.core.events import LeaseChanged, Mark, PopSet, PopState
-from controller.core.lending import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState
 from controller.store import Record, SqliteStore, StoreError
 
 ONE = Lease(
@@ -23,11 +23,13 @@ ONE = Lease(
     server="LHR-s1",
     pop="LHR",
     tag="any",
-    epoch=1,
+    home="LHR",
+    client_id="",
+    number=1,
     since_ns=1_795_000_000_000_000_000,
     until_ns=1_795_000_120_000_000_000,
 )
-TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG")
+TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG", home="CDG", number=2)
 
 
 def put(store: SqliteStore, *leases: Lease) -> None:
@@ -175,10 +177,10 @@ from controller.store import SqliteStore
 from test_store import ONE, put
 
 store = SqliteStore(Path(sys.argv[1]))
-begin = max((lease.epoch for lease in store.load()), default=0)
-for epoch in range(begin + 1, begin + 100_000):
-    put(store, *(replace(ONE, psid=psid, epoch=epoch) for psid in (1, 2)))
-    print(epoch, flush=True)
+begin = store.lendings() // 2
+for turn in range(begin + 1, begin + 100_000):
+    put(store, *(replace(ONE, psid=psid, number=2 * turn + psid - 2) for psid in (1, 2)))
+    print(turn, flush=True)
 """
 
 
@@ -198,9 +200,40 @@ def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path) -> None:
         said = int(rest[-1]) if rest else said
         writer.wait()
         store = SqliteStore(path)
-        epochs = {lease.epoch for lease in store.load()}
-        assert len(store.records()) == 2 * max(epochs), "book and log differ"
+        one, two = (lease.number for lease in store.load())
+        assert len(store.records()) == store.lendings() == two, "book and log differ"
         store.close()
-        assert len(epochs) == 1, "half of a commit is there"
-        assert epochs.pop() in (said, said + 1)  # the last commit may not have been said
+        assert two == one + 1, "half of a commit is there"
+        assert two // 2 in (said, said + 1)  # the last commit may not have been said
     assert said > 80
+
+
+def test_who_might_use_a_port_at_a_time_is_told_long_after(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    first = replace(ONE, since_ns=100)
+    moved = replace(first, server="CDG-s1", pop="CDG", number=2, since_ns=200)
+    gone = replace(moved, state=LeaseState.QUARANTINED)
+    smaller = replace(ONE, psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
+    happened = [(100, first), (150, replace(first, until_ns=7)), (200, moved), (300, gone)]
+    happened += [(400, replace(gone, state=LeaseState.FREE, server="")), (500, smaller)]
+    for number, (at_ns, lease) in enumerate(happened, 1):
+        store.commit([Record(number, at_ns, 0, LeaseChanged(lease))])
+    assert store.load() == (smaller,)
+    assert store.lendings() == 3
+
+    def who(port: int, at_ns: int) -> str | None:
+        found = store.who(ONE.address, port, at_ns)
+        return found and found.server
+
+    last = ONE.last_port
+    assert [who(last, at) for at in (99, 100, 199, 200, 299, 300, 499, 500, 10**18)] == [
+        None, "LHR-s1", "LHR-s1", "CDG-s1", "CDG-s1", None, None, "LHR-s3", "LHR-s3",
+    ]  # fmt: skip
+    assert who(ONE.first_port, 250) == "CDG-s1"
+    assert who(ONE.first_port, 500) is None
+    assert who(ONE.first_port - 1, 150) is None
+    assert store.who(ONE.address - 1, last, 150) is None
+    held = store.who(ONE.address, last, 250)
+    assert held is not None
+    assert (held.number, held.since_ns, held.ended_ns) == (2, 200, 300)
+    store.close()

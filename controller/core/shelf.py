@@ -1,0 +1,152 @@
+"""The addresses of one tag: which have room for whom, and what is due when.
+
+Addresses are numbered through all prefixes; sets of them are bit masks, where the lowest bit is
+found and changed in a microsecond for tens of thousands of addresses.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from controller.core import ports
+from controller.core.lease import Lease, LeaseState
+from topologies.model import Pool
+
+Key = tuple[IPv4Address, int]
+"""Address and first port of an entry."""
+
+_Note = tuple[int, int, Key]
+"""A time, and the lending that may be due then: its number and its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An address with a home; bit n of ``free`` says that its n-th unit of ports can be lent."""
+
+    home: str
+    free: int
+
+
+class Shelf:
+    """See the module. ``closed`` are the addresses without a home, any PoP may open them."""
+
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._prefixes = [pool.prefix for pool in pools]
+        self._starts = [0]
+        for prefix in self._prefixes:
+            self._starts.append(self._starts[-1] + prefix.num_addresses)
+        self.closed = (1 << self._starts[-1]) - 1
+        # By home and order: the addresses that have a free block of just that order.
+        self._room: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (ports.WHOLE_ORDER + 1))
+        self._live: defaultdict[str, list[_Note]] = defaultdict(list)
+        self._quarantined: defaultdict[str, list[_Note]] = defaultdict(list)
+
+    def address(self, index: int) -> IPv4Address:
+        """The address with this number."""
+        at = bisect_right(self._starts, index) - 1
+        return self._prefixes[at][index - self._starts[at]]
+
+    def index(self, address: IPv4Address) -> int | None:
+        """The number of an address, None if it is not on this shelf."""
+        for start, prefix in zip(self._starts, self._prefixes, strict=False):
+            if address in prefix:
+                return start + int(address) - int(prefix.network_address)
+        return None
+
+    # -- room
+
+    def with_room(self, home: str, order: int) -> IPv4Address | None:
+        """The address at home there whose smallest block for this order fits best; lowest first."""
+        for addresses in self._room[home][order:] if home in self._room else ():
+            if addresses:
+                return self.address(ports.lowest(addresses))
+        return None
+
+    def unopened(self) -> IPv4Address | None:
+        """The lowest address without a home."""
+        return self.address(ports.lowest(self.closed)) if self.closed else None
+
+    def place(self, address: IPv4Address, before: Opened | None, after: Opened | None) -> None:
+        """An address stands otherwise than before; None: it has no home, all of it is free."""
+        index = self.index(address)
+        assert index is not None
+        bit = 1 << index
+        self.closed = self.closed | bit if after is None else self.closed & ~bit
+        for opened, put in ((before, False), (after, True)):
+            if opened is not None:
+                room, profile = self._room[opened.home], ports.profile(opened.free)
+                while profile:
+                    order = ports.lowest(profile)
+                    room[order] = room[order] | bit if put else room[order] & ~bit
+                    profile &= profile - 1
+
+    # -- time
+
+    def watch(self, lease: Lease, before: Lease | None, entries: Mapping[Key, Lease]) -> None:
+        """Note when an entry is due. More time for the same lending needs no second note."""
+        if before is not None and (before.state, before.number) == (lease.state, lease.number):
+            return
+        notes = (self._live if lease.live else self._quarantined)[lease.home]
+        if len(notes) > 2 * len(entries) + 64:  # mostly of leases that were returned early
+            notes[:] = [note for note in notes if _true(note, entries, lease.live)]
+            heapq.heapify(notes)
+        heapq.heappush(notes, (lease.until_ns, lease.number, lease.key))
+
+    def due(self, entries: Mapping[Key, Lease], now_ns: int) -> list[Lease]:
+        """The entries whose time has come. Their notes stay until they have really changed."""
+        found: dict[Key, Lease] = {}
+        for _, notes, live in self._heaps():
+            due: list[_Note] = []
+            while _settle(notes, entries, live) and notes[0][0] <= now_ns:
+                due.append(heapq.heappop(notes))
+                found[due[-1][2]] = entries[due[-1][2]]
+            for note in due:
+                heapq.heappush(notes, note)
+        return list(found.values())
+
+    def earliest(
+        self, entries: Mapping[Key, Lease], extra_live_ns: int, home: str | None = None
+    ) -> int | None:
+        """The first time in the notes, live ones counted ``extra_live_ns`` later.
+
+        With ``home``, only that PoP's own sets, if it has any that are not free.
+        """
+        times = [
+            (where == home, notes[0][0] + (extra_live_ns if live else 0))
+            for where, notes, live in self._heaps()
+            if _settle(notes, entries, live)
+        ]
+        own = [time for is_own, time in times if is_own]
+        return min(own or [time for _, time in times], default=None)
+
+    def _heaps(self) -> Iterator[tuple[str, list[_Note], bool]]:
+        for heaps, live in ((self._live, True), (self._quarantined, False)):
+            for home, notes in heaps.items():
+                yield home, notes, live
+
+
+def _true(note: _Note, entries: Mapping[Key, Lease], live: bool) -> bool:
+    """Whether the lending of a note still runs, though its end may have moved."""
+    _, number, key = note
+    lease = entries.get(key)
+    if lease is None or lease.number != number:
+        return False
+    return lease.live if live else lease.state is LeaseState.QUARANTINED
+
+
+def _settle(notes: list[_Note], entries: Mapping[Key, Lease], live: bool) -> bool:
+    """Make the first note true, dropping or postponing those that are not; False when empty."""
+    while notes:
+        time, number, key = notes[0]
+        if not _true(notes[0], entries, live):
+            heapq.heappop(notes)
+        elif entries[key].until_ns != time:
+            heapq.heapreplace(notes, (entries[key].until_ns, number, key))
+        else:
+            return True
+    return False
