@@ -83,11 +83,10 @@ def main() -> None:
         found: dict[str, list[float]] = {"ask_s": [], "weight_s": [], "revoke_s": []}
         for number in range(TRIES):
             weight = {"event": "WeightSet", "server": "LHR-s1", "weight": 2 + number % 2}
-            lease = ended[number]
             for name, act in (
                 ("ask_s", api.world),
                 ("weight_s", lambda weight=weight: api.happen(weight)),
-                ("revoke_s", lambda lease=lease: api.revoke(str(lease.address), lease.psid)),
+                ("revoke_s", lambda at=ended[number].key: api.change_lease("revoke", *at)),
             ):
                 began = time.perf_counter()
                 act()

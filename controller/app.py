@@ -83,9 +83,9 @@ class Controller(app_manager.RyuApp):
         self.switches = self.loop.switches
         self.lender = Lender(book, self.loop)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
-        self._servers = {
-            (plan.switch(host.switch).dpid, host.port): host
-            for host in plan.hosts_of(HostRole.SERVER)
+        self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
+        self._by_port = {
+            (plan.switch(host.switch).dpid, host.port): host for host in self.servers.values()
         }
         self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
         self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
@@ -210,7 +210,7 @@ class Controller(app_manager.RyuApp):
         self.counts["packet_ins"] += 1
         message = event.msg
         identity = (message.datapath.id, message.match["in_port"])
-        server = self._servers.get(identity)
+        server = self._by_port.get(identity)
         if server is None:
             self.counts["dhcp_ignored"] += 1
             return

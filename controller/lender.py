@@ -29,6 +29,10 @@ SWEEP_S = 0.25
 """How often the book is asked what is due; a lease ends at most this much late."""
 
 
+Changed = tuple[Lease, GreenThread | None]
+"""A lease as it is by now, and the thread that ends when the switches have confirmed it."""
+
+
 class Lender:
     """The lease book in force."""
 
@@ -37,7 +41,7 @@ class Lender:
         self._loop = loop
         self._clock = loop.clock
 
-    # -- verbs
+    # -- verbs of a borrower
 
     def lend(self, server: HostPlan, tag: str = COMMON_TAG) -> Lease:
         """Borrow for as long as an offer holds; the rules are on their way when this returns.
@@ -75,13 +79,50 @@ class Lender:
             return ports.first_port
         raise NotHeldError(address, ports.first_port, None, LeaseState.FREE)
 
-    def revoke(self, address: IPv4Address, port: int) -> tuple[Lease, GreenThread | None]:
-        """Take a port set away from whoever holds it; the thread as ``ControlLoop.happen``.
+    # -- verbs of an operator: each returns the lease, and the thread of ``ControlLoop.happen``
 
-        Raises LendingError, StoreError.
-        """
-        transition = self.book.revoke(address, port, self._clock.now_ns())
-        return transition.after, self._carry_out_all([transition])
+    def acquire(
+        self, server: HostPlan, tag: str, *, client_id: str = "", psid_bits: int | None = None
+    ) -> Changed:
+        """Lend for the full time. Raises LendingError, StoreError."""
+        return self._change(
+            self.book.acquire(
+                server.name,
+                server.city,
+                self._clock.now_ns(),
+                tag,
+                psid_bits=psid_bits,
+                client_id=client_id,
+                abroad=self._loop.nearby(server.city),
+            )
+        )
+
+    def renew(self, address: IPv4Address, port: int) -> Changed:
+        """Give whoever holds it the full time. Raises LendingError, StoreError."""
+        lease = self.book.holder(address, port)
+        if lease is None:
+            raise NotHeldError(address, port, None, LeaseState.FREE)
+        return self._change(self.book.renew(lease.server, address, port, self._clock.now_ns()))
+
+    def release(self, server: HostPlan, address: IPv4Address, port: int) -> Changed:
+        """Return a set in the holder's name. Raises LendingError, StoreError."""
+        return self._change(self.book.release(server.name, address, port, self._clock.now_ns()))
+
+    def revoke(self, address: IPv4Address, port: int) -> Changed:
+        """Take a port set away from whoever holds it. Raises LendingError, StoreError."""
+        return self._change(self.book.revoke(address, port, self._clock.now_ns()))
+
+    def drain(self, address: IPv4Address, port: int, drain_ns: int) -> Changed:
+        """Let the holder finish, and give it no more time. Raises LendingError, StoreError."""
+        return self._change(self.book.drain(address, port, self._clock.now_ns() + drain_ns))
+
+    def move(
+        self, address: IPv4Address, port: int, heir: HostPlan, drain_ns: int | None = None
+    ) -> Changed:
+        """Hand a set over, at once or when it has drained. Raises LendingError, StoreError."""
+        now = self._clock.now_ns()
+        until = None if drain_ns is None else now + drain_ns
+        return self._change(self.book.move(address, port, heir.name, heir.city, now, until))
 
     # -- time
 
@@ -126,8 +167,10 @@ class Lender:
     # -- carrying out
 
     def _carry_out(self, transition: Transition) -> Lease:
-        self._carry_out_all([transition])
-        return transition.after
+        return self._change(transition)[0]
+
+    def _change(self, transition: Transition) -> Changed:
+        return transition.after, self._carry_out_all([transition])
 
     def _carry_out_all(self, transitions: Iterable[Transition]) -> GreenThread | None:
         """Make decisions true: durable, in the book, and on their way to the switches."""

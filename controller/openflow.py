@@ -66,6 +66,7 @@ __all__ = [
     "modify_group",
     "packet_out",
     "read_flows",
+    "read_flows_or_words",
     "read_groups",
     "removed_key",
 ]
@@ -504,11 +505,10 @@ def _multipart(xid: int, kind: int, body: bytes = b"") -> bytes:
     )
 
 
-def flows_request(xid: int) -> bytes:
-    """Ask for every flow with our cookie."""
-    body = _FLOW_REQUEST.pack(
-        ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, COOKIE_OWNER, COOKIE_OWNER_MASK
-    )
+def flows_request(xid: int, *, anybodys: bool = False) -> bytes:
+    """Ask for every flow with our cookie, or for other people's too."""
+    mask = 0 if anybodys else COOKIE_OWNER_MASK
+    body = _FLOW_REQUEST.pack(ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, COOKIE_OWNER & mask, mask)
     return _multipart(xid, ofp.OFPMP_FLOW, body + _encode_match(()))
 
 
@@ -532,11 +532,24 @@ def _entries(body: bytes) -> Iterator[memoryview]:
 
 def read_flows(body: bytes) -> Iterator[Rule]:
     """The rules in an OFPMP_FLOW reply's body. Raises UnknownEncodingError."""
+    yield from map(_read_flow, _entries(body))
+
+
+def read_flows_or_words(body: bytes) -> Iterator[Rule | str]:
+    """The same of anybody's rules: what cannot be read as one of ours is told in words."""
     for entry in _entries(body):
-        head = _FLOW_STATS.unpack_from(entry)
-        match, taken = _decode_match(entry[_FLOW_STATS.size :])
-        actions, goto = _decode_instructions(entry[_FLOW_STATS.size + taken :])
-        yield Rule(_table(head[1]), head[4], match, actions, goto, head[8])
+        try:
+            yield _read_flow(entry)
+        except (UnknownEncodingError, ValueError) as error:
+            table, cookie = (_FLOW_STATS.unpack_from(entry)[n] for n in (1, 8))
+            yield f"table {table} cookie {cookie:#x}: {error}"
+
+
+def _read_flow(entry: memoryview) -> Rule:
+    head = _FLOW_STATS.unpack_from(entry)
+    match, taken = _decode_match(entry[_FLOW_STATS.size :])
+    actions, goto = _decode_instructions(entry[_FLOW_STATS.size + taken :])
+    return Rule(_table(head[1]), head[4], match, actions, goto, head[8])
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,10 +103,10 @@ class Session:
         if not self.datapath.send(data):
             raise SwitchError(f"{self.name} is not connected")
 
-    def flows(self) -> Pending:
+    def flows(self, *, anybodys: bool = False) -> Pending:
         """Ask for our flows; the reply's body is for `openflow.read_flows` or `count_flows`."""
         pending = self._expect(1)
-        self._send(openflow.flows_request(pending.last))
+        self._send(openflow.flows_request(pending.last, anybodys=anybodys))
         return pending
 
     def groups(self) -> Pending:

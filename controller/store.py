@@ -18,10 +18,10 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from controller.core import events
 from controller.core.events import Event, LeaseChanged, Note
@@ -120,6 +120,10 @@ class Lending:
     client_id: str
     since_ns: int
     ended_ns: int | None
+
+    def describe(self) -> dict[str, Any]:
+        """The whole of it, for JSON."""
+        return asdict(self) | {"address": str(self.address)}
 
 
 class StoreError(Exception):

@@ -142,6 +142,22 @@ class Switch:
             return True
         return self._read and not any(_step(change).key in self._behind for change in steps)
 
+    def differences(self) -> tuple[set[Rule], set[Rule | str]] | None:
+        """The rules that it lacks and those that it has too many, read from it now.
+
+        Anybody's rules count, what it is just being told does not. None if it is away.
+        """
+        if self._session is None or not self._read:
+            return None
+        try:
+            held = set(openflow.read_flows_or_words(self._session.flows(anybodys=True).wait()))
+        except SwitchError:
+            return None
+        told = {rule for rule in self._desired.values() if isinstance(rule, Rule)}
+        missing = {rule for rule in told - held if rule.key not in self._behind}
+        extra = {x for x in held - told if isinstance(x, str) or x.key not in self._behind}
+        return missing, extra
+
     def session_on(self, datapath: Any) -> Session | None:
         """The session on this connection, None if it is not the present one."""
         session = self._session

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from experiments.control.words import find_link, words
+from experiments.control.words import find_link, find_port, words
 from experiments.errors import UsageError
 from topologies.plan import HostRole, Plan
 from topologies.units import format_time, parse_time
@@ -125,16 +125,24 @@ def _none(rest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _method(rest: Mapping[str, Any], verb: Any) -> tuple[Callable[..., Any], str]:
     """The method that a subject and a verb mean, and its word. Raises ValueError."""
-    known = words()
+    known = {name: method for name, method in words().items() if "." in name}
+    # By what it is said of: `lease.acquire` is said of a server.
+    said = {(_subject(method), name.split(".")[1]): name for name, method in known.items()}
     for subject in rest:
-        if f"{subject}.{verb}" in known:
-            return known[f"{subject}.{verb}"], f"{subject}.{verb}"
-    subjects = {name.split(".")[0] for name in known if "." in name}
+        if (subject, verb) in said:
+            word = said[subject, verb]
+            return known[word], word
+    subjects = {subject for subject, _ in said}
     for subject in rest:
         if subject in subjects:
-            verbs = [name.split(".")[1] for name in known if name.startswith(f"{subject}.")]
+            verbs = [does for of, does in said if of == subject]
             raise ValueError(f"a {subject} can {', '.join(verbs)}, not {verb!r}")
     raise ValueError(f"it is about nothing: name one of {', '.join(sorted(subjects))}")
+
+
+def _subject(method: Callable[..., Any]) -> str:
+    """The name of a word's first parameter."""
+    return list(inspect.signature(method).parameters)[1]
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
@@ -149,9 +157,9 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 def _check_name(subject: str, value: Any, plan: Plan) -> None:
     """What a step is about must be there. Raises ValueError."""
-    if subject == "link":
+    if subject in ("link", "lease"):
         try:
-            find_link(plan, value)
+            find_link(plan, value) if subject == "link" else find_port(value)
         except UsageError as error:
             raise ValueError(str(error)) from None
         return

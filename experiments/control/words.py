@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
@@ -64,6 +65,21 @@ class Control:
         """What steers: policy, overrides, PoPs, ranking, servers, ports, metrics."""
         return self._lab.controller_api.world()
 
+    def pool(self) -> dict[str, Any]:
+        """What is free and what is taken of the pools, by tag and PoP."""
+        return self._lab.controller_api.pool()
+
+    def who(self, lease: str, at_ns: int | None = None, ago: str | None = None) -> dict[str, Any]:
+        """Who might use a port (203.0.113.0:2048), now or at a time of the book."""
+        address, port = find_port(lease)
+        if ago is not None:
+            at_ns = time.time_ns() - int(_seconds(lease, ago) * 1e9)
+        return self._lab.controller_api.who(address, port, at_ns)
+
+    def audit(self) -> dict[str, Any]:
+        """Book, store and switches compared: is what is lent what the switches let pass?"""
+        return self._lab.controller_api.audit()
+
     def counters(self) -> dict[str, dict[str, dict[str, int]]]:
         """Packets and bytes per switch and rule duty, read from the switches now."""
         return self._lab.controller_api.counters()
@@ -73,7 +89,7 @@ class Control:
         return self._lab.controller_api.events(after, wait_s)
 
     def names(self) -> dict[str, list[str]]:
-        """What there is, by subject: links, PoPs, cities, servers, programs."""
+        """What there is, by subject: links, PoPs, cities, servers, programs, leases."""
         plan = self._lab.plan
         return {
             "link": [link_name(link) for link in plan.links],
@@ -81,6 +97,7 @@ class Control:
             "city": [transit.city for transit in plan.transits],
             "server": [host.name for host in plan.hosts_of(HostRole.SERVER)],
             "program": [program.name for program in self._lab.all_programs()],
+            "lease": [f"{x['address']}:{x['first_port']}" for x in self._leases_or_none()],
         }
 
     def links(self) -> list[dict[str, Any]]:
@@ -221,10 +238,44 @@ class Control:
 
     # -- leases
 
-    def lease_revoke(self, address: str, port: int) -> dict[str, Any]:
-        """Take the port set that a port belongs to from its holder; its entry in the book."""
-        with self._doing("lease.revoke", address=address, port=port):
-            return self._lab.controller_api.revoke(address, port)
+    def lease_acquire(
+        self,
+        server: str,
+        tag: str | None = None,
+        client_id: str | None = None,
+        psid_bits: int | None = None,
+    ) -> dict[str, Any]:
+        """Lend a server one more port set, by a client identifier of its own.
+
+        Nobody renews it but `lease renew`, and no agent configures it.
+        """
+        names = {"tag": tag, "client_id": client_id, "psid_bits": psid_bits}
+        given = {name: value for name, value in names.items() if value is not None}
+        with self._doing("lease.acquire", server=server, **given):
+            return self._lab.controller_api.acquire(server, **given)
+
+    def lease_renew(self, lease: str) -> dict[str, Any]:
+        """Give the holder the full time."""
+        return self._change_lease("renew", lease)
+
+    def lease_release(self, lease: str, server: str) -> dict[str, Any]:
+        """Return a set in its holder's name."""
+        return self._change_lease("release", lease, server=server)
+
+    def lease_revoke(self, lease: str) -> dict[str, Any]:
+        """Take a set (203.0.113.0:2048, by any of its ports) from its holder."""
+        return self._change_lease("revoke", lease)
+
+    def lease_drain(self, lease: str, time: str) -> dict[str, Any]:
+        """Let the holder finish within "30 s", and give it no more time."""
+        with self._doing("lease.drain", lease=lease, time=time):
+            return self._tell_book("drain", lease, seconds=_seconds(lease, time))
+
+    def lease_move(self, lease: str, server: str, drain: str | None = None) -> dict[str, Any]:
+        """Hand a set over to another server, in this PoP or another: at once, or drained first."""
+        given = {} if drain is None else {"drain_s": _seconds(lease, drain)}
+        with self._doing("lease.move", lease=lease, server=server, drain=drain):
+            return self._tell_book("move", lease, server=server, **given)
 
     # -- programs
 
@@ -263,6 +314,13 @@ class Control:
 
     # -- inside
 
+    def _leases_or_none(self) -> list[dict[str, Any]]:
+        """The leases; none while there is no controller."""
+        try:
+            return self.leases()
+        except OSError:
+            return []
+
     @contextmanager
     def _doing(self, word: str, **params: Any) -> Iterator[None]:
         """Do one thing at a time, and log it first; a lab without a controller has no log."""
@@ -270,6 +328,13 @@ class Control:
             with suppress(OSError):
                 self._log(word, params)
             yield
+
+    def _change_lease(self, verb: str, lease: str, **given: Any) -> dict[str, Any]:
+        with self._doing(f"lease.{verb}", lease=lease, **given):
+            return self._tell_book(verb, lease, **given)
+
+    def _tell_book(self, verb: str, lease: str, **given: Any) -> dict[str, Any]:
+        return self._lab.controller_api.change_lease(verb, *find_port(lease), **given)
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
         if server not in self.names()["server"]:
@@ -333,6 +398,25 @@ def find_link(plan: Plan, name: str) -> LinkPlan:
             return link
     some = ", ".join(link_name(link) for link in plan.links[:6])
     raise UsageError(f"{plan.network.name} has no link {name!r}; its links are {some}, ...")
+
+
+def find_port(lease: str) -> tuple[str, int]:
+    """Address and port of ``203.0.113.0:2048``. Raises UsageError."""
+    address, _, port = lease.rpartition(":")
+    try:
+        if port.isascii() and port.isdecimal() and int(port) < 1 << 16:
+            return str(IPv4Address(address)), int(port)
+    except AddressValueError:
+        pass
+    raise UsageError(f"{lease!r} names no lease: write its address and any port, 203.0.113.0:2048.")
+
+
+def _seconds(subject: str, text: str) -> float:
+    """A time in words as seconds. Raises UsageError."""
+    try:
+        return parse_time(text) / 1e9
+    except ValueError as error:
+        raise UsageError(f"{subject}: {error}.") from None
 
 
 def _shown(way: Impairment) -> dict[str, Any]:

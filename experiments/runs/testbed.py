@@ -63,9 +63,26 @@ class Controller:
         if not self._ask("events", event, patience_s=15)["confirmed"]:
             raise TrialError(f"{event['event']} has happened, but not every switch confirms it.")
 
-    def revoke(self, address: str, port: int) -> dict[str, Any]:
-        """Take a port set away from its holder; its entry in the book."""
-        return dict(self._ask(f"leases/{address}/{port}/revoke", {}))
+    def acquire(self, server: str, **names: Any) -> dict[str, Any]:
+        """Lend a server a port set: the lease, and whether the switches have confirmed it."""
+        return dict(self._ask("leases", {"server": server} | names, patience_s=15))
+
+    def change_lease(self, verb: str, address: object, port: int, **given: Any) -> dict[str, Any]:
+        """Renew, release, revoke, drain or move the lease of a port; its entry in the book."""
+        return dict(self._ask(f"leases/{address}/{port}/{verb}", given, patience_s=15))
+
+    def who(self, address: str, port: int, at_ns: int | None = None) -> dict[str, Any]:
+        """Who might use a port at a time of the book; now, if none is given."""
+        when = "" if at_ns is None else f"?at_ns={at_ns}"
+        return dict(self._ask(f"leases/{address}/{port}/who{when}"))
+
+    def pool(self) -> dict[str, Any]:
+        """What is free and what is taken, by tag and PoP."""
+        return dict(self._ask("pool"))
+
+    def audit(self) -> dict[str, Any]:
+        """Book, store and switches compared."""
+        return dict(self._ask("audit", patience_s=30))
 
     def is_listening(self) -> bool:
         """Whether the controller answers at all."""

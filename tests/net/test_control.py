@@ -85,9 +85,15 @@ def test_a_lab_is_steered_from_another_terminal(
     assert (shown["ways"][0]["delay_ns"], shown["ways"][1]["loss"]) == (20_000_000, 0.005)
     poplab("note", "half time")
 
-    (lease,) = (x for x in json.loads(poplab("leases", "--json")) if x["server"] == "LHR-s1")
-    poplab("lease", "revoke", lease["address"], str(lease["first_port"]))
-    assert "quarantined" in poplab("leases")
+    (lease,) = (x for x in json.loads(poplab("lease", "ls", "--json")) if x["server"] == "LHR-s1")
+    name = f"{lease['address']}:{lease['first_port']}"
+    poplab("lease", "revoke", name)
+    assert "quarantined" in poplab("lease", "ls")
+    assert "was nobody's" in poplab("lease", "who", name, code=1)
+    before = poplab("lease", "who", name, "--ago", "3 s")
+    assert f"LHR-s1 in LHR: {lease['address']} ports" in before
+    assert "3 of 256" in poplab("lease", "pool")
+    assert "book, store and switches agree" in poplab("lease", "audit")
 
     said = poplab("events")
     for words in ("PoP LHR is withdrawn", "LHR goes to ARN", "link cut LHR-ARN", "half time"):

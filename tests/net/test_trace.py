@@ -180,8 +180,10 @@ class Judge:
 @pytest.mark.sandboxed
 def test_open_vswitch_and_the_fake_switch_agree(lab_folder: Path) -> None:
     with Testbed(sources.load("triangle"), folder=lab_folder) as lab:
+        abroad = lab.control.lease_acquire("LHR-s1", client_id="abroad")
+        lab.control.lease_move(f"{abroad['address']}:{abroad['first_port']}", "FCO-s1")
         world = _world(lab)
-        assert len(world.leases) == len(lab.plan.hosts_of(HostRole.SERVER))
+        assert len(world.leases) == len(lab.plan.hosts_of(HostRole.SERVER)) + 1
         network = FakeNetwork(lab.plan, programs(world))
         judge = Judge(lab, network)
         met: set[Duty | None] = set()
@@ -197,14 +199,14 @@ def _check_fragments(world: World, judge: Judge) -> None:
     """Every fragment hits what port 0 hits, the first one too: nobody's port set, in and out."""
     for lease in world.leases.values():
         server = world.plan.host(lease.server)
-        home = world.plan.edge(lease.pop)
+        home = world.plan.edge(lease.home)
         uplink = uplink_port(world.plan, home)
         inward = frame(server, lease.address, sport=0, dport=0, eth_dst=labels.encode(home.number))
         outward = frame(server, "10.1.0.1", source=lease.address, sport=0, dport=0)
         ports = f"tp_src={lease.first_port},tp_dst={lease.first_port}"
         for kind in (",nw_frag=later", f",nw_frag=first,{ports}"):
             assert judge.check(home.name, uplink, inward, kind).duty is Duty.UNLENT
-            assert judge.check(home.name, server.port, outward, kind).duty is Duty.SPOOF
+            assert judge.check(server.switch, server.port, outward, kind).duty is Duty.SPOOF
 
 
 def _check_tags(world: World, judge: Judge) -> None:

@@ -1,0 +1,99 @@
+"""Requests and answers: what is read strictly, and how a refusal looks."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import eventlet
+from eventlet.greenthread import GreenThread
+from webob import Response
+
+from controller.core.lease import LendingError
+from controller.loop import FORCE_S
+from controller.session import SwitchError
+from controller.store import StoreError
+
+Answer = dict[str, Any] | list[Any]
+
+LONGEST = 4096
+"""Bytes of a request's body."""
+
+
+class NotFoundError(Exception):
+    """There is no such thing here."""
+
+
+def answer(found: Answer, status: int = 200) -> Response:
+    """An answer in JSON."""
+    body = json.dumps(found, indent=1).encode() + b"\n"
+    return Response(status=status, content_type="application/json", charset="utf-8", body=body)
+
+
+def refuse(status: int, error: object) -> Response:
+    """A problem: its status and what is wrong."""
+    refused = answer({"status": status, "detail": str(error)}, status)
+    refused.content_type = "application/problem+json"
+    return refused
+
+
+def refusing(method: Callable[..., Response]) -> Callable[..., Response]:
+    """Make problems of what a method raises: bad requests, refusals, a controller in trouble."""
+
+    @functools.wraps(method)
+    def answering(*args: Any, **given: Any) -> Response:
+        try:
+            return method(*args, **given)
+        except NotFoundError as error:
+            return refuse(404, error)
+        except ValueError as error:
+            return refuse(400, error)
+        except LendingError as error:
+            return refuse(409, error)
+        except (StoreError, SwitchError) as error:
+            return refuse(503, error)
+
+    return answering
+
+
+def number(text: str, name: str, most: int) -> int:
+    """A number in a path or a query. Raises ValueError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= most):
+        raise ValueError(f"{name} is a whole number from 0 to {most}, not {text!r}")
+    return int(text)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; none is an empty one. Raises ValueError."""
+    if len(body) > LONGEST:
+        raise ValueError(f"a body has at most {LONGEST} bytes")
+    data = json.loads(body or b"{}")
+    if not isinstance(data, dict):
+        raise ValueError("a body is one JSON object")
+    return data
+
+
+def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> dict[str, Any]:
+    """The fields of a body, each of its type, no others. Raises ValueError."""
+    data = {name: value for name, value in read_object(body).items() if value is not None}
+    for name, value in data.items():
+        if name not in wanted:
+            raise ValueError(f"there is no field {name!r}: {', '.join(wanted)}")
+        kind = wanted[name]
+        right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not right or isinstance(value, bool):
+            raise ValueError(f"{name} is {kind.__name__}, not {value!r}")
+    if needed and needed not in data:
+        raise ValueError(f"the field {needed!r} is missing")
+    return data
+
+
+def is_confirmed(following: GreenThread | None) -> bool:
+    """Whether every switch that is there confirms a change within a few seconds."""
+    if following is None:
+        return True
+    with eventlet.Timeout(FORCE_S, False):
+        following.wait()
+    return bool(following.dead)

@@ -1,0 +1,160 @@
+"""The network as the controller sees it.
+
+GET  /v1/status
+GET  /v1/counters                            live from the switches
+GET  /v1/world                               what steers: policy, PoPs, servers, ports, metrics
+GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
+POST /v1/events                              one event of those that people may let happen;
+                                             answered when the switches have confirmed it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ryu.app.wsgi import ControllerBase, route
+from webob import Response
+
+from controller import openflow
+from controller.app import Controller
+from controller.core.events import (
+    Event,
+    LeaseChanged,
+    Note,
+    PortStatus,
+    SwitchSet,
+    dump,
+    parse,
+)
+from controller.rest.answers import (
+    Answer,
+    answer,
+    is_confirmed,
+    number,
+    read_object,
+    refusing,
+)
+from controller.store import Record
+from topologies.plan import HostRole
+
+LONGEST_WAIT_S = 60
+
+
+def _by_hand(body: bytes) -> Event | Note:
+    """The event in a request. Raises ValueError for what only the network itself can tell."""
+    event = parse(read_object(body))
+    if isinstance(event, LeaseChanged | PortStatus | SwitchSet):
+        raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
+    return event
+
+
+class NetworkDoors(ControllerBase):
+    """One instance answers one request; Ryu makes it."""
+
+    def __init__(self, request: Any, link: Any, data: dict[str, Any], **config: Any) -> None:
+        super().__init__(request, link, data, **config)
+        self._controller: Controller = data["controller"]
+
+    @route("status", "/v1/status", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    def status(self, _request: Any, **_: Any) -> Response:
+        """Whether every switch is connected and programmed."""
+        return answer(status(self._controller))
+
+    @route("counters", "/v1/counters", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    @refusing
+    def counters(self, _request: Any, **_: Any) -> Response:
+        """Packets and bytes by switch and duty, read from the switches now."""
+        return answer(counters(self._controller))
+
+    @route("world", "/v1/world", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    def world(self, _request: Any, **_: Any) -> Response:
+        """What the switches' rules depend on, but for leases."""
+        return answer(world(self._controller))
+
+    @route("events", "/v1/events", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    @refusing
+    def events(self, request: Any, **_: Any) -> Response:
+        """The log: what happened, in order."""
+        after = number(request.GET.get("after", "0"), "after", 1 << 53)
+        wait_s = number(request.GET.get("wait", "0"), "wait", LONGEST_WAIT_S)
+        return answer([_record(x) for x in self._controller.loop.records(after, wait_s)])
+
+    @route("happen", "/v1/events", methods=["POST"])  # type: ignore[untyped-decorator]
+    @refusing
+    def happen(self, request: Any, **_: Any) -> Response:
+        """Let an event happen, or note something."""
+        loop = self._controller.loop
+        event = _by_hand(request.body)
+        following = None
+        if isinstance(event, Note):
+            loop.note(event)
+            loop.flush()
+        else:
+            following = loop.happen(event)
+        return answer(dump(event) | {"confirmed": is_confirmed(following)}, 201)
+
+
+def status(controller: Controller) -> Answer:
+    """See the class."""
+    return {
+        "ready": controller.ready,
+        "fault": controller.loop.fault,
+        "started": controller.started.isoformat(),
+        "packet_ins": controller.counts["packet_ins"],
+        "changes": sum(switch.changes for switch in controller.switches.values()),
+        "counts": dict(controller.counts),
+        "switches": {
+            name: {
+                "connected": switch.connected,
+                "programmed": switch.programmed,
+                "rules": switch.rules,
+                "groups": switch.groups,
+                "behind": switch.behind,
+            }
+            for name, switch in controller.switches.items()
+        },
+    }
+
+
+def world(controller: Controller) -> Answer:
+    """See the class."""
+    now, plan = controller.loop.world, controller.loop.world.plan
+    return {
+        "policy": now.policy.value,
+        "overrides": dict(sorted(now.overrides.items())),
+        "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},
+        "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
+        "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},
+        "sick": sorted(now.sick),
+        "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
+        "metrics": {str(link): delay_ns for link, delay_ns in sorted(now.metrics.items())},
+    }
+
+
+def _record(record: Record) -> dict[str, Any]:
+    return {
+        "number": record.number,
+        "at_ns": record.at_ns,
+        "monotonic_ns": record.monotonic_ns,
+        **dump(record.event),
+    }
+
+
+def counters(controller: Controller) -> Answer:
+    """See the class. Raises SwitchError."""
+    asked: list[tuple[str, Callable[[], bytes]]] = [
+        (name, switch.session.flows().wait)
+        for name, switch in controller.switches.items()
+        if switch.connected
+    ]
+    return {name: _by_duty(wait()) for name, wait in asked}
+
+
+def _by_duty(body: bytes) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for count in openflow.count_flows(body):
+        totals = found.setdefault(count.duty.name.lower(), {"packets": 0, "bytes": 0})
+        totals["packets"] += count.packets
+        totals["bytes"] += count.bytes
+    return found
