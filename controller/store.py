@@ -304,7 +304,8 @@ class SqliteStore:
             self._db.execute(_PUT_ENTRY, (lease.first_port, *_row(lease)))
         begun = self._db.execute(_BEGIN, _lending(lease)).rowcount if lease.live else 0
         if begun or not lease.live:
-            self._db.execute(_END, (at_ns, *where, lease.number - begun))
+            ended_ns = lease.since_ns if begun else at_ns
+            self._db.execute(_END, (ended_ns, *where, lease.number - begun))
 
     def close(self) -> None:
         """Let go of the file; the last commit stays."""

@@ -214,7 +214,7 @@ def test_who_might_use_a_port_at_a_time_is_told_long_after(tmp_path: Path) -> No
     moved = replace(first, server="CDG-s1", pop="CDG", number=2, since_ns=200)
     gone = replace(moved, state=LeaseState.QUARANTINED)
     smaller = replace(ONE, psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
-    happened = [(100, first), (150, replace(first, until_ns=7)), (200, moved), (300, gone)]
+    happened = [(101, first), (150, replace(first, until_ns=7)), (203, moved), (300, gone)]
     happened += [(400, replace(gone, state=LeaseState.FREE, server="")), (500, smaller)]
     for number, (at_ns, lease) in enumerate(happened, 1):
         store.commit([Record(number, at_ns, 0, LeaseChanged(lease))])
