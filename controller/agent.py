@@ -35,6 +35,7 @@ from controller.dhcp import (
     build,
     parse,
 )
+from controller.frames import octets
 from topologies.emulation import netns
 from topologies.explicit import read_json
 from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole, plan
@@ -124,7 +125,7 @@ class Client:
     def __init__(self, server: HostPlan, status: Status) -> None:
         self.server = server
         self._status = status
-        self._mac = bytes.fromhex(server.mac.replace(":", ""))
+        self._mac = octets(server.mac)
         self._inbox = Inbox()
         self._socket: socket.socket | None = None
         self._usual = (0, 0)

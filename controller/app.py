@@ -6,6 +6,7 @@ wait runs in a green thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -22,11 +23,14 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from controller import dhcp, frames, openflow
+from controller import dhcp, frames, icmp, openflow
 from controller.clock import BookClock
+from controller.core import labels
 from controller.core.events import PortStatus, SwitchSet
 from controller.core.lease import BadEntryError, Lease, LendingError, Terms
 from controller.core.lending import Book
+from controller.core.routing import uplink_port
+from controller.core.rules import Duty, duty_of
 from controller.core.tokens import TokenBucket
 from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
 from controller.lender import Lender
@@ -34,12 +38,12 @@ from controller.loop import ControlLoop
 from controller.session import SwitchError
 from controller.store import SqliteStore, Store, StoreError
 from controller.switches import Switch
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
+from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
 
 __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
-GATEWAY = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
+GATEWAY = frames.octets(GATEWAY_MAC)
 EVERYONE = IPv4Address("255.255.255.255")
 Identity = tuple[int, int]
 """Who sent a packet: the switch's dpid and the port, which no server can forge."""
@@ -49,6 +53,9 @@ PER_PORT = 4
 
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
 """DHCP messages of one port that are looked at: in the long run, and after a pause."""
+
+ICMP_PER_S, ICMP_AT_ONCE = 100.0, 100.0
+"""The same of ICMP messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,9 @@ class Settings:
 class Controller(app_manager.RyuApp):
     """Programs every switch of the plan and lends addresses to its servers.
 
-    ``counts``: packet_ins, dhcp_malformed, dhcp_ignored, dhcp_dropped, unknown_switches,
-    refused_switches (a second one by the name of one that is there).
+    ``counts``: packet_ins; dhcp_malformed, dhcp_ignored, dhcp_dropped; icmp_delivered,
+    icmp_malformed, icmp_unlent (about a port that is not the borrower's), icmp_dropped;
+    unknown_switches, refused_switches (a second one by the name of one that is there).
     """
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
@@ -90,6 +98,9 @@ class Controller(app_manager.RyuApp):
         self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
         self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
             lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        )
+        self._icmp_allowed: defaultdict[Identity, TokenBucket] = defaultdict(
+            lambda: TokenBucket(ICMP_PER_S, ICMP_AT_ONCE)
         )
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
@@ -202,19 +213,65 @@ class Controller(app_manager.RyuApp):
         switch = self._by_dpid.get(datapath.id)
         return None if switch is None else switch.session_on(datapath)
 
-    # -- DHCP
+    # -- packets
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_packet(self, event: Any) -> None:
-        """A packet was handed up: only DHCP is, and the port says which server sent it."""
+        """A packet was handed up: DHCP, or ICMP about a shared address."""
         self.counts["packet_ins"] += 1
         message = event.msg
         identity = (message.datapath.id, message.match["in_port"])
+        if duty_of(message.cookie) is Duty.ICMP:
+            self._forward(identity, bytes(message.data))
+        else:
+            self._lend(identity, bytes(message.data))
+
+    # -- ICMP
+
+    def _forward(self, identity: Identity, frame: bytes) -> None:
+        """Send an ICMP message on: out, to its borrower, or towards the borrower's PoP."""
+        if not self._icmp_allowed[identity].take(time.monotonic()):
+            self.counts["icmp_dropped"] += 1
+            return
+        try:
+            about = icmp.about(frame)
+        except frames.FrameError:
+            self.counts["icmp_malformed"] += 1
+            return
+        lease = self.lender.book.holder(about.address, about.port)
+        sender = self._by_port.get(identity)
+        if lease is None or (about.outbound and (sender is None or sender.name != lease.server)):
+            self.counts["icmp_unlent"] += 1
+            return
+        here = self._by_dpid[identity[0]]
+        with contextlib.suppress(SwitchError):
+            here.session.packet_out(*self._onward(here.plan, lease, about, frame))
+            last = self.loop.world.plan.host(lease.server).switch == here.plan.name
+            self.counts["icmp_delivered"] += last and not about.outbound
+
+    def _onward(
+        self, here: SwitchPlan, lease: Lease, about: icmp.About, frame: bytes
+    ) -> tuple[int, bytes]:
+        """The port by which a message of this lease leaves a switch, and the frame that does."""
+        plan = self.loop.world.plan
+        if about.outbound:
+            return uplink_port(plan, here), frame
+        holder = plan.host(lease.server)
+        if holder.switch == here.name:
+            return holder.port, icmp.redirected(frame, GATEWAY, frames.octets(holder.mac))
+        label = labels.encode(plan.edge(lease.pop).number, here.number)
+        port = self.loop.routes.labels[lease.pop][here.name]
+        return port, icmp.redirected(frame, GATEWAY, label.to_bytes(6, "big"))
+
+    # -- DHCP
+
+    def _lend(self, identity: Identity, frame: bytes) -> None:
+        """Answer a server's DHCP; the port says which server sent it."""
         server = self._by_port.get(identity)
         if server is None:
             self.counts["dhcp_ignored"] += 1
             return
-        frame, in_work = bytes(message.data), self._in_work[identity]
+        in_work = self._in_work[identity]
         # A repeat of what is being answered adds nothing.
         repeated = frame in in_work or len(in_work) >= PER_PORT
         if repeated or not self._allowed[identity].take(time.monotonic()):
@@ -227,7 +284,7 @@ class Controller(app_manager.RyuApp):
         try:
             datagram = frames.parse(frame)
             request = dhcp.parse(datagram.payload)
-            mac = bytes.fromhex(server.mac.replace(":", ""))
+            mac = frames.octets(server.mac)
             reply = self._answer(server, understand(request, mac), request)
             if reply is not None:
                 self._send(server, datagram, reply)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct, unpack
 
-__all__ = ["Datagram", "FrameError", "build", "parse"]
+__all__ = ["Datagram", "FrameError", "build", "checksum", "octets", "parse"]
 
 _ETHERNET = Struct("!6s6sH")
 _IPV4 = Struct("!BBHHHBBH4s4s")
@@ -35,6 +35,11 @@ class Datagram:
     source_port: int
     target_port: int
     payload: bytes
+
+
+def octets(mac: str) -> bytes:
+    """The six bytes of a MAC address."""
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def checksum(data: bytes) -> int:

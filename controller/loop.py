@@ -21,6 +21,7 @@ from controller.core.borrowing import borrowed_rules
 from controller.core.change import Configuration, Phase, advance
 from controller.core.events import Event, Note
 from controller.core.lease import Lease
+from controller.core.routing import Routes
 from controller.core.steering import Ranking, nearby
 from controller.core.world import World
 from controller.session import SwitchError
@@ -59,6 +60,11 @@ class ControlLoop:
     def world(self) -> World:
         """What is true now."""
         return self._now.world
+
+    @property
+    def routes(self) -> Routes:
+        """Next hops by now."""
+        return self._now.routes
 
     @property
     def ranking(self) -> Ranking:

@@ -20,19 +20,25 @@ from controller.core.common import (
 from controller.core.matching import (
     DHCP_CLIENT,
     DHCP_SERVER,
+    ECHO,
     ETHER_TYPES,
     GATEWAY,
+    ICMP,
+    ICMP_TO_BORROWERS,
     IPV4,
     UDP,
     destination,
     from_host,
+    prefix_match,
 )
 from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
     ADMIT_LABEL_HERE,
     ADMIT_PUNT,
+    BORROWED_ICMP,
     BORROWED_LANDED,
+    BORROWED_LANDED_ICMP,
     BORROWED_UNLENT,
     OTHERWISE,
     ROUTE_LABEL,
@@ -72,6 +78,7 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     for server in plan.servers_of(switch.city):
         yield from admit_server(plan, server)
         yield punt_dhcp(server)
+        yield from punt_echo(plan, server)
         yield arp_responder(server)
     for port in fabric_ports(plan, switch):
         yield from admit_fabric(switch, port)
@@ -109,6 +116,22 @@ def punt_dhcp(server: HostPlan) -> Rule:
     )
 
 
+def punt_echo(plan: Plan, server: HostPlan) -> Iterator[Rule]:
+    """ADMISSION: whether an echo is from a borrowed address and identifier, the controller sees."""
+    for pool in plan.network.pools:
+        own = match(
+            in_port=server.port,
+            eth_src=mac(server.mac),
+            eth_dst=GATEWAY,
+            eth_type=IPV4,
+            ip_proto=ICMP,
+            icmpv4_type=ECHO,
+            ipv4_src=prefix_match(pool.prefix),
+        )
+        duty = cookie(Duty.ICMP, int(pool.prefix.network_address))
+        yield Rule(Table.ADMISSION, ADMIT_HOST, own, (ToController(),), cookie=duty)
+
+
 def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     """ADMISSION: from another switch come labels, and packets to the servers' own addresses."""
     duty = cookie(Duty.FABRIC, port)
@@ -142,9 +165,21 @@ def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
 def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     """BORROWED: what comes for a port set that nobody holds is dropped and counted, never guessed.
 
-    That includes ICMP and every fragment to a borrowed address: the former have no ports, the
-    latter show port 0 to the switch, which is in PSID 0 and so never lent.
+    That includes every fragment to a borrowed address: it shows port 0 to the switch, which is
+    in PSID 0 and so never lent (but with a whole address). ICMP shows none, so the controller reads
+    for whom it is: at the address's home, and where the home has sent it on.
     """
+    for kind in ICMP_TO_BORROWERS:
+        icmp = {"eth_type": IPV4, "ip_proto": ICMP, "icmpv4_type": kind}
+        duty = cookie(Duty.ICMP, kind)
+        for landed in labels.landed(switch.number, len(plan.edges)):
+            matched = match(eth_dst=landed, **icmp)
+            yield Rule(
+                Table.BORROWED, BORROWED_LANDED_ICMP, matched, (ToController(),), cookie=duty
+            )
+        for pool in plan.network.pools:
+            matched = match(**icmp | destination(pool.prefix))
+            yield Rule(Table.BORROWED, BORROWED_ICMP, matched, (ToController(),), cookie=duty)
     for landed in labels.landed(switch.number, len(plan.edges)):
         yield Rule(
             Table.BORROWED, BORROWED_LANDED, match(eth_dst=landed), cookie=cookie(Duty.UNLENT)

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from controller.core import labels
 from controller.core.lending import Book
-from controller.core.matching import ARP, GATEWAY, IPV4, IPV6, MULTICAST, TCP, UDP
+from controller.core.matching import ARP, GATEWAY, ICMP, IPV4, IPV6, MULTICAST, TCP, UDP
 from controller.core.pipeline import programs
 from controller.core.rules import (
     FIELD_BITS,
@@ -55,6 +55,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.HOME: "address at home in another PoP: label it home, with where it landed",
     Duty.UNLENT: "nobody holds this port set: dropped and counted",
     Duty.ROUTE: "forward on the prefix",
+    Duty.ICMP: "the controller reads in an ICMP message which port it is about",
     Duty.ABROAD: "(address, port set) whose borrower is not at its address's home: label it there",
     Duty.FABRIC: "from another switch, where it was admitted",
 }
@@ -71,8 +72,11 @@ NOTES = (
     "Fragments after the first have no ports; the switch shows them as port 0, which is in the "
     "port set that is never lent. They are dropped and counted, at the borrower's port as spoof, "
     "towards it as unlent.",
-    "ICMP has no ports either: to a borrowed address it is dropped and counted as unlent, from "
-    "one as spoof. To and from service addresses it passes like TCP and UDP.",
+    "ICMP has no ports either. Errors about what a borrower sent, echoes that it sends and their "
+    "replies are handed to the controller, which reads the quoted port, or the identifier, and "
+    "sends them on to the holder of that port, from the switch where they were. Other ICMP to a "
+    "borrowed address is dropped and counted as unlent, from one as spoof. To and from service "
+    "addresses ICMP passes like TCP and UDP.",
     "A server answers the service addresses and its own borrowed addresses inside itself (AnyIP), "
     "so such packets never reach the switch. That also means that it cannot reach a neighbour "
     "which holds another port set of the same address.",
@@ -81,7 +85,9 @@ NOTES = (
 
 _NAMES: Mapping[str, Mapping[int, str]] = {
     "eth_type": {IPV4: "IPv4", IPV6: "IPv6", ARP: "ARP"},
-    "ip_proto": {TCP: "TCP", UDP: "UDP"},
+    "ip_proto": {ICMP: "ICMP", TCP: "TCP", UDP: "UDP"},
+    "icmpv4_type": {0: "echo reply", 3: "unreachable", 8: "echo", 11: "time exceeded"}
+    | {12: "bad header"},
 }
 _OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
 """Exact values of these fields are shown as they are."""

@@ -21,6 +21,7 @@ ARP: Final = 0x0806
 VLAN: Final = 0x8100
 VLAN_PRESENT: Final = 0x1000
 """The bit of ``vlan_vid`` that a tagged frame has (OpenFlow 1.3.5 section 7.2.3.7)."""
+ICMP: Final = 1
 TCP: Final = 6
 UDP: Final = 17
 ARP_REQUEST: Final = 1
@@ -30,6 +31,10 @@ DHCP_SERVER: Final = 67
 
 TRANSPORTS: Final = ((TCP, "tcp"), (UDP, "udp"))
 """Protocols whose ports are lent: IP protocol number, and prefix of their port fields."""
+
+ECHO: Final = 8
+ICMP_TO_BORROWERS: Final = (0, 3, 11, 12)
+"""Echo replies, and errors about what a borrower sent: unreachable, time exceeded, bad header."""
 
 GATEWAY: Final = mac(GATEWAY_MAC)
 

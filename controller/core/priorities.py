@@ -28,12 +28,16 @@ SERVICE_ADDRESS: Final = 100
 
 BORROWED_RETURN: Final = 400
 """BORROWED: a live (address, port set)."""
+BORROWED_LANDED_ICMP: Final = 350
+"""BORROWED: an ICMP message that another PoP sent here."""
 BORROWED_LANDED: Final = 300
 """BORROWED: sent home by another PoP, yet nobody here holds it; must not travel again."""
 BORROWED_ABROAD: Final = 250
 """BORROWED: a live (address, port set) of a borrower in another PoP."""
 BORROWED_HOME: Final = 200
 """BORROWED: an address that is at home in another PoP."""
+BORROWED_ICMP: Final = 150
+"""BORROWED: an ICMP message for an address that is at home nowhere else."""
 BORROWED_UNLENT: Final = 100
 """BORROWED: the rest of the pool."""
 

@@ -43,6 +43,7 @@ class Duty(IntEnum):
     UNLENT = 11  # reply to a port set that nobody holds: dropped
     ROUTE = 12
     FABRIC = 13  # from another switch: already admitted
+    ICMP = 15  # the controller reads which port an ICMP message is about
     ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
 
 

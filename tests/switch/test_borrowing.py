@@ -119,7 +119,7 @@ def _triangle() -> tuple[FakeWorld, HostPlan, Lease, HostPlan]:
     return w, server, w.lent[server.name], client
 
 
-def test_icmp_and_fragments_to_a_borrowed_address_are_counted_as_unlent() -> None:
+def test_fragments_and_echoes_to_a_borrowed_address_are_counted_as_unlent() -> None:
     w, server, lease, client = _triangle()
     ping = w.network.only(client, frame(client, lease.address, protocol=ICMP))
     # A switch shows port 0 for the fragments after the first.
@@ -127,6 +127,25 @@ def test_icmp_and_fragments_to_a_borrowed_address_are_counted_as_unlent() -> Non
     for journey in (ping, fragment):
         assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.UNLENT)
         assert journey.where == server.switch  # the address is at home there
+
+
+@pytest.mark.parametrize("kind", [0, 3, 11, 12])
+def test_icmp_for_borrowers_is_read_at_the_home_of_the_address(kind: int) -> None:
+    w, server, lease, _ = _triangle()
+    for sender in (*w.clients, *w.origins):
+        told = frame(sender, lease.address, protocol=ICMP) | {"icmpv4_type": kind}
+        journey = w.network.only(sender, told)
+        assert (journey.fate, journey.where) == (Fate.PUNTED, server.switch)
+        assert journey.duty is Duty.ICMP
+
+
+def test_an_echo_from_a_borrowed_address_is_read_before_it_leaves() -> None:
+    w, server, lease, client = _triangle()
+    echo = frame(server, client.address, source=lease.address, protocol=ICMP)
+    journey = w.network.only(server, echo)
+    assert (journey.fate, journey.where, journey.duty) == (Fate.PUNTED, server.switch, Duty.ICMP)
+    reply = w.network.only(server, echo | {"icmpv4_type": 0})
+    assert (reply.fate, reply.duty) == (Fate.DROPPED, Duty.SPOOF)
 
 
 def test_a_packet_sent_home_in_vain_does_not_travel_again() -> None:

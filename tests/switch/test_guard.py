@@ -43,8 +43,8 @@ SERVER_ATTACKS: dict[str, Attack] = {
     "a later fragment": lambda w, s, x: frame(
         s, _origin(w).address, source=x.address, sport=0, dport=0
     ),
-    "icmp from its lease": lambda w, s, x: frame(
-        s, _origin(w).address, source=x.address, protocol=ICMP
+    "an error from its lease": lambda w, s, x: (
+        frame(s, _origin(w).address, source=x.address, protocol=ICMP) | {"icmpv4_type": 3}
     ),
     "the neighbour's lease": lambda w, s, x: frame(
         s,

@@ -1,0 +1,101 @@
+"""Which port of a shared address an ICMP message is about. Pure: bytes in, no socket, no Ryu.
+
+ICMP has no ports, but what it quotes has, and so has an echo: its identifier stands for a port
+(RFC 7597 section 8.2, RFC 6346 section 2.3). Sources: RFC 792; RFC 1812 section 4.3.2.3 (at
+least eight bytes behind the quoted header); RFC 5508 section 4.2 (what is quoted is what was sent).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address
+from struct import Struct, unpack_from
+
+from controller.frames import FrameError, checksum
+
+__all__ = ["About", "Type", "about", "redirected"]
+
+_ETHERNET = Struct("!6s6sH")
+_HEAD = Struct("!BBHHHBBH4s4s")
+_IPV4 = 0x0800
+_ICMP, _PORTED = 1, frozenset({6, 17})
+_OFFSET = 0x1FFF  # of a fragment
+_ANY_FRAGMENT = 0x3FFF  # more fragments, or an offset
+
+
+class Type(IntEnum):
+    """The messages that are carried for shared addresses (RFC 792)."""
+
+    ECHO_REPLY = 0
+    UNREACHABLE = 3
+    ECHO = 8
+    TIME_EXCEEDED = 11
+    PARAMETER_PROBLEM = 12
+
+
+ERRORS = (Type.UNREACHABLE, Type.TIME_EXCEEDED, Type.PARAMETER_PROBLEM)
+"""Messages about another packet, whose beginning they quote."""
+
+INBOUND = (Type.ECHO_REPLY, *ERRORS)
+"""Messages that may come for a borrower."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """``address`` and ``port`` are the borrower's; ``outbound`` tells that the borrower sent it."""
+
+    address: IPv4Address
+    port: int
+    outbound: bool
+
+
+def about(frame: bytes) -> About:
+    """Whose message this is. Raises FrameError for what is damaged, or about no port."""
+    source, target, message = _packet(frame[_ETHERNET.size :], frame)
+    if len(message) < 8 or checksum(message):
+        raise FrameError("an ICMP message that is damaged")
+    kind, _, _, identifier = unpack_from("!BBHH", message)
+    if kind in (Type.ECHO, Type.ECHO_REPLY):
+        outbound = kind == Type.ECHO
+        return About(source if outbound else target, identifier, outbound)
+    if kind not in ERRORS:
+        raise FrameError(f"ICMP type {kind} is about no port")
+    return About(target, _quoted(message[8:], target), outbound=False)
+
+
+def redirected(frame: bytes, eth_src: bytes, eth_dst: bytes) -> bytes:
+    """The same frame with other MAC addresses."""
+    return eth_dst + eth_src + frame[12:]
+
+
+def _packet(packet: bytes, frame: bytes) -> tuple[IPv4Address, IPv4Address, bytes]:
+    """Source, destination and payload of an unfragmented IPv4 packet. Raises FrameError."""
+    if len(packet) < _HEAD.size or _ETHERNET.unpack_from(frame)[2] != _IPV4:
+        raise FrameError("no IPv4 packet")
+    first, _, total, _, fragment, _, protocol, _, source, target = _HEAD.unpack_from(packet)
+    head = (first & 0x0F) * 4
+    if first >> 4 != 4 or not _HEAD.size <= head <= total <= len(packet):
+        raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
+    if protocol != _ICMP or fragment & _ANY_FRAGMENT or checksum(packet[:head]):
+        raise FrameError("no whole ICMP message")
+    return IPv4Address(source), IPv4Address(target), packet[head:total]
+
+
+def _quoted(packet: bytes, borrower: IPv4Address) -> int:
+    """The port from which a quoted packet was sent. Raises FrameError."""
+    if len(packet) < _HEAD.size:
+        raise FrameError("a quotation that is too short")
+    first, _, _, _, fragment, _, protocol, _, source, _ = _HEAD.unpack_from(packet)
+    head = (first & 0x0F) * 4
+    if first >> 4 != 4 or head < _HEAD.size or len(packet) < head + 8:
+        raise FrameError("a quotation that is too short")
+    if IPv4Address(source) != borrower:
+        raise FrameError("it quotes what somebody else sent")
+    if fragment & _OFFSET:
+        raise FrameError("it quotes a fragment without ports")
+    if protocol in _PORTED:
+        return int(unpack_from("!H", packet, head)[0])
+    if protocol == _ICMP and packet[head] == Type.ECHO:
+        return int(unpack_from("!H", packet, head + 4)[0])
+    raise FrameError(f"it quotes protocol {protocol}, which has no ports")
