@@ -300,22 +300,22 @@ class Controller(app_manager.RyuApp):
     def _answer(self, server: HostPlan, wish: Wish, request: dhcp.Message) -> dhcp.Message | None:
         lender = self.lender
         match wish:
-            case Lend():
+            case Lend(tag, client_id, psid_bits):
                 try:
-                    lease = lender.lend(server)
+                    lease = lender.lend(server, tag, client_id, psid_bits)
                 except LendingError as error:
                     LOG.warning("nothing to offer %s: %s", server.name, error)
                     return None
                 return offer(request, lease, lender.book.terms.lifetime_ns)
-            case Keep(address, ports):
+            case Keep():
                 try:
-                    lease = lender.keep(server, address, lender.named(address, ports))
+                    lease = lender.keep(server, *lender.named(wish))
                     return ack(request, lease, self.loop.clock.now_ns())
                 except LendingError as error:
                     return nak(request, str(error))
-            case GiveBack(address, ports):
+            case GiveBack():
                 try:
-                    lender.give_back(server, address, lender.named(address, ports))
+                    lender.give_back(server, *lender.named(wish))
                 except LendingError as error:
                     LOG.info("nothing to return: %s", error)
             case Ignore(cause):

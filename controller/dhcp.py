@@ -21,7 +21,9 @@ __all__ = [
     "Option",
     "PortParameters",
     "build",
+    "client_identifier",
     "parse",
+    "user_class",
 ]
 
 SERVER_PORT = 67
@@ -53,7 +55,7 @@ class Kind(IntEnum):
 
 
 class Option(IntEnum):
-    """The options that are used here (RFC 2132, RFC 7618)."""
+    """The options that are used here (RFC 2132, RFC 3004, RFC 7618)."""
 
     PAD = 0
     REQUESTED_ADDRESS = 50
@@ -66,6 +68,7 @@ class Option(IntEnum):
     RENEWAL_TIME = 58
     REBINDING_TIME = 59
     CLIENT_ID = 61
+    USER_CLASS = 77
     PORT_PARAMETERS = 159
     END = 255
 
@@ -162,10 +165,51 @@ class Message:
         return int.from_bytes(value, "big")
 
     @property
+    def client_id(self) -> str:
+        """Option 61: the client's own name, or in hexadecimal what is none; "" without it.
+
+        Raises DhcpError.
+        """
+        value = self.option(Option.CLIENT_ID)
+        if value is None:
+            return ""
+        if not 2 <= len(value) <= 1 + LONGEST_NAME:
+            raise DhcpError(f"option 61 has {len(value)} bytes, not 2 to {1 + LONGEST_NAME}")
+        name = value[1:].decode("ascii", "replace")
+        return name if value[0] == 0 and name.isprintable() and name.isascii() else value.hex()
+
+    @property
+    def user_class(self) -> str | None:
+        """Option 77, if it has one class and that is a word; None without it. Raises DhcpError."""
+        value = self.option(Option.USER_CLASS)
+        if value is None:
+            return None
+        if len(value) < 2 or value[0] != len(value) - 1 or len(value) > 1 + LONGEST_NAME:
+            raise DhcpError("option 77 is not one user class (RFC 3004)")
+        name = value[1:].decode("ascii", "replace")
+        if not (name.isascii() and name.isprintable()):
+            raise DhcpError("option 77 is no word")
+        return name
+
+    @property
     def port_parameters(self) -> PortParameters | None:
         """Option 159. Raises DhcpError."""
         value = self.option(Option.PORT_PARAMETERS)
         return None if value is None else PortParameters.decode(value)
+
+
+LONGEST_NAME = 64
+"""Bytes of a client identifier or a tag."""
+
+
+def client_identifier(name: str) -> bytes:
+    """Option 61 for a name that is no hardware address (RFC 2132 section 9.14)."""
+    return b"\0" + name.encode()
+
+
+def user_class(tag: str) -> bytes:
+    """Option 77 with one class (RFC 3004 section 4)."""
+    return bytes((len(tag.encode()),)) + tag.encode()
 
 
 REPLIES = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK})

@@ -5,7 +5,8 @@ So two servers are never offered the same ports, an offer survives a crash of th
 the switches get their rules while the client is still considering the offer. An offer that is
 not taken up lapses like any lease.
 
-Sources: RFC 2131 section 4.3 (server behaviour), RFC 7618 section 6 (shared addresses).
+Sources: RFC 2131 section 4.3 (server behaviour), RFC 7618 section 6 (shared
+addresses), RFC 3004 (user class).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ipaddress import IPv4Address
 
 from controller.core.lease import SECOND, Lease
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
+from topologies.model import COMMON_TAG
 from topologies.plan import GATEWAY_ADDRESS
 
 __all__ = [
@@ -36,7 +38,14 @@ OFFER_NS = 10 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Lend:
-    """DISCOVER: wants a port set; answered by an OFFER, or by nothing when there is none."""
+    """DISCOVER: wants a port set; answered by an OFFER, or by nothing when there is none.
+
+    The tag is the user class, the size is that of the port parameters, if there are any.
+    """
+
+    tag: str = COMMON_TAG
+    client_id: str = ""
+    psid_bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Keep:
 
     address: IPv4Address
     ports: PortParameters
+    client_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class GiveBack:
 
     address: IPv4Address
     ports: PortParameters
+    client_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +92,18 @@ def understand(message: Message, mac: bytes) -> Wish:
             wanted = message.option(Option.PARAMETERS) or b""
             if ports is None and Option.PORT_PARAMETERS not in wanted:
                 return Ignore("the client does not ask for option 159, it would use every port")
-            return Lend()
+            bits = None if ports is None else ports.psid_bits
+            return Lend(message.user_class or COMMON_TAG, message.client_id, bits)
         case Kind.REQUEST:
             address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
             if ports is None or ports.offset:
                 raise DhcpError("REQUEST without port parameters of offset 0")
-            return Keep(address, ports)
+            return Keep(address, ports, message.client_id)
         case Kind.RELEASE | Kind.DECLINE:
             address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr
             if ports is None:
                 raise DhcpError(f"{message.kind.name} without port parameters")
-            return GiveBack(address, ports)
+            return GiveBack(address, ports, message.client_id)
         case _:
             return Ignore(f"{message.kind.name} is not served")
 
@@ -110,11 +122,17 @@ def _lease_reply(kind: Kind, request: Message, lease: Lease, seconds: int) -> Me
         kind,
         request.xid,
         request.mac,
-        tuple((int(code), value) for code, value in options),
+        (*((int(code), value) for code, value in options), *_named(request)),
         ciaddr=request.ciaddr if kind is Kind.ACK else IPv4Address(0),
         yiaddr=lease.address,
         broadcast=request.broadcast,
     )
+
+
+def _named(request: Message) -> tuple[tuple[int, bytes], ...]:
+    """The client identifier, which every answer repeats (RFC 6842 section 3)."""
+    value = request.option(Option.CLIENT_ID)
+    return () if value is None else ((int(Option.CLIENT_ID), value),)
 
 
 def offer(request: Message, lease: Lease, lifetime_ns: int) -> Message:
@@ -134,4 +152,5 @@ def nak(request: Message, cause: str) -> Message:
         (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed),
         (int(Option.MESSAGE), cause.encode("ascii", "replace")[:255]),
     )
-    return Message(Kind.NAK, request.xid, request.mac, options, broadcast=True)
+    whole = (*options, *_named(request))
+    return Message(Kind.NAK, request.xid, request.mac, whole, broadcast=True)

@@ -16,8 +16,7 @@ from eventlet.greenthread import GreenThread
 from controller.core.events import LeaseChanged
 from controller.core.lease import SECOND, Lease, LeaseState, NotHeldError, Transition
 from controller.core.lending import Book
-from controller.dhcp import PortParameters
-from controller.exchange import OFFER_NS
+from controller.exchange import OFFER_NS, GiveBack, Keep
 from controller.loop import ControlLoop
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, edge_name
@@ -43,7 +42,13 @@ class Lender:
 
     # -- verbs of a borrower
 
-    def lend(self, server: HostPlan, tag: str = COMMON_TAG) -> Lease:
+    def lend(
+        self,
+        server: HostPlan,
+        tag: str = COMMON_TAG,
+        client_id: str = "",
+        psid_bits: int | None = None,
+    ) -> Lease:
         """Borrow for as long as an offer holds; the rules are on their way when this returns.
 
         Who asks again is told the same, and nothing is written while half of that time is left.
@@ -51,11 +56,18 @@ class Lender:
         """
         now = self._clock.now_ns()
         lifetime = min(OFFER_NS, self.book.terms.lifetime_ns)
-        held = self.book.held(server.name, tag)
+        held = self.book.held(server.name, tag, client_id)
         if held is not None and held.until_ns - now >= lifetime // 2:
             return held
         transition = self.book.acquire(
-            server.name, server.city, now, tag, lifetime, abroad=self._loop.nearby(server.city)
+            server.name,
+            server.city,
+            now,
+            tag,
+            lifetime,
+            psid_bits=psid_bits,
+            client_id=client_id,
+            abroad=self._loop.nearby(server.city),
         )
         return self._carry_out(transition)
 
@@ -72,11 +84,13 @@ class Lender:
         """The holder returns a port set. Raises LendingError, StoreError."""
         return self._carry_out(self.book.release(server.name, address, port, self._clock.now_ns()))
 
-    def named(self, address: IPv4Address, ports: PortParameters) -> int:
-        """The first port of a set that a client names exactly, as it must. Raises NotHeldError."""
+    def named(self, wish: Keep | GiveBack) -> tuple[IPv4Address, int]:
+        """The set that a client names exactly, as it must. Raises NotHeldError."""
+        address, ports = wish.address, wish.ports
         lease = self.book.lease(address, ports.first_port)
-        if lease is not None and (lease.psid, lease.psid_bits) == (ports.psid, ports.psid_bits):
-            return ports.first_port
+        said = (ports.psid, ports.psid_bits, wish.client_id)
+        if lease is not None and (lease.psid, lease.psid_bits, lease.client_id) == said:
+            return lease.key
         raise NotHeldError(address, ports.first_port, None, LeaseState.FREE)
 
     # -- verbs of an operator: each returns the lease, and the thread of ``ControlLoop.happen``

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+from topologies.model import COMMON_TAG, Attachment, City, Line, Link, Network, Pool, Pop
 
 FORMAT = "poplab-network-1"
 
@@ -48,6 +48,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
             "services": tuple(IPv4Address(address) for address in data["services"]),
+            "borrow": tuple(data.get("borrow", (COMMON_TAG,))),
             "pools": tuple(
                 Pool(**pool | {"prefix": IPv4Network(pool["prefix"])}) for pool in data["pools"]
             ),

@@ -146,6 +146,7 @@ class _Meaning:
                 Pool(self._prefix(("pools", i, "prefix"), pool.prefix), pool.tag, pool.country)
                 for i, pool in enumerate(file.pools)
             ),
+            borrow=tuple(file.borrow),
             port_set_bits=file.port_set_bits,
         )
 

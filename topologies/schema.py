@@ -121,6 +121,7 @@ class NetworkFile(_Part):
     backbone: list[LinkEntry] = Field([], description="Private links between PoPs.")
     services: list[str] = Field(["198.51.100.1"], description="Anycast addresses of all servers.")
     pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
+    borrow: list[str] = Field([COMMON_TAG], description="Tags of which each server borrows a set.")
     port_set_bits: int = Field(5, description="An address is cut into 2^k port sets (RFC 7597).")
 
 

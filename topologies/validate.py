@@ -331,23 +331,27 @@ def _addresses(network: Network) -> Iterator[Problem]:
 
 
 def _lendable(network: Network) -> Iterator[Problem]:
-    """Every server borrows one port set of the common pool, and an address serves one PoP."""
-    common = [pool.prefix for pool in network.pools if pool.tag == COMMON_TAG]
-    if not common:
+    """Every server borrows one port set of each tag in ``borrow``, in its own PoP or abroad."""
+    if not network.borrow or len(set(network.borrow)) < len(network.borrow):
         yield Problem(
-            ("pools",),
-            f"no pool is tagged {COMMON_TAG!r}, where every server borrows",
-            "add one, or leave the tag out",
+            ("borrow",),
+            "every server borrows at least one port set, and one of each tag",
+            f"name each tag once, or leave it out: [{COMMON_TAG}]",
         )
-    elif 1 <= network.port_set_bits <= 12:
-        each = network.sets_per_address
-        needed = sum(-(-pop.servers // each) for pop in network.pops if pop.servers > 0)
-        there = sum(prefix.num_addresses for prefix in common)
-        if needed > there:
+    servers = sum(max(0, pop.servers) for pop in network.pops)
+    for tag in dict.fromkeys(network.borrow):
+        there = sum(x.prefix.num_addresses for x in network.pools if x.tag == tag)
+        if not there:
             yield Problem(
                 ("pools",),
-                f"the pools tagged {COMMON_TAG!r} have {there} addresses, but the servers need"
-                f" {needed}: {each} servers of one PoP share an address",
+                f"no pool is tagged {tag!r}, where every server borrows",
+                "add one, or name another tag in borrow",
+            )
+        elif 1 <= network.port_set_bits <= 12 and there * network.sets_per_address < servers:
+            yield Problem(
+                ("pools",),
+                f"the pools tagged {tag!r} have {there * network.sets_per_address} port sets, but"
+                f" there are {servers} servers",
                 "use a larger pool, or more port_set_bits",
             )
 

@@ -236,6 +236,26 @@ class Control:
         """Start a server's services again."""
         self._serve("server.restart", server, up=True)
 
+    def server_borrow(
+        self,
+        server: str,
+        tag: str | None = None,
+        client_id: str | None = None,
+        psid_bits: int | None = None,
+    ) -> dict[str, Any]:
+        """Have a server's agent borrow one more port set, configure it, and keep it."""
+        return self._order("borrow", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
+
+    def server_return(
+        self,
+        server: str,
+        tag: str | None = None,
+        client_id: str | None = None,
+        psid_bits: int | None = None,
+    ) -> None:
+        """Have a server's agent give back what it borrowed by these names."""
+        self._order("return", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
+
     # -- leases
 
     def lease_acquire(
@@ -335,6 +355,11 @@ class Control:
 
     def _tell_book(self, verb: str, lease: str, **given: Any) -> dict[str, Any]:
         return self._lab.controller_api.change_lease(verb, *find_port(lease), **given)
+
+    def _order(self, do: str, server: str, **names: Any) -> dict[str, Any]:
+        given = {name: value for name, value in names.items() if value is not None}
+        with self._doing(f"server.{do}", server=server, **given):
+            return self._lab.order(do, server, **given)
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
         if server not in self.names()["server"]:

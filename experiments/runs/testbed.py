@@ -14,10 +14,15 @@ from experiments.errors import TrialError
 from experiments.measure.capture import Capture
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
+from topologies.emulation.processes import tell
 from topologies.plan import HostRole, LinkPlan
 
 REST = "127.0.0.1:8080"
 """Where the controller of a lab answers; the address exists inside the sandbox only."""
+
+
+AGENT_ORDERS = Path("/run/agent.sock")
+"""Where the servers' agents take orders."""
 
 
 class Controller:
@@ -138,9 +143,10 @@ class Testbed(Lab):
                 str(self.network_file),
                 "--status",
                 str(self.lease_file),
+                "--orders",
+                str(AGENT_ORDERS),
             )
-            servers = {host.name for host in self.plan.hosts_of(HostRole.SERVER)}
-            self.wait(lambda: servers <= self.leases().keys(), "every server to borrow an address")
+            self.wait(self._all_lent, "every server to borrow an address")
 
     def stop(self) -> None:
         """End the capture, then as a Lab."""
@@ -161,8 +167,30 @@ class Testbed(Lab):
         (self.control.link_restore if up else self.control.link_cut)(link_name(link))
 
     def leases(self) -> dict[str, dict[str, Any]]:
-        """The lease that each server's agent holds and has configured."""
+        """The first lease that each server's agent holds and has configured."""
+        return {server: held[0] for server, held in self.all_leases().items()}
+
+    def all_leases(self) -> dict[str, list[dict[str, Any]]]:
+        """All that each server's agent holds and has configured, as it asked for them."""
         if not self.lease_file.exists():
             return {}
-        status = json.loads(self.lease_file.read_text())
-        return {server: lease for server, lease in status.items() if lease is not None}
+        return dict(json.loads(self.lease_file.read_text()))
+
+    def _all_lent(self) -> bool:
+        held, wanted = self.all_leases(), len(self.plan.network.borrow)
+        servers = self.plan.hosts_of(HostRole.SERVER)
+        return all(len(held.get(server.name, ())) >= wanted for server in servers)
+
+    def order(self, do: str, server: str, **wish: Any) -> dict[str, Any]:
+        """Have a server's agent ``borrow`` or ``return`` a lease; the lease, once it is in use.
+
+        Raises TrialError.
+        """
+        order = {"do": do, "server": server} | wish
+        try:
+            answer = json.loads(tell(AGENT_ORDERS, json.dumps(order), patience_s=30))
+        except (OSError, ValueError) as error:
+            raise TrialError(f"The agent of {server} does not answer: {error}.") from None
+        if "error" in answer:
+            raise TrialError(f"{server}: {answer['error']}.")
+        return dict(answer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,7 +32,7 @@ from topologies.emulation.links import (
 )
 from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
 from topologies.emulation.options import USUAL, LabOptions
-from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, until
+from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Network
 from topologies.plan import LinkPlan, Plan, SwitchPlan, plan
@@ -271,11 +270,7 @@ class Lab(Mininet):
     def serve(self, host: str, up: bool) -> None:
         """Start (True) or end what a host serves, as a crash would. Raises LabError."""
         try:
-            with socket.socket(socket.AF_UNIX) as orders:
-                orders.settimeout(PATIENCE_S)
-                orders.connect(str(ORDERS))
-                orders.sendall(f"{'start' if up else 'stop'} {host}\n".encode())
-                answer = orders.makefile().readline().strip()
+            answer = tell(ORDERS, f"{'start' if up else 'stop'} {host}")
         except OSError as error:
             raise LabError(f"The hosts' services do not answer: {error}.") from None
         if answer != "ok":

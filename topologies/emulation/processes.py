@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 import time
@@ -28,6 +29,15 @@ def until(condition: Callable[[], bool], awaited: str, timeout_s: float = PATIEN
             raise LabError(f"Waited {timeout_s:g} s in vain for {awaited}.")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
+
+
+def tell(program: Path, order: str, patience_s: float = PATIENCE_S) -> str:
+    """Say one line to a program that takes orders on a Unix socket; its answer. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as orders:
+        orders.settimeout(patience_s)
+        orders.connect(str(program))
+        orders.sendall(f"{order}\n".encode())
+        return orders.makefile().readline().strip()
 
 
 @contextmanager

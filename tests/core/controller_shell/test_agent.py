@@ -1,83 +1,222 @@
-"""The lending agent: whom it hears, how much of it, and what it finds after it was killed."""
+"""The lending agents: whom they hear, how much of it, what they configure, what they find left."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
+from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from controller import agent
-from controller.agent import LENDER, MESSAGES, Inbox, Status
-from controller.dhcp import DhcpError, Kind, Message, Option, build
+from controller.agent import address, client, server
+from controller.agent.client import Client, Held, Want
+from controller.agent.inbox import LENDER, MESSAGES, Inbox
+from controller.agent.orders import obey
+from controller.agent.server import Server
+from controller.agent.status import Status
+from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters, build
 from topologies import sources
 from topologies.plan import plan
 
-ACK = build(
-    Message(Kind.ACK, 7, b"\2\0\0\0\0\1", ((int(Option.LEASE_TIME), (120).to_bytes(4, "big")),))
-)
+MAC = b"\2\0\0\0\0\1"
+ACK = build(Message(Kind.ACK, 7, MAC, ((int(Option.LEASE_TIME), (120).to_bytes(4, "big")),)))
+HOST = plan(sources.load("triangle")).host("LHR-s1")
+ONE, TWO = Want(), Want("gb", "web", 8)
 
 
-def test_only_the_lender_is_heard() -> None:
+def held(at: str, psid: int, bits: int = 5) -> Held:
+    return Held(IPv4Address(at), PortParameters(bits, psid), 1e9, 1e9, 1e9)
+
+
+# -- what is heard
+
+
+def test_only_the_lender_is_heard_and_only_what_is_awaited() -> None:
     inbox = Inbox()
-    inbox.datagram_received(ACK, ("172.16.0.9", 67))
-    inbox.datagram_received(ACK, (LENDER[0], 6767))
-    assert (inbox.messages.qsize(), inbox.dropped) == (0, 2)
     inbox.datagram_received(ACK, LENDER)
-    assert inbox.messages.get_nowait().xid == 7
-
-
-def test_a_flood_costs_no_memory_and_few_words(caplog: object) -> None:
-    inbox = Inbox()
-    for _ in range(MESSAGES + 1000):
+    with inbox.expecting(8) as other, inbox.expecting(7) as answers:
+        inbox.datagram_received(ACK, ("172.16.0.9", 67))
+        inbox.datagram_received(ACK, (LENDER[0], 6767))
+        assert (answers.qsize(), inbox.dropped) == (0, 3)
         inbox.datagram_received(ACK, LENDER)
-    assert (inbox.messages.qsize(), inbox.dropped) == (MESSAGES, 1000)
-    assert len(caplog.records) == 10  # type: ignore[attr-defined]
+        assert answers.get_nowait().xid == 7
+        assert other.empty()
+
+
+def test_a_flood_costs_no_memory_and_few_words(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox()
+    with inbox.expecting(7) as answers:
+        for _ in range(MESSAGES + 1000):
+            inbox.datagram_received(ACK, LENDER)
+        assert (answers.qsize(), inbox.dropped) == (MESSAGES, 1000)
+    assert len(caplog.records) == 10
 
 
 def test_what_is_no_message_is_dropped() -> None:
     inbox = Inbox()
-    for data in (b"", b"x" * 10_000, ACK[:100], ACK[:240]):
-        inbox.datagram_received(data, LENDER)
-    assert (inbox.messages.qsize(), inbox.dropped) == (0, 4)
+    with inbox.expecting(7) as answers:
+        for data in (b"", b"x" * 10_000, ACK[:100], ACK[:240]):
+            inbox.datagram_received(data, LENDER)
+        assert (answers.qsize(), inbox.dropped) == (0, 4)
+
+
+# -- what is left and told
 
 
 def test_an_agent_knows_what_one_before_it_left(tmp_path: Path) -> None:
     path = tmp_path / "leases.json"
-    assert Status(path).left("LHR-s1") is None
-    Status(path).put("LHR-s1", {"address": "203.0.113.1", "first_port": 2048})
+    assert Status(path).left("LHR-s1") == set()
+    Status(path).put("LHR-s1", [held("203.0.113.1", 2).describe(ONE)])
     again = Status(path)
-    assert again.left("LHR-s1") == IPv4Address("203.0.113.1")
-    assert again.left("LHR-s2") is None
+    assert again.left("LHR-s1") == {IPv4Address("203.0.113.1")}
+    assert again.left("LHR-s2") == set()
     again.write()
     assert json.loads(path.read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("leases", "range_"),
+    [
+        ([], (32768, 60999)),
+        ([(2048, 4095)], (2048, 4095)),
+        ([(0, 65535)], (1024, 65535)),
+        ([(2048, 4095), (4096, 6143)], (1024, 65535)),
+    ],
+)
+def test_a_namespace_has_the_ports_of_its_only_lease(
+    leases: list[tuple[int, int]], range_: tuple[int, int]
+) -> None:
+    assert address.choose(leases, (32768, 60999)) == range_
+
+
+class Kernel:
+    """What an agent configures, written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: set[IPv4Address] = set()
+        self.ports: Any = None
+        monkeypatch.setattr(server.anyip, "accept", lambda _, at: self.addresses.add(at))
+        monkeypatch.setattr(server.anyip, "refuse", lambda _, at: self.addresses.discard(at))
+        monkeypatch.setattr(server.address, "set_ports", self.set_ports)
+
+    def set_ports(self, _: str, ports: Any) -> None:
+        self.ports = ports
+
+
+def test_a_server_has_the_addresses_of_its_leases_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kernel = Kernel(monkeypatch)
+    before = Status(tmp_path / "leases.json")
+    before.put(HOST.name, [held("203.0.113.9", 1).describe(ONE)])
+    kernel.addresses.add(IPv4Address("203.0.113.9"))
+    status = Status(tmp_path / "leases.json")
+
+    async def use() -> None:
+        mine = Server(HOST, status)
+        mine._usual = (32768, 60999)
+        mine._tasks = {ONE: None, TWO: None}  # type: ignore[dict-item]
+        mine._use(ONE, held("203.0.113.1", 2))
+        assert kernel.addresses == {IPv4Address("203.0.113.1")}
+        assert kernel.ports == (4096, 6143)
+        mine._use(TWO, held("203.0.113.1", 200, 8))
+        assert kernel.addresses == {IPv4Address("203.0.113.1")}
+        assert kernel.ports == (1024, 65535)
+        mine._use(ONE, None)
+        assert kernel.addresses == {IPv4Address("203.0.113.1")}
+        assert kernel.ports == (51200, 51455)
+        told = json.loads((tmp_path / "leases.json").read_text())
+        assert [(x["tag"], x["client_id"]) for x in told[HOST.name]] == [("gb", "web")]
+        mine._use(TWO, None)
+        assert kernel.addresses == set()
+        assert kernel.ports == (32768, 60999)
+        assert json.loads((tmp_path / "leases.json").read_text()) == {}
+
+    asyncio.run(use())
+
+
+# -- a client
+
+
+class Lender:
+    """Answers a client as a lender would, or not."""
+
+    def __init__(self, answer: Callable[[Message], Message | None]) -> None:
+        self.inbox = Inbox()
+        self.asked: list[Message] = []
+        self._answer = answer
+
+    def send(self, message: Message, _target: object) -> None:
+        self.asked.append(message)
+        reply = self._answer(message)
+        if reply is not None:
+            self.inbox.datagram_received(build(reply), LENDER)
+
+
+def agreeable(asked: Message) -> Message | None:
+    kind = {Kind.DISCOVER: Kind.OFFER, Kind.REQUEST: Kind.ACK}.get(asked.kind)
+    if kind is None:
+        return None
+    options = (
+        (int(Option.SERVER_ID), IPv4Address(LENDER[0]).packed),
+        (int(Option.LEASE_TIME), (120).to_bytes(4, "big")),
+        (int(Option.PORT_PARAMETERS), PortParameters(8, 9).encode()),
+    )
+    return Message(kind, asked.xid, MAC, options, yiaddr=IPv4Address("203.0.113.4"))
+
+
+def test_a_client_asks_by_its_names_uses_what_it_gets_and_gives_it_back() -> None:
+    used: list[Held | None] = []
+
+    async def live() -> Lender:
+        lender = Lender(agreeable)
+        running = asyncio.create_task(
+            Client(TWO, MAC, lender.inbox, lender.send, used.append).run()
+        )
+        while len(used) < 2:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return lender
+
+    lender = asyncio.run(live())
+    assert [x.kind for x in lender.asked] == [Kind.DISCOVER, Kind.REQUEST, Kind.RELEASE]
+    for message in lender.asked:
+        assert (message.client_id, message.user_class) == ("web", "gb")
+    assert lender.asked[0].port_parameters == PortParameters(8, 0)
+    first, timed, last = used
+    assert first is not None
+    assert timed is not None
+    assert timed.range == first.range == (2304, 2559)
+    assert timed.acquire_ms > first.acquire_ms
+    assert last is None
 
 
 @pytest.mark.parametrize("error", [DhcpError("no option"), ValueError("no range"), OSError("down")])
 def test_a_clients_failure_is_not_its_end(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "AGAIN_S", 0.0)
-    server = plan(sources.load("triangle")).host("LHR-s1")
-    client, tries, over = agent.Client(server, Status(None)), [], asyncio.Event()
+    monkeypatch.setattr(client, "AGAIN_S", 0.0)
+    tries: list[int] = []
 
-    def open_here() -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        made.bind(("127.0.0.1", 0))
-        return made
+    async def live() -> None:
+        over = asyncio.Event()
+        lender = Lender(agreeable)
+        mine = Client(ONE, MAC, lender.inbox, lender.send, lambda _: None)
 
-    async def acquire() -> agent.Held:
-        tries.append(1)
-        if len(tries) == 3:
-            over.set()
-            await asyncio.sleep(60)
-        raise error
+        async def acquire() -> Held:
+            tries.append(1)
+            if len(tries) == 3:
+                over.set()
+                await asyncio.sleep(60)
+            raise error
 
-    async def watch() -> None:
-        running = asyncio.create_task(client.run())
+        monkeypatch.setattr(mine, "_acquire", acquire)
+        running = asyncio.create_task(mine.run())
         await asyncio.wait(
             [running, asyncio.create_task(over.wait())], return_when="FIRST_COMPLETED"
         )
@@ -85,6 +224,44 @@ def test_a_clients_failure_is_not_its_end(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    monkeypatch.setattr(client, "_open", open_here)
-    monkeypatch.setattr(client, "_acquire", acquire)
-    asyncio.run(watch())
+    asyncio.run(live())
+
+
+# -- orders
+
+
+class Straw(Server):
+    """A server whose wishes come true at once."""
+
+    def borrow(self, want: Want) -> asyncio.Task[None]:
+        self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
+        self._held[want] = replace(held("203.0.113.4", 9, 8), acquire_ms=1.5)
+        return self._tasks[want]
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ('{"do": "borrow", "server": "LHR-s1", "tag": "gb"}', "203.0.113.4"),
+        ('{"do": "return", "server": "LHR-s1"}', "LHR-s1 has not borrowed that"),
+        ('{"do": "borrow", "server": "X"}', "there is no server X"),
+        ("[]", "no order"),
+        ("{", "no order"),
+        ('{"do": "borrow"}', "no order"),
+    ],
+)
+def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_path: Path) -> None:
+    async def ask() -> str:
+        servers = {HOST.name: Straw(HOST, Status(None))}
+        door = await asyncio.start_unix_server(
+            lambda r, w: obey(servers, r, w), tmp_path / "orders"
+        )
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "orders")
+        writer.write(line.encode() + b"\n")
+        found = (await reader.read()).decode()
+        writer.close()
+        door.close()
+        return found
+
+    found = json.loads(asyncio.run(ask()))
+    assert answer in str(found)

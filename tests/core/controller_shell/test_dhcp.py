@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -168,6 +170,8 @@ def request(kind: Kind, *given: tuple[int, bytes], **fields: IPv4Address) -> Mes
 SET = PortParameters(5, 5)
 PORTS = (int(Option.PORT_PARAMETERS), SET.encode())
 OURS = (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed)
+NAME = (int(Option.CLIENT_ID), dhcp.client_identifier("web"))
+TAG = (int(Option.USER_CLASS), dhcp.user_class("gb"))
 ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
 
 
@@ -175,7 +179,16 @@ ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
     ("message", "wish"),
     [
         (request(Kind.DISCOVER, (Option.PARAMETERS, b"\x9f")), exchange.Lend()),
-        (request(Kind.DISCOVER, PORTS), exchange.Lend()),
+        (request(Kind.DISCOVER, PORTS), exchange.Lend(psid_bits=5)),
+        (request(Kind.DISCOVER, PORTS, TAG, NAME), exchange.Lend("gb", "web", 5)),
+        (
+            request(Kind.DISCOVER, PORTS, (Option.CLIENT_ID, b"\x01" + MAC)),
+            exchange.Lend(client_id=(b"\x01" + MAC).hex(), psid_bits=5),
+        ),
+        (
+            request(Kind.REQUEST, PORTS, NAME, ciaddr=LEASE.address),
+            exchange.Keep(LEASE.address, SET, "web"),
+        ),
         (request(Kind.REQUEST, ASKED, OURS, PORTS), exchange.Keep(LEASE.address, SET)),
         (request(Kind.REQUEST, PORTS, ciaddr=LEASE.address), exchange.Keep(LEASE.address, SET)),
         (request(Kind.RELEASE, PORTS, ciaddr=LEASE.address), exchange.GiveBack(LEASE.address, SET)),
@@ -198,6 +211,36 @@ def test_what_is_ignored(message: Message) -> None:
     assert isinstance(exchange.understand(message, MAC), exchange.Ignore)
 
 
+@pytest.mark.parametrize(
+    ("option", "cause"),
+    [
+        ((Option.CLIENT_ID, b""), "option 61 has 0 bytes"),
+        ((Option.CLIENT_ID, b"\0"), "option 61 has 1 bytes"),
+        ((Option.CLIENT_ID, b"\0" * 66), "option 61 has 66 bytes"),
+        ((Option.USER_CLASS, b""), "not one user class"),
+        ((Option.USER_CLASS, b"gb"), "not one user class"),
+        ((Option.USER_CLASS, b"\2gb\2fr"), "not one user class"),
+        ((Option.USER_CLASS, b"\2g\n"), "is no word"),
+        ((Option.USER_CLASS, b"\2g\xff"), "is no word"),
+    ],
+)
+def test_names_that_are_none_are_refused(option: tuple[int, bytes], cause: str) -> None:
+    with pytest.raises(DhcpError, match=cause):
+        exchange.understand(request(Kind.DISCOVER, PORTS, option), MAC)
+
+
+@pytest.mark.parametrize("value", [b"\0we\nb", b"\0w\xe9b", b"\xff\0\0\0\1", b"\2web"])
+def test_a_client_identifier_that_is_no_name_is_shown_in_hexadecimal(value: bytes) -> None:
+    assert request(Kind.DISCOVER, (Option.CLIENT_ID, value)).client_id == value.hex()
+
+
+def test_every_answer_repeats_the_client_identifier() -> None:
+    asked = request(Kind.REQUEST, ASKED, OURS, PORTS, NAME)
+    for reply in (exchange.offer(asked, LEASE, 9), exchange.ack(asked, LEASE, 0)):
+        assert reply.client_id == "web"
+    assert exchange.nak(asked, "no").client_id == "web"
+
+
 def test_another_mac_is_refused() -> None:
     message = replace(request(Kind.DISCOVER, PORTS), mac=b"\x02\0\0\0\0\x09")
     with pytest.raises(DhcpError, match="chaddr"):
@@ -213,3 +256,12 @@ def test_replies() -> None:
     assert reply.port_parameters == PortParameters(5, 5)
     no = exchange.nak(asked, "not yours")
     assert (no.kind, no.xid, no.option(Option.MESSAGE)) == (Kind.NAK, 9, b"not yours")
+
+
+def test_the_bytes_on_the_page_about_lending_are_those_on_the_wire() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "lending.md").read_text()
+    ports = (int(Option.PORT_PARAMETERS), PortParameters(5, 10240 >> 11).encode())
+    wire = dhcp.build(request(Kind.DISCOVER, ports, NAME, TAG))
+    shown = re.findall(r"\| `([0-9a-f ]+)` \|", page)
+    assert len(shown) == 3
+    assert all(bytes.fromhex(text) in wire for text in shown)

@@ -1,0 +1,7 @@
+"""What acts for servers: it borrows addresses for them, keeps them, and lets programs use them.
+
+``python -m controller.agent`` is one process for all servers of a lab. ``client`` is the DHCP
+client of one lease, ``server`` keeps a server's leases and configures its namespace by them with
+``address``, ``orders`` takes wishes while it runs, and ``status`` is the file that tells others.
+``borrowed`` is the library by which programs choose among several leases. No Ryu in here.
+"""

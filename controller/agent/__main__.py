@@ -1,0 +1,72 @@
+"""Run the agents of a lab's servers until SIGTERM, then return what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from controller.agent.client import Want
+from controller.agent.orders import obey
+from controller.agent.server import Server
+from controller.agent.status import Status
+from topologies.explicit import read_json
+from topologies.plan import HostPlan, HostRole, plan
+
+LOG = logging.getLogger("agent")
+
+
+async def serve(
+    hosts: Sequence[HostPlan], wants: Sequence[Want], status: Status, orders: Path | None = None
+) -> None:
+    """Borrow for all these servers until SIGTERM or SIGINT. Raises what ends a client."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    status.write()
+    servers = {host.name: Server(host, status) for host in hosts}
+    for server in servers.values():
+        await server.open()
+    tasks = [server.borrow(want) for server in servers.values() for want in wants]
+    if orders is not None:
+        await asyncio.start_unix_server(partial(obey, servers), orders)
+    ended = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(server.close() for server in servers.values()))
+    for task in done - {ended}:
+        if not task.cancelled():
+            task.result()  # a client never ends by itself but by an error
+
+
+def main() -> int:
+    """Run until a signal; 0 then, 1 on an error, 2 for a server that does not exist."""
+    parser = argparse.ArgumentParser(prog="python -m controller.agent", description=__doc__)
+    parser.add_argument("network", type=Path, help="the resolved network, JSON")
+    parser.add_argument("--status", type=Path, help="where to write who holds what, JSON")
+    parser.add_argument("--orders", type=Path, help="a Unix socket that takes wishes")
+    parser.add_argument("--only", metavar="SERVER", help="run for this server alone")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    network = read_json(arguments.network)
+    servers = plan(network).hosts_of(HostRole.SERVER)
+    chosen = [server for server in servers if arguments.only in (None, server.name)]
+    if not chosen:
+        names = ", ".join(server.name for server in servers)
+        parser.error(f"no server is called {arguments.only}; choose one of: {names}")
+    wants = [Want(tag) for tag in network.borrow]
+    try:
+        asyncio.run(serve(chosen, wants, Status(arguments.status), arguments.orders))
+    except OSError as error:
+        LOG.error("%s; run it inside the lab", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

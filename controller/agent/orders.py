@@ -1,0 +1,59 @@
+"""Wishes while the agent runs: a JSON object a line on a Unix socket, answered by one.
+
+``{"do": "borrow", "server": "LHR-s1", "tag": "gb", "client_id": "web", "psid_bits": 8}`` is
+answered by the lease's entry when it is in use, ``{"do": "return", ...}`` when it is given back.
+What cannot be is answered by ``{"error": ...}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from controller.agent.client import Want
+from controller.agent.server import Server
+from topologies.model import COMMON_TAG
+
+__all__ = ["obey"]
+
+PATIENCE_S = 20.0
+
+
+async def obey(
+    servers: Mapping[str, Server], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Carry out one order."""
+    try:
+        answer = await _carry_out(servers, json.loads(await reader.readline()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        answer = {"error": f"no order: {error}"}
+    except TimeoutError:
+        answer = {"error": f"nothing was lent within {PATIENCE_S:g} s"}
+    writer.write(json.dumps(answer).encode() + b"\n")
+    await writer.drain()
+    writer.close()
+
+
+async def _carry_out(servers: Mapping[str, Server], order: dict[str, Any]) -> dict[str, Any]:
+    name, bits = str(order["server"]), order.get("psid_bits")
+    want = Want(
+        str(order.get("tag") or COMMON_TAG),
+        str(order.get("client_id") or ""),
+        None if bits is None else int(bits),
+    )
+    server = servers.get(name)
+    if server is None:
+        return {"error": f"there is no server {name}"}
+    if order["do"] == "return":
+        done = await server.give_back(want)
+        return {} if done else {"error": f"{name} has not borrowed that"}
+    server.borrow(want)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            held = await server.holding(want)
+    except TimeoutError:
+        await server.give_back(want)
+        raise
+    return held.describe(want)

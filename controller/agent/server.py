@@ -1,0 +1,116 @@
+"""A server's leases: a DHCP client for each, one socket for all, and the namespace to fit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+from controller.agent import address
+from controller.agent.client import Client, Held, Want
+from controller.agent.inbox import Inbox
+from controller.agent.status import Status
+from controller.dhcp import CLIENT_PORT, Message, build
+from controller.frames import octets
+from topologies.emulation import anyip, netns
+from topologies.plan import HostPlan
+
+__all__ = ["Server"]
+
+LOG = logging.getLogger("agent")
+
+
+class Server:
+    """Borrows for one server until ``close``. Needs a running event loop."""
+
+    def __init__(self, host: HostPlan, status: Status) -> None:
+        self.host = host
+        self._status = status
+        self._inbox = Inbox()
+        self._socket: socket.socket | None = None
+        self._usual = (0, 0)
+        self._held: dict[Want, Held] = {}
+        self._tasks: dict[Want, asyncio.Task[None]] = {}
+        self._changed = asyncio.Condition()
+        self._left = status.left(host.name)
+
+    async def open(self) -> None:
+        """Make the socket. Raises OSError outside of a lab."""
+        self._usual = address.usual_ports()
+        self._socket = self._bound()
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
+
+    def _bound(self) -> socket.socket:
+        with netns.inside(self.host.name):
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+            made.bind(("0.0.0.0", CLIENT_PORT))
+        return made
+
+    # -- wishes
+
+    def borrow(self, want: Want) -> asyncio.Task[None]:
+        """Borrow this and keep it; the task ends when it is given back."""
+        if want not in self._tasks:
+            client = Client(
+                want,
+                octets(self.host.mac),
+                self._inbox,
+                self._send,
+                lambda held: self._use(want, held),
+            )
+            name = f"{self.host.name} {want.tag} {want.client_id}"
+            self._tasks[want] = asyncio.create_task(client.run(), name=name)
+        return self._tasks[want]
+
+    async def give_back(self, want: Want) -> bool:
+        """Return this; False if it was not wanted."""
+        task = self._tasks.pop(want, None)
+        if task is None:
+            return False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return True
+
+    async def holding(self, want: Want) -> Held:
+        """What is held of this, once it is."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: want in self._held)
+        return self._held[want]
+
+    async def close(self) -> None:
+        """Return everything."""
+        for want in list(self._tasks):
+            await self.give_back(want)
+
+    # -- the namespace
+
+    def _use(self, want: Want, held: Held | None) -> None:
+        """Configure the namespace for what is held from now on. Raises OSError, ValueError."""
+        if held is None:
+            self._held.pop(want, None)
+        else:
+            self._held[want] = held
+        name, now = self.host.name, {x.address for x in self._held.values()}
+        for gone in self._left - now:
+            anyip.refuse(name, gone)
+        for come in now - self._left:
+            anyip.accept(name, come)
+        self._left = now
+        address.set_ports(name, address.choose([x.range for x in self._held.values()], self._usual))
+        entries = [self._held[x].describe(x) for x in self._tasks if x in self._held]
+        self._status.put(name, entries)
+        asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _send(self, message: Message, target: tuple[str, int]) -> None:
+        assert self._socket is not None
+        try:
+            self._socket.sendto(build(message), target)
+        except OSError as error:  # the interface may be down for a moment: asked again anyway
+            LOG.warning("%s: cannot send: %s", self.host.name, error)
