@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, clocks, links, scale, startup
+from benchmarks import changes, clocks, lending, links, scale, startup
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "links": links.rows,
     "scale": scale.rows,
     "changes": changes.rows,
+    "lending": lending.rows,
     "clocks": clocks.rows,
 }
 

@@ -1,23 +1,33 @@
 """Lending, carried out: the book decides, the control loop makes it true, then it is said.
 
-Each verb decides and carries out without giving way to other work, so two of them never see the
-same book. What a borrower is told is durable, and in force.
+Wishes that come while the disk is busy are decided together, one after the other, and stored by one
+write (group commit). Between deciding and storing no other work runs, so nobody sees a book that
+is not on the disk. What a borrower is told is durable, and in force.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 import eventlet
+from eventlet.event import Event
 from eventlet.greenthread import GreenThread
 
 from controller.core.events import LeaseChanged
-from controller.core.lease import SECOND, Lease, LeaseState, NotHeldError, Transition
+from controller.core.lease import (
+    SECOND,
+    Lease,
+    LeaseState,
+    NotHeldError,
+    Transition,
+)
 from controller.core.lending import Book
 from controller.exchange import OFFER_NS, GiveBack, Keep
 from controller.loop import ControlLoop
+from controller.store import StoreError
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, edge_name
 
@@ -26,19 +36,33 @@ __all__ = ["Lender"]
 LOG = logging.getLogger("controller.lender")
 SWEEP_S = 0.25
 """How often the book is asked what is due; a lease ends at most this much late."""
+PORTION = 200
+"""How many leases of a PoP end at once."""
 
 
 Changed = tuple[Lease, GreenThread | None]
 """A lease as it is by now, and the thread that ends when the switches have confirmed it."""
 
+Decide = Callable[[], Transition]
+"""A verb of the book with all that it needs: what would be done now. Raises LendingError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What somebody wants decided, and where the answer goes."""
+
+    decide: Decide
+    done: Event = field(default_factory=Event)
+
 
 class Lender:
-    """The lease book in force."""
+    """The lease book in force. Every verb waits for the disk, and lets other work go on."""
 
     def __init__(self, book: Book, loop: ControlLoop) -> None:
         self.book = book
         self._loop = loop
         self._clock = loop.clock
+        self._wishes: list[_Wish] = []
 
     # -- verbs of a borrower
 
@@ -54,35 +78,27 @@ class Lender:
         Who asks again is told the same, and nothing is written while half of that time is left.
         Raises LendingError, StoreError.
         """
-        now = self._clock.now_ns()
         lifetime = min(OFFER_NS, self.book.terms.lifetime_ns)
         held = self.book.held(server.name, tag, client_id)
-        if held is not None and held.until_ns - now >= lifetime // 2:
+        if held is not None and held.until_ns - self._clock.now_ns() >= lifetime // 2:
             return held
-        transition = self.book.acquire(
-            server.name,
-            server.city,
-            now,
-            tag,
-            lifetime,
-            psid_bits=psid_bits,
-            client_id=client_id,
-            abroad=self._loop.nearby(server.city),
-        )
-        return self._carry_out(transition)
+        lease, _ = self._lend(server, tag, client_id, psid_bits, lifetime)
+        return lease
 
     def keep(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
         """Give the holder its full time; returns when the lease is in force.
 
         Raises LendingError, StoreError, SwitchError.
         """
-        lease = self._carry_out(self.book.renew(server.name, address, port, self._clock.now_ns()))
+        now = self._clock.now_ns
+        lease, _ = self._do(lambda: self.book.renew(server.name, address, port, now()))
         self._loop.wait_in_force(lease)
         return lease
 
     def give_back(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
         """The holder returns a port set. Raises LendingError, StoreError."""
-        return self._carry_out(self.book.release(server.name, address, port, self._clock.now_ns()))
+        lease, _ = self.release(server, address, port)
+        return lease
 
     def named(self, wish: Keep | GiveBack) -> tuple[IPv4Address, int]:
         """The set that a client names exactly, as it must. Raises NotHeldError."""
@@ -93,50 +109,48 @@ class Lender:
             return lease.key
         raise NotHeldError(address, ports.first_port, None, LeaseState.FREE)
 
-    # -- verbs of an operator: each returns the lease, and the thread of ``ControlLoop.happen``
+    # -- verbs of an operator
 
     def acquire(
         self, server: HostPlan, tag: str, *, client_id: str = "", psid_bits: int | None = None
     ) -> Changed:
         """Lend for the full time. Raises LendingError, StoreError."""
-        return self._change(
-            self.book.acquire(
-                server.name,
-                server.city,
-                self._clock.now_ns(),
-                tag,
-                psid_bits=psid_bits,
-                client_id=client_id,
-                abroad=self._loop.nearby(server.city),
-            )
-        )
+        return self._lend(server, tag, client_id, psid_bits, self.book.terms.lifetime_ns)
 
     def renew(self, address: IPv4Address, port: int) -> Changed:
         """Give whoever holds it the full time. Raises LendingError, StoreError."""
-        lease = self.book.holder(address, port)
-        if lease is None:
-            raise NotHeldError(address, port, None, LeaseState.FREE)
-        return self._change(self.book.renew(lease.server, address, port, self._clock.now_ns()))
+
+        def decide() -> Transition:
+            lease = self.book.holder(address, port)
+            holder = "nobody" if lease is None else lease.server
+            return self.book.renew(holder, address, port, self._clock.now_ns())
+
+        return self._do(decide)
 
     def release(self, server: HostPlan, address: IPv4Address, port: int) -> Changed:
         """Return a set in the holder's name. Raises LendingError, StoreError."""
-        return self._change(self.book.release(server.name, address, port, self._clock.now_ns()))
+        now = self._clock.now_ns
+        return self._do(lambda: self.book.release(server.name, address, port, now()))
 
     def revoke(self, address: IPv4Address, port: int) -> Changed:
         """Take a port set away from whoever holds it. Raises LendingError, StoreError."""
-        return self._change(self.book.revoke(address, port, self._clock.now_ns()))
+        return self._do(lambda: self.book.revoke(address, port, self._clock.now_ns()))
 
     def drain(self, address: IPv4Address, port: int, drain_ns: int) -> Changed:
         """Let the holder finish, and give it no more time. Raises LendingError, StoreError."""
-        return self._change(self.book.drain(address, port, self._clock.now_ns() + drain_ns))
+        return self._do(lambda: self.book.drain(address, port, self._clock.now_ns() + drain_ns))
 
     def move(
         self, address: IPv4Address, port: int, heir: HostPlan, drain_ns: int | None = None
     ) -> Changed:
         """Hand a set over, at once or when it has drained. Raises LendingError, StoreError."""
-        now = self._clock.now_ns()
-        until = None if drain_ns is None else now + drain_ns
-        return self._change(self.book.move(address, port, heir.name, heir.city, now, until))
+
+        def decide() -> Transition:
+            now = self._clock.now_ns()
+            until = None if drain_ns is None else now + drain_ns
+            return self.book.move(address, port, heir.name, heir.city, now, until)
+
+        return self._do(decide)
 
     # -- time
 
@@ -156,17 +170,22 @@ class Lender:
     def sweep(self) -> None:
         """End what is due now: leases and offers that lapsed, quarantines that are over.
 
-        Raises StoreError.
+        A crowd ends in portions, and other work goes on between them. Raises StoreError.
         """
         self._loop.flush()
-        due = self.book.next_event_ns()
-        if due is None or due > self._clock.now_ns():
-            return
-        ready = [x for x in self.book.expire(self._clock.now_ns()) if self._may(x)]
-        self._carry_out_all(ready)
-        ended = sum(transition.after.state is LeaseState.QUARANTINED for transition in ready)
-        if ended:
-            LOG.info("%d leases lapsed", ended)
+        while True:
+            now, due = self._clock.now_ns(), self.book.next_event_ns()
+            if due is None or due > now:
+                return
+            ready = [x for x in self.book.expire(now, PORTION) if self._may(x)]
+            if not ready:
+                return
+            self.book.apply(*ready)
+            self._store(ready)
+            ended = sum(x.after.state is LeaseState.QUARANTINED for x in ready)
+            if ended:
+                LOG.info("%d leases lapsed", ended)
+            eventlet.sleep(0)
 
     def _may(self, transition: Transition) -> bool:
         """A set is free only when the switch that served it is known to have forgotten it."""
@@ -180,17 +199,60 @@ class Lender:
 
     # -- carrying out
 
-    def _carry_out(self, transition: Transition) -> Lease:
-        return self._change(transition)[0]
+    def _lend(
+        self, server: HostPlan, tag: str, client_id: str, psid_bits: int | None, lifetime_ns: int
+    ) -> Changed:
+        return self._do(
+            lambda: self.book.acquire(
+                server.name,
+                server.city,
+                self._clock.now_ns(),
+                tag,
+                lifetime_ns,
+                psid_bits=psid_bits,
+                client_id=client_id,
+                abroad=self._loop.nearby(server.city),
+            )
+        )
 
-    def _change(self, transition: Transition) -> Changed:
-        return transition.after, self._carry_out_all([transition])
+    def _do(self, decide: Decide) -> Changed:
+        """Have a verb decided and made true with those of all who wait for the disk."""
+        wish = _Wish(decide)
+        self._wishes.append(wish)
+        if len(self._wishes) == 1:
+            eventlet.spawn(self._carry_out_wishes)
+        done: Changed = wish.done.wait()
+        return done
 
-    def _carry_out_all(self, transitions: Iterable[Transition]) -> GreenThread | None:
-        """Make decisions true: durable, in the book, and on their way to the switches."""
-        changed = [x for x in transitions if x.after != x.before]
-        if not changed:
-            return None
-        following = self._loop.happen(*(LeaseChanged(x.after) for x in changed))
-        self.book.apply(*changed)
-        return following
+    def _carry_out_wishes(self) -> None:
+        """Decide what is wished by now, each in the book as the one before it left it."""
+        wishes, self._wishes = self._wishes, []
+        decided: list[tuple[_Wish, Transition]] = []
+        for wish in wishes:
+            try:
+                transition = wish.decide()
+                self.book.apply(transition)
+            except Exception as error:  # whatever it is, who wished it is told, and nobody else
+                wish.done.send_exception(error)
+            else:
+                decided.append((wish, transition))
+        try:
+            following = self._store([transition for _, transition in decided])
+        except StoreError as error:
+            for wish, _ in decided:
+                wish.done.send_exception(error)
+        else:
+            for wish, transition in decided:
+                wish.done.send((transition.after, following))
+
+    def _store(self, applied: Sequence[Transition]) -> GreenThread | None:
+        """Make durable what the book holds by now, and have the switches follow.
+
+        Raises StoreError; the book is as it was before, then.
+        """
+        changed = [LeaseChanged(x.after) for x in applied if x.after != x.before]
+        try:
+            return self._loop.happen(*changed) if changed else None
+        except StoreError:
+            self.book.undo(*applied)
+            raise

@@ -17,7 +17,7 @@ import eventlet
 from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
-from controller.core.borrowing import borrowed_rules
+from controller.core.borrowing import SwitchRules, borrowed_rules
 from controller.core.change import Configuration, Phase, advance
 from controller.core.events import Event, Note
 from controller.core.lease import Lease
@@ -150,10 +150,13 @@ class ControlLoop:
         That is at its holder's PoP, and at every other that is connected: one that is not may
         lose its replies, but gives them to nobody else.
         """
+        plan = self.world.plan
+        needed = borrowed_rules(plan, [lease], {lease.address: lease.home})
+        holder = plan.edge(lease.pop).name
         lacking: list[str] = []
 
         def holds() -> bool:
-            lacking[:] = self._lacking(lease)
+            lacking[:] = self._lacking(needed, holder)
             return not lacking
 
         error = SwitchError("")
@@ -166,11 +169,8 @@ class ControlLoop:
             what = f"{lease.address} port {lease.first_port} of {lease.server}"
             raise SwitchError(f"{what} is not in force at {', '.join(lacking)}") from None
 
-    def _lacking(self, lease: Lease) -> list[str]:
-        """The switches that have not confirmed all that a lease needs."""
-        plan = self.world.plan
-        holder = plan.edge(lease.pop).name
-        needed = borrowed_rules(plan, [lease], {lease.address: lease.home})
+    def _lacking(self, needed: SwitchRules, holder: str) -> list[str]:
+        """The switches that have not confirmed what is needed of them."""
         return [
             name
             for name, rules in needed.items()

@@ -18,14 +18,14 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
 from controller.core import events
 from controller.core.events import Event, LeaseChanged, Note
-from controller.core.lease import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState, values
 
 __all__ = ["Lending", "Record", "SqliteStore", "Store", "StoreError"]
 
@@ -314,7 +314,7 @@ class SqliteStore:
 
 
 def _row(lease: Lease) -> tuple[int | str, ...]:
-    address, psid, bits, state, *rest = astuple(lease)
+    address, psid, bits, state, *rest = values(lease)
     return (int(address), psid, bits, str(state), *rest)
 
 

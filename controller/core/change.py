@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 from controller.core.borrowing import borrowed_rules
 from controller.core.events import Event, LeaseChanged
+from controller.core.lease import Lease
 from controller.core.pipeline import static_program, with_leases
 from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
 from controller.core.routing import Routes, fabric_ports, routes
@@ -106,7 +107,7 @@ def _lent(
 ) -> dict[str, tuple[frozenset[Rule], frozenset[Rule]]]:
     """By switch: the rules of leases and homes that go, and those that come."""
     leases = [event.lease for event in events if isinstance(event, LeaseChanged)]
-    keys = {lease.key for lease in leases}
+    keys = {lease.key for lease in leases if not _renewed(lease, before, after)}
     going, coming = (
         borrowed_rules(
             world.plan,
@@ -123,6 +124,12 @@ def _lent(
         )
         for name in sorted(going.keys() | coming.keys())
     }
+
+
+def _renewed(lease: Lease, before: World, after: World) -> bool:
+    """Whether a lease has got more time, and nothing else has changed that rules depend on."""
+    old, new = before.leases.get(lease.key), after.leases.get(lease.key)
+    return old is not None and new is not None and old.number == new.number
 
 
 def _phases(steps: Mapping[str, list[Change]]) -> Iterator[Phase]:

@@ -48,7 +48,7 @@ from controller.core.lease import (
     Transition,
     UnknownTagError,
 )
-from controller.core.shelf import Key, Opened, Shelf
+from controller.core.shelf import Key, Opened, Shelf, key_of
 from topologies.model import COMMON_TAG, Pool
 
 Holder = tuple[str, str, str]
@@ -105,7 +105,7 @@ class Book:
         if not 0 <= port < 1 << 16:
             return None
         for bits in range(ports.MOST_BITS, ports.LEAST_BITS - 1, -1):
-            found = self._entries.get((address, port & 0xFFFF << (16 - bits) & 0xFFFF))
+            found = self._entries.get(key_of(address, port & 0xFFFF << (16 - bits) & 0xFFFF))
             if found is not None and found.first_port <= port <= found.last_port:
                 return found
         return None
@@ -235,15 +235,15 @@ class Book:
         drained = self.drain(address, port, drain_until_ns).after
         return Transition(lease, replace(drained, heir=heir, heir_pop=pop))
 
-    def expire(self, now_ns: int) -> tuple[Transition, ...]:
-        """Everything that is due: leases go into quarantine or to their heirs, or become free.
+    def expire(self, now_ns: int, most: int | None = None) -> tuple[Transition, ...]:
+        """What is due: leases go into quarantine or to their heirs, or become free.
 
-        The quarantine counts from now, not from the expiry, because the holder could send until
-        its rules are gone. A set that is overdue for both takes two calls.
+        ``most`` limits how many, of each tag, PoP and state, so that a crowd can be taken in
+        portions. The quarantine counts from now, not from the expiry, because the holder could
+        send until its rules are gone. A set that is overdue for both takes two calls.
         """
-        due = [
-            lease for shelf in self._shelves.values() for lease in shelf.due(self._entries, now_ns)
-        ]
+        shelves = self._shelves.values()
+        due = [lease for shelf in shelves for lease in shelf.due(self._entries, now_ns, most)]
         due.sort(key=lambda lease: lease.key)
         number, found, heirs = self.lendings, [], set[Holder]()
         for lease in due:
@@ -292,14 +292,13 @@ class Book:
         if address is None:
             elsewhere = (shelf.with_room(other, order) for other in abroad)
             address = next((found for found in elsewhere if found is not None), None)
-        free = ports.UNTOUCHED
-        if address in self._opened:
-            free = self._opened[address].free
+        opened = None if address is None else self._opened.get(address)
+        free = ports.UNTOUCHED if opened is None else opened.free
         first = None if address is None else ports.best_fit(free, order)
         if address is None or first is None:
             earliest = shelf.earliest(self._entries, self.terms.quarantine_ns, pop)
             raise PoolExhaustedError(pop, tag, earliest)
-        return address, first
+        return address if opened is None else opened.address, first
 
     def _shelf(self, tag: str) -> Shelf:
         try:
@@ -360,7 +359,7 @@ class Book:
 
     def _stale(self, before: Lease | None, after: Lease) -> str | None:
         """Why a decision is no longer true; None if it is."""
-        if self._entries.get(after.key) != before:
+        if self._entries.get(key_of(*after.key)) != before:
             return "its entry has changed"
         new = before is None or before.number != after.number
         if new and after.number != self.lendings + 1:
@@ -372,7 +371,7 @@ class Book:
         shelf = self._shelves.get(lease.tag)
         if shelf is None or shelf.index(lease.address) is None:
             return f"no pool tagged {lease.tag!r} has this address"
-        opened = self._opened.get(lease.address, Opened(lease.home, ports.UNTOUCHED))
+        opened = self._opened.get(lease.address, Opened(lease.address, lease.home, ports.UNTOUCHED))
         if before is None and not _fits(lease, opened.free):
             return "its ports are taken, or never lent"
         if lease.state is LeaseState.FREE:
@@ -393,12 +392,13 @@ class Book:
             if before.state is LeaseState.LENT:
                 del self._held[before.server, before.tag, before.client_id]
         self.lendings = max(self.lendings, lease.number)
+        key = key_of(*lease.key)
         if lease.state is LeaseState.FREE:
-            del self._entries[lease.key]
+            del self._entries[key]
         else:
-            self._entries[lease.key] = lease
+            self._entries[key] = lease
             self._kept[lease.server, lease.tag] += lease.ports
-            self._shelves[lease.tag].watch(lease, before, self._entries)
+            self._shelves[lease.tag].watch(key, lease, before, self._entries)
         if lease.state is LeaseState.LENT:
             self._held[lease.server, lease.tag, lease.client_id] = lease
         self._place(lease)
@@ -409,7 +409,7 @@ class Book:
         free = ports.UNTOUCHED if before is None else before.free
         mine = _units(lease)
         free = free | mine if lease.state is LeaseState.FREE else free & ~mine
-        after = Opened(lease.home, free & ports.UNTOUCHED)
+        after = Opened(lease.address, lease.home, free & ports.UNTOUCHED)
         if after.free == ports.UNTOUCHED:
             del self._opened[lease.address]
             self._shelves[lease.tag].place(lease.address, before, None)

@@ -9,6 +9,7 @@ A block of *order* j is 2^j units, aligned: with k PSID bits the order is 12 - k
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from topologies.model import SYSTEM_PORTS
@@ -42,7 +43,8 @@ def block(first_port: int, order: int) -> int:
     return ((1 << (1 << order)) - 1) << first_port // UNIT
 
 
-def blocks(free: int) -> list[int]:
+@lru_cache(maxsize=1024)  # a change asks it of an address thrice: what to take, before, after
+def blocks(free: int) -> tuple[int, ...]:
     """By order: where free blocks begin that are in no larger free block, as masks of units."""
     found, here = [], free
     for order in range(WHOLE_ORDER + 1):
@@ -50,7 +52,7 @@ def blocks(free: int) -> list[int]:
         larger = here & (here >> size) & _ALIGNED[order + 1] if order < WHOLE_ORDER else 0
         found.append(here & ~(larger | larger << size))
         here = larger
-    return found
+    return tuple(found)
 
 
 def best_fit(free: int, order: int) -> int | None:

@@ -17,17 +17,26 @@ from controller.core import ports
 from controller.core.lease import Lease, LeaseState
 from topologies.model import Pool
 
-Key = tuple[IPv4Address, int]
-"""Address and first port of an entry."""
+Key = int
+"""An entry's address and first port as one number: a million of them are small, and sort."""
 
 _Note = tuple[int, int, Key]
 """A time, and the lending that may be due then: its number and its key."""
 
 
+def key_of(address: IPv4Address, first_port: int) -> Key:
+    """The key of a set."""
+    return int(address) << 16 | first_port
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An address with a home; bit n of ``free`` says that its n-th unit of ports can be lent."""
+    """An address with a home; bit n of ``free`` says that its n-th unit of ports can be lent.
 
+    ``address`` is the one object that all its leases share.
+    """
+
+    address: IPv4Address
     home: str
     free: int
 
@@ -87,22 +96,29 @@ class Shelf:
 
     # -- time
 
-    def watch(self, lease: Lease, before: Lease | None, entries: Mapping[Key, Lease]) -> None:
+    def watch(
+        self, key: Key, lease: Lease, before: Lease | None, entries: Mapping[Key, Lease]
+    ) -> None:
         """Note when an entry is due. More time for the same lending needs no second note."""
         if before is not None and (before.state, before.number) == (lease.state, lease.number):
             return
-        notes = (self._live if lease.live else self._quarantined)[lease.home]
+        notes = (self._live if lease.live else self._quarantined)[lease.pop]
         if len(notes) > 2 * len(entries) + 64:  # mostly of leases that were returned early
             notes[:] = [note for note in notes if _true(note, entries, lease.live)]
             heapq.heapify(notes)
-        heapq.heappush(notes, (lease.until_ns, lease.number, lease.key))
+        heapq.heappush(notes, (lease.until_ns, lease.number, key))
 
-    def due(self, entries: Mapping[Key, Lease], now_ns: int) -> list[Lease]:
-        """The entries whose time has come. Their notes stay until they have really changed."""
+    def due(
+        self, entries: Mapping[Key, Lease], now_ns: int, most: int | None = None
+    ) -> list[Lease]:
+        """The entries whose time has come, of each PoP and state at most so many.
+
+        Their notes stay until they have really changed.
+        """
         found: dict[Key, Lease] = {}
         for _, notes, live in self._heaps():
             due: list[_Note] = []
-            while _settle(notes, entries, live) and notes[0][0] <= now_ns:
+            while len(due) != most and _settle(notes, entries, live) and notes[0][0] <= now_ns:
                 due.append(heapq.heappop(notes))
                 found[due[-1][2]] = entries[due[-1][2]]
             for note in due:
@@ -110,14 +126,14 @@ class Shelf:
         return list(found.values())
 
     def earliest(
-        self, entries: Mapping[Key, Lease], extra_live_ns: int, home: str | None = None
+        self, entries: Mapping[Key, Lease], extra_live_ns: int, pop: str | None = None
     ) -> int | None:
         """The first time in the notes, live ones counted ``extra_live_ns`` later.
 
-        With ``home``, only that PoP's own sets, if it has any that are not free.
+        With ``pop``, only the sets of its own servers, if any of those are not free.
         """
         times = [
-            (where == home, notes[0][0] + (extra_live_ns if live else 0))
+            (where == pop, notes[0][0] + (extra_live_ns if live else 0))
             for where, notes, live in self._heaps()
             if _settle(notes, entries, live)
         ]
@@ -126,8 +142,8 @@ class Shelf:
 
     def _heaps(self) -> Iterator[tuple[str, list[_Note], bool]]:
         for heaps, live in ((self._live, True), (self._quarantined, False)):
-            for home, notes in heaps.items():
-                yield home, notes, live
+            for pop, notes in heaps.items():
+                yield pop, notes, live
 
 
 def _true(note: _Note, entries: Mapping[Key, Lease], live: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import eventlet
 import pytest
@@ -12,11 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from controller.clock import BookClock
 from controller.core.events import Event
-from controller.core.lease import SECOND, LeaseState, LendingError, PoolExhaustedError, QuotaError
+from controller.core.lease import (
+    SECOND,
+    LeaseState,
+    LendingError,
+    PoolExhaustedError,
+    QuotaError,
+    UnknownTagError,
+)
 from controller.core.world import World
 from controller.store import StoreError
 from tests.core.controller.event_strategies import settings_of
 from tests.fakes.inside import PLAN, SERVERS, TERMS, Inside, fresh
+from topologies.plan import HostPlan
 
 
 def test_a_lease_is_in_force_when_it_is_kept() -> None:
@@ -158,6 +167,53 @@ def test_time_never_repeats_over_a_restart() -> None:
     assert BookClock(ahead).now_ns() > ahead
 
 
+def test_wishes_that_come_together_are_stored_by_one_write() -> None:
+    store, clock, tables = fresh()
+    world = Inside(store, clock, tables)
+    wishes = [eventlet.spawn(world.lender.lend, server) for server in SERVERS]
+    leases = [wish.wait() for wish in wishes]
+    assert len({lease.key for lease in leases}) == len(SERVERS)
+    assert sorted(lease.number for lease in leases) == [1, 2, 3, 4, 5, 6]
+    assert store.commits == 1
+    world.settle()
+    assert world.installed() == world.desired()
+
+
+def test_a_wish_that_cannot_be_is_its_wishers_alone() -> None:
+    store, clock, tables = fresh()
+    world = Inside(store, clock, tables)
+    good = eventlet.spawn(world.lender.lend, SERVERS[0])
+    bad = eventlet.spawn(world.lender.lend, SERVERS[1], "no such tag")
+    also = eventlet.spawn(world.lender.lend, SERVERS[2])
+    assert good.wait().live
+    assert also.wait().live
+    with pytest.raises(UnknownTagError):
+        bad.wait()
+    assert store.commits == 1
+
+
+def test_wishes_that_cannot_be_stored_have_not_been() -> None:
+    store, clock, tables = fresh()
+    world = Inside(store, clock, tables)
+    kept = world.lender.lend(SERVERS[0])
+    store.broken = True
+    clock.at += SECOND
+    wishes = [
+        eventlet.spawn(world.lender.lend, SERVERS[1]),
+        eventlet.spawn(world.lender.revoke, *kept.key),
+        eventlet.spawn(world.lender.lend, SERVERS[2]),
+    ]
+    for wish in wishes:
+        with pytest.raises(StoreError, match="no space"):
+            wish.wait()
+    assert world.book.entries() == (kept,)
+    store.broken = False
+    assert world.lender.lend(SERVERS[1]).number > kept.number
+    world.settle()
+    assert store.load() == world.book.entries()
+    assert world.installed() == world.desired()
+
+
 class Lending(RuleBasedStateMachine):
     """Any order of verbs, settings, waits, lost connections and crashes of the controller."""
 
@@ -188,6 +244,27 @@ class Lending(RuleBasedStateMachine):
         if live:
             lease = live[pick % len(live)]
             self.world.lender.revoke(lease.address, lease.first_port)
+
+    @rule(pick=st.integers(0, 5), heir=st.sampled_from(SERVERS), drain=st.none() | st.just(SECOND))
+    def move(self, pick: int, heir: HostPlan, drain: int | None) -> None:
+        live = self.world.book.live()
+        if live:
+            with contextlib.suppress(LendingError):
+                self.world.lender.move(*live[pick % len(live)].key, heir, drain)
+
+    @rule(
+        wishes=st.lists(st.tuples(st.sampled_from(SERVERS), st.sampled_from("ab")), max_size=5),
+        pick=st.integers(0, 5),
+    )
+    def at_once(self, wishes: list[tuple[HostPlan, str]], pick: int) -> None:
+        """Many wishes, and one that a set be taken away, before any is carried out."""
+        lender, live = self.world.lender, self.world.book.live()
+        acts = [partial(lender.acquire, server, "any", client_id=x) for server, x in wishes]
+        if live:
+            acts.insert(len(acts) // 2, partial(lender.revoke, *live[pick % len(live)].key))
+        for thread in [eventlet.spawn(act) for act in acts]:
+            with contextlib.suppress(LendingError):
+                thread.wait()
 
     @rule(seconds=st.sampled_from([1, 12, 31, 70]))
     def wait(self, seconds: int) -> None:
