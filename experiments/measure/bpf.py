@@ -114,6 +114,16 @@ def tcp_syns() -> list[Instruction]:
     ]
 
 
+def udp() -> list[Instruction]:
+    """Accept UDP datagrams."""
+    return [
+        Instruction(LOAD_BYTE, 9),
+        Instruction(JUMP_EQUAL, UDP, 0, 1),
+        Instruction(RETURN, _SNAPSHOT),
+        Instruction(RETURN, 0),
+    ]
+
+
 def _in_pools(pools: Sequence[IPv4Network], body: list[Instruction]) -> list[Instruction]:
     """Run ``body`` for TCP and UDP packets to a pool, refuse the rest."""
     program = [

@@ -119,6 +119,7 @@ def measure(
     interval_s: float,
     timeout_s: float,
     seed: int,
+    token: bytes | None = None,
 ) -> list[EchoRow]:
     """Send ``count`` requests for each probe and return a row for each, by probe and sequence.
 
@@ -128,7 +129,7 @@ def measure(
     if count < 1 or interval_s <= 0 or timeout_s <= 0:
         raise ValueError("count, interval_s and timeout_s must be greater than 0")
     plan = schedule(len(probes), count, round(interval_s * 1e9), seed)
-    with _Run(method, probes) as run:
+    with _Run(method, probes, token or secrets.token_bytes(8)) as run:
         start = time.monotonic_ns()
         for offset_ns, probe, sequence in plan:
             run.pause_until(start + offset_ns)
@@ -140,10 +141,10 @@ def measure(
 class _Run:
     """The sockets and the open requests of one measurement."""
 
-    def __init__(self, method: Method, probes: Sequence[EchoProbe]) -> None:
+    def __init__(self, method: Method, probes: Sequence[EchoProbe], token: bytes) -> None:
         self._method = method
         self._probes = probes
-        self._token = secrets.token_bytes(8)
+        self._token = token
         self._sent: dict[tuple[int, int], _Sent] = {}
         self._missing = 0
         self._read_next_ns = 0

@@ -28,15 +28,23 @@ def udp_echo(
     port: int = ECHO_PORT,
     ports: Ports | None = None,
     seed: int = 0,
+    token: bytes | None = None,
 ) -> list[EchoRow]:
     """Send ``count`` datagrams for each probe; a row for each, lost ones included.
 
     ``ports`` is the port set to send from, first and last; each host and source take one port
-    of it. Otherwise as ``ping``.
+    of it. ``token``, eight bytes, marks the datagrams for others who look at them. Otherwise as
+    ``ping``.
     """
     method = _Udp(size, port, ports)
     return measure(
-        method, probes, count=count, interval_s=interval_s, timeout_s=timeout_s, seed=seed
+        method,
+        probes,
+        count=count,
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+        seed=seed,
+        token=token,
     )
 
 

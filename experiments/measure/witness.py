@@ -1,13 +1,13 @@
-"""Who knocks at a host? Every TCP SYN that reaches it, whoever is asked to believe what."""
+"""What reaches a host? Every TCP SYN, or every datagram, whoever is asked to believe what."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
-from experiments.measure.bpf import attach, tcp_syns
+from experiments.measure.bpf import Instruction, attach, tcp_syns
 from experiments.measure.judge import ETH_P_IP, sniffer
 from experiments.measure.kernel import SO_RCVBUFFORCE
 from experiments.measure.packets import Headers, headers
@@ -19,12 +19,14 @@ _ROOM_BYTES = 4 << 20
 
 
 class Witness:
-    """Sees the SYNs that reach some hosts, from when it is made until it is closed.
+    """Sees what reaches some hosts, SYNs if it is told nothing else, until it is closed.
 
     It asks neither the controller nor the switches, nor the host's own TCP.
     """
 
-    def __init__(self, hosts: Iterable[str]) -> None:
+    def __init__(
+        self, hosts: Iterable[str], program: Callable[[], Sequence[Instruction]] = tcp_syns
+    ) -> None:
         """Raises FileNotFoundError if a host does not exist."""
         self._sockets: list[socket.socket] = []
         with contextlib.ExitStack() as opening:
@@ -33,7 +35,7 @@ class Witness:
                     sock = sniffer()
                 opening.enter_context(sock)
                 sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _ROOM_BYTES)
-                attach(sock, tcp_syns())
+                attach(sock, program())
                 sock.bind(("eth0", ETH_P_IP))
                 self._sockets.append(sock)
             self._open = opening.pop_all()
@@ -47,10 +49,14 @@ class Witness:
         self._open.close()
 
     def arrived(self) -> list[Headers]:
-        """The SYNs since the last call, those that were sent again included."""
+        """The packets since the last call, those that were sent again included."""
+        return [headers(packet) for packet in self.packets()]
+
+    def packets(self) -> list[bytes]:
+        """The same, as far as they were copied: headers and the first bytes behind them."""
         found = []
         for sock in self._sockets:
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    found.append(headers(sock.recv(256)))
+                    found.append(sock.recv(256))
         return found

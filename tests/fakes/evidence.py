@@ -158,4 +158,43 @@ def _fetch(
     }
 
 
-MAKERS = {"latency": _latency, "reachability": _reachability, "borrowing": _borrowing}
+def _agility(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    origin = made.hosts_of(HostRole.ORIGIN)[0].name
+    blank = {"kind": "", "role": "", "turn": 0, "sequence": 0, "sent_ns": 0, "outcome": "ok"}
+    blank["arrived"] = None
+    rows: list[dict[str, Any]] = []
+    for server in made.hosts_of(HostRole.SERVER):
+        for act, ms in (("borrow", 9.0), ("connect", 20.0), ("return", 4.0)):
+            rows.append({"act": act, "server": server.name, "ms": ms, "model_ms": None} | blank)
+    one, two = made.edges[:2]
+    here, there = made.servers_of(one.city), made.servers_of(two.city)
+    moves = []
+    for kind, holder, heir in (("same PoP", *here[:2]), ("other PoP", here[0], there[0])):
+        moves.append({"kind": kind, "turn": 0, "began_ns": 100_000_000, "ended_ns": 110_000_000})
+        for role, server, lawful in (
+            ("holder", holder, lambda at: at <= 104),
+            ("heir", heir, lambda at: at >= 108),
+        ):
+            for sequence, at_ms in enumerate(range(0, 200, 2)):
+                ok = lawful(at_ms)
+                row = {"act": "move", "kind": kind, "role": role, "server": server.name}
+                row |= {"sequence": sequence, "sent_ns": at_ms * 1_000_000}
+                row |= {
+                    "outcome": "ok" if ok else "lost",
+                    "ms": 20.0 if ok else None,
+                    "arrived": ok,
+                }
+                rows.append(blank | {"model_ms": oracle.rtt_ms(server.name, origin)} | row)
+    broken = {"wanted": 20, "opened": 20, "broken": 20, "heir_connects": 1}
+    return rows, {
+        "moves": moves,
+        "connections": {"at once": broken, "drained": broken | {"broken": 0}},
+    }
+
+
+MAKERS = {
+    "latency": _latency,
+    "reachability": _reachability,
+    "borrowing": _borrowing,
+    "agility": _agility,
+}

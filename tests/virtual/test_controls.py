@@ -19,7 +19,10 @@ pytestmark = pytest.mark.virtual
 MUTANT = Path(__file__).parent / "mutant.py"
 
 NOTICED: Mapping[str, Mapping[str, str]] = {
-    "guard bypassed": {"reachability": "control: no lie reaches an origin"},
+    "guard bypassed": {
+        "reachability": "control: no lie reaches an origin",
+        "agility": "control: nothing of the heir's gets through before the move",
+    },
     "guard removed": {"reachability": "spoofed packets are counted at every PoP"},
     "admission of leases removed": {
         "reachability": "twin: a server that uses its own port set is answered",
@@ -69,7 +72,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
     return [check for check in runner.conclude(folder).checks if not check.passed]
 
 
-@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing"])
+@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing", "agility"])
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []
 

@@ -28,6 +28,14 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "agility": {
+        "borrow_p50",
+        "return_p50",
+        "blackout_same_pop_p50",
+        "blackout_other_pop_p50",
+        "broken_at_once_share",
+        "broken_drained_share",
+    },
     "reachability": {"pairs_ok", "pairs_total"},
     "latency": {"anycast_rtt_p50", "unicast_rtt_p50", "best_rtt_p50", "rtt_error_p50"},
     "borrowing": {
@@ -247,3 +255,54 @@ def test_borrowing_disbelieves_bad_counts(changes: dict[str, object], check: str
 def test_borrowing_says_when_connections_fail() -> None:
     bad = spoil(perfect("borrowing"), lambda s: s["server"] == "ARN-s2", outcome="reset")
     assert failed(bad) == ["every borrowed connection works", "the baselines work"]
+
+
+def test_agility_tells_blackouts_by_the_packet() -> None:
+    metrics = study.study("agility").evaluate(perfect("agility")).metrics
+    assert metrics["blackout_same_pop_p50"].value == 4.0
+    assert metrics["blackout_other_pop_max"].value == 4.0
+    assert metrics["broken_at_once_share"].value == 1.0
+    assert metrics["move_p50"].value == 10.0
+
+
+@pytest.mark.parametrize(
+    ("role", "at_ms", "check"),
+    [
+        ("heir", 50, "control: nothing of the heir's gets through before the move"),
+        ("holder", 150, "control: nothing of the holder's gets through after it"),
+    ],
+)
+def test_agility_notices_what_gets_through_at_the_wrong_time(
+    role: str, at_ms: int, check: str
+) -> None:
+    moment = at_ms * 1_000_000
+    spoilt = spoil(
+        perfect("agility"),
+        lambda s: (s["role"] == role) & (s["sent_ns"] == moment) & (s["kind"] == "other PoP"),
+        arrived=True,
+    )
+    assert failed(spoilt) == [check]
+
+
+def test_agility_notices_who_is_not_answered() -> None:
+    deaf = spoil(
+        perfect("agility"),
+        lambda s: (s["role"] == "heir") & (s["kind"] == "same PoP"),
+        outcome="lost",
+    )
+    assert failed(deaf) == ["twin: the holder is answered before, the heir after"]
+
+
+@pytest.mark.parametrize(
+    ("how", "fact", "value", "check"),
+    [
+        ("at once", "broken", 19, "control: a set that moves at once breaks what is open"),
+        ("at once", "heir_connects", 0, "control: a set that moves at once breaks what is open"),
+        ("drained", "broken", 1, "a drained set breaks nothing"),
+        ("drained", "opened", 0, "a drained set breaks nothing"),
+    ],
+)
+def test_agility_counts_connections(how: str, fact: str, value: int, check: str) -> None:
+    evidence = perfect("agility")
+    evidence.observed["connections"][how] = evidence.observed["connections"][how] | {fact: value}
+    assert failed(evidence) == [check]
