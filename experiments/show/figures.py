@@ -82,6 +82,10 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
     return path
 
 
+MOVED: Mapping[str, str] = {"same PoP": "within its PoP", "other PoP": "to another PoP"}
+"""Where a set moved, by the kind of move."""
+
+
 def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """How long it takes to borrow and return; and the first move of each kind, to the packet.
 
@@ -94,7 +98,7 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
         ("return", {"color": ORANGE, "linestyle": "--"}),
     )
     for act, look in looks:
-        values, shares = stats.cdf(samples[samples["act"] == act]["ms"])
+        values, shares = stats.cdf(samples[samples["act"] == act]["took_ms"])
         start = [0.0] if values else []
         left.step([*values[:1], *values], [*start, *shares], where="post",
                   linewidth=2, label=act, **look)  # fmt: skip
@@ -105,7 +109,27 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     _title(left, "One more port set")
     for axes, (kind, move) in zip(rest, sorted(kinds.items(), reverse=True), strict=True):
         _one_move(axes, samples, move)
-        _title(axes, f"A set moves to the {kind}")
+        _title(axes, f"A set moves {MOVED[kind]}")
+    figure.savefig(path)
+    return path
+
+
+def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
+    """How many frames of each kind were sent, and how many of them arrived.
+
+    ``attacks`` has a row per kind with ``attack``, ``sent``, ``arrived``; ``lawful`` names twins.
+    """
+    rows = attacks.iloc[::-1]
+    figure, (axes,) = _figure(7.2, 0.28 * len(rows) + 1.2, 1)
+    places = range(len(rows))
+    axes.barh(places, rows["sent"], color=GRID, label="sent")
+    colours = [GREEN if kind in lawful else ORANGE for kind in rows["attack"]]
+    axes.barh(places, rows["arrived"], height=0.4, color=colours, label="arrived (green: lawful)")
+    axes.set_yticks(list(places), list(rows["attack"]))
+    axes.set_xlabel("frames")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, -0.08), ncols=2, frameon=False, fontsize=9)
+    _plain(axes)
+    _title(axes, "What servers forged, and what arrived")
     figure.savefig(path)
     return path
 

@@ -47,7 +47,7 @@ def trial(t: Trial) -> None:
     t.observed["moves"], t.observed["connections"] = [], {}
     for kind, holder, heir in _pairs(t):
         seconds = t.count("packets") * t.param("interval_s")
-        with t.timed_step(f"a set moves to the {kind}", t.count("moves") * seconds):
+        with t.timed_step(f"a set moves: {kind}", t.count("moves") * seconds):
             for turn in range(t.count("moves")):
                 _move(t, kind, holder, heir, turn)
     *_, (_, holder, heir) = _pairs(t)
@@ -90,16 +90,16 @@ def _borrow(t: Trial, server: HostPlan, turn: int) -> None:
     who = {"server": server.name, "turn": turn}
     rtt_ns = row.handshake_rtt_ns
     _emit(t, "borrow", "ok", held - began, **who)
-    _emit(
-        t, "connect", row.outcome, rtt_ns, **who, model_ms=t.oracle.rtt_ms(server.name, origin.name)
-    )
+    rtt_ms = t.oracle.rtt_ms(server.name, origin.name)
+    _emit(t, "connect", row.outcome, rtt_ns, **who, model_rtt_ms=rtt_ms)
     _emit(t, "return", "ok", returned - returning, **who)
 
 
 def _emit(t: Trial, act: str, outcome: str, took_ns: int | None, **more: Any) -> None:
-    blank = {"kind": "", "role": "", "sequence": 0, "sent_ns": 0, "arrived": None, "model_ms": None}
+    blank: dict[str, Any] = {"kind": "", "role": "", "sequence": 0, "sent_ns": 0}
+    blank |= {"arrived": None, "model_rtt_ms": None}
     took_ms = None if took_ns is None else took_ns / 1e6
-    t.reporter.emit({"act": act, "outcome": outcome, "ms": took_ms} | blank | more)
+    t.reporter.emit({"act": act, "outcome": outcome, "took_ms": took_ms} | blank | more)
 
 
 # -- moves
@@ -180,7 +180,7 @@ def _move(t: Trial, kind: str, holder: HostPlan, heir: HostPlan, turn: int) -> N
             sequence=row.sequence,
             sent_ns=row.sent_ns,
             arrived=(row.probe, row.sequence) in arrived,
-            model_ms=t.oracle.rtt_ms(server.name, _origin(t).name),
+            model_rtt_ms=t.oracle.rtt_ms(server.name, _origin(t).name),
         )
 
 
@@ -261,7 +261,7 @@ def evaluate(e: Evidence) -> Findings:
     samples = e.samples
     moves = moves_table(e)
     took = {act: samples[samples["act"] == act] for act in ("borrow", "connect", "return")}
-    good = {act: rows[rows["outcome"] == "ok"]["ms"] for act, rows in took.items()}
+    good = {act: rows[rows["outcome"] == "ok"]["took_ms"] for act, rows in took.items()}
     metrics = {
         "borrow_p50": Metric(stats.median(good["borrow"]), "ms"),
         "borrow_p95": Metric(stats.quantile(good["borrow"], 0.95), "ms"),
@@ -369,8 +369,8 @@ def _answer(metrics: dict[str, Metric]) -> str:
     if borrow is None or (same is None and other is None):
         return "Not enough was answered to tell how quickly addresses change hands."
     moved = " and ".join(
-        f"{value:.1f} ms to the {kind}"
-        for kind, value in ((SAME, same), (OTHER, other))
+        f"{value:.1f} ms {how}"
+        for how, value in (("within its PoP", same), ("to another", other))
         if value is not None
     )
     return (

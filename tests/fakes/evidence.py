@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments import study
 from experiments.runs import runner
+from experiments.studies import isolation
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
@@ -165,7 +166,8 @@ def _agility(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str
     rows: list[dict[str, Any]] = []
     for server in made.hosts_of(HostRole.SERVER):
         for act, ms in (("borrow", 9.0), ("connect", 20.0), ("return", 4.0)):
-            rows.append({"act": act, "server": server.name, "ms": ms, "model_ms": None} | blank)
+            row = {"act": act, "server": server.name, "took_ms": ms, "model_rtt_ms": None}
+            rows.append(row | blank)
     one, two = made.edges[:2]
     here, there = made.servers_of(one.city), made.servers_of(two.city)
     moves = []
@@ -181,14 +183,35 @@ def _agility(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str
                 row |= {"sequence": sequence, "sent_ns": at_ms * 1_000_000}
                 row |= {
                     "outcome": "ok" if ok else "lost",
-                    "ms": 20.0 if ok else None,
+                    "took_ms": 20.0 if ok else None,
                     "arrived": ok,
                 }
-                rows.append(blank | {"model_ms": oracle.rtt_ms(server.name, origin)} | row)
+                rows.append(blank | {"model_rtt_ms": oracle.rtt_ms(server.name, origin)} | row)
     broken = {"wanted": 20, "opened": 20, "broken": 20, "heir_connects": 1}
     return rows, {
         "moves": moves,
         "connections": {"at once": broken, "drained": broken | {"broken": 0}},
+    }
+
+
+def _isolation(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows = [
+        {
+            "attack": attack,
+            "server": server.name,
+            "pop": server.city,
+            "outcome": "arrived" if attack in isolation.LAWFUL else "dropped",
+            "seen_by": "an origin" if attack in isolation.LAWFUL else "",
+        }
+        for server in made.hosts_of(HostRole.SERVER)
+        for attack in (*isolation.FORGERIES, *isolation.LAWFUL)
+    ]
+    lent = [[server.name, "203.0.113.1", 2048, 1] for server in made.hosts_of(HostRole.SERVER)]
+    return rows, {
+        "dropped": {edge.name: {"spoof": 100} for edge in made.edges},
+        "thefts": 2 * len(lent),
+        "leases": {"before": lent, "after": list(lent)},
+        "own_release": True,
     }
 
 
@@ -197,4 +220,5 @@ MAKERS = {
     "reachability": _reachability,
     "borrowing": _borrowing,
     "agility": _agility,
+    "isolation": _isolation,
 }

@@ -22,9 +22,14 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     "guard bypassed": {
         "reachability": "control: no lie reaches an origin",
         "agility": "control: nothing of the heir's gets through before the move",
+        "isolation": "control: no forged frame reaches anybody",
     },
-    "guard removed": {"reachability": "spoofed packets are counted at every PoP"},
+    "guard removed": {
+        "reachability": "spoofed packets are counted at every PoP",
+        "isolation": "spoofed frames are counted at every PoP",
+    },
     "admission of leases removed": {
+        "isolation": "twin: its own port set arrives",
         "reachability": "twin: a server that uses its own port set is answered",
         "borrowing": "every borrowed connection works",
     },
@@ -72,7 +77,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
     return [check for check in runner.conclude(folder).checks if not check.passed]
 
 
-@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing", "agility"])
+@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing", "agility", "isolation"])
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []
 

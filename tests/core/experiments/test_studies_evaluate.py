@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from experiments import study
+from experiments.studies import isolation
 from experiments.study import STUDIES, Evidence
 from tests.fakes.evidence import EMULATOR_ERROR_MS, failed, perfect, spoil
+from topologies.plan import HostRole
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -28,6 +30,7 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
     "agility": {
         "borrow_p50",
         "return_p50",
@@ -71,6 +74,8 @@ def test_a_run_in_which_nothing_came_back_is_invalid_and_whole(
     lost = {"outcome": "timeout", "rtt_ms": None, "seen_address": None, "pop": None}
     evidence = perfect(name, network)
     kept = {column: value for column, value in lost.items() if column in evidence.samples}
+    if name == "isolation":
+        kept = {"outcome": "dropped", "seen_by": ""}
     if name == "borrowing":
         del kept["pop"]  # there it is the server's own
     spoilt = spoil(evidence, lambda s: s["outcome"] != "", **kept)
@@ -306,3 +311,32 @@ def test_agility_counts_connections(how: str, fact: str, value: int, check: str)
     evidence = perfect("agility")
     evidence.observed["connections"][how] = evidence.observed["connections"][how] | {fact: value}
     assert failed(evidence) == [check]
+
+
+@pytest.mark.parametrize("attack", [*isolation.FORGERIES, *isolation.LAWFUL])
+def test_isolation_notices_one_frame_of_any_kind(attack: str) -> None:
+    evidence = perfect("isolation")
+    first = evidence.plan.hosts_of(HostRole.SERVER)[0].name
+    lawful = attack in isolation.LAWFUL
+    spoilt = spoil(
+        evidence,
+        lambda s: (s["attack"] == attack) & (s["server"] == first),
+        outcome="dropped" if lawful else "arrived",
+        seen_by="" if lawful else "LHR-s2",
+    )
+    expected = (
+        f"twin: its {attack} arrives" if lawful else "control: no forged frame reaches anybody"
+    )
+    assert failed(spoilt) == [expected]
+
+
+def test_isolation_notices_a_switch_that_does_not_count_and_a_stolen_lease() -> None:
+    evidence = perfect("isolation")
+    evidence.observed["dropped"][evidence.plan.edges[0].name]["spoof"] = 1
+    assert failed(evidence) == ["spoofed frames are counted at every PoP"]
+    evidence = perfect("isolation")
+    evidence.observed["leases"]["after"].pop()
+    assert failed(evidence) == ["control: nobody ends a lease in another's name"]
+    evidence = perfect("isolation")
+    evidence.observed["own_release"] = False
+    assert failed(evidence) == ["twin: its holder ends a lease by the same message"]

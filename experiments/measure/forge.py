@@ -1,0 +1,105 @@
+"""Frames as no kernel would send them, sent as they are: what an attacker on a server can do.
+
+Each carries a mark, eight bytes and a number, so that a witness knows it wherever it turns up and
+whatever has become of its headers (``experiments.measure.witness.Marked``).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from controller.frames import Datagram, build, checksum, octets
+from topologies.emulation import netns
+
+__all__ = ["Forged", "arp_reply", "echo", "fragment", "router_advertisement", "send", "tagged"]
+
+_BROADCAST = b"\xff" * 6
+_IP = 14  # where IPv4 begins in an untagged frame
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """A datagram that claims to be this; ``frame`` gives its bytes, both checksums right."""
+
+    eth_src: str
+    eth_dst: str
+    source: IPv4Address
+    target: IPv4Address
+    source_port: int
+    target_port: int = 9
+    mark: bytes = b""
+
+    def frame(self) -> bytes:
+        """The bytes."""
+        return build(
+            Datagram(
+                octets(self.eth_src),
+                octets(self.eth_dst),
+                self.source,
+                self.target,
+                self.source_port,
+                self.target_port,
+                self.mark,
+            )
+        )
+
+    def with_(self, **fields: object) -> Forged:
+        """The same with other fields."""
+        return replace(self, **fields)  # type: ignore[arg-type]
+
+
+def tagged(frame: bytes, vlan: int) -> bytes:
+    """The frame behind an 802.1Q tag."""
+    return frame[:12] + struct.pack("!HH", 0x8100, vlan) + frame[12:]
+
+
+def fragment(frame: bytes, more: bool, offset: int) -> bytes:
+    """The IPv4 packet of a frame as a fragment; ``offset`` in units of eight bytes (RFC 791)."""
+    head = bytearray(frame[_IP : _IP + 20])
+    head[6:8] = struct.pack("!H", (0x2000 if more else 0) | offset)
+    head[10:12] = b"\0\0"
+    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+    return frame[:_IP] + bytes(head) + frame[_IP + 20 :]
+
+
+def echo(like: Forged, identifier: int) -> bytes:
+    """An ICMP echo request (RFC 792) between the ends of a datagram."""
+    body = struct.pack("!HH", identifier, 1) + like.mark
+    message = b"\x08\0" + checksum(b"\x08\0\0\0" + body).to_bytes(2, "big") + body
+    ends = like.source.packed + like.target.packed
+    bare = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0) + ends
+    head = bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+    return octets(like.eth_dst) + octets(like.eth_src) + b"\x08\0" + head + message
+
+
+def arp_reply(like: Forged, claimed: IPv4Address) -> bytes:
+    """Tells everybody that ``claimed`` is at this MAC address (RFC 826)."""
+    own = octets(like.eth_src)
+    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2)
+    body = own + claimed.packed + _BROADCAST + like.target.packed
+    return _BROADCAST + own + b"\x08\x06" + head + body + like.mark
+
+
+def router_advertisement(like: Forged) -> bytes:
+    """Tells everybody to send by way of this host (RFC 4861 section 4.2); checksum left out."""
+    own = octets(like.eth_src)
+    link_local = bytes.fromhex("fe80") + bytes(8) + own
+    everybody = bytes.fromhex("ff02") + bytes(13) + b"\x01"
+    body = b"\x86\0\0\0\x40\0\x07\x08" + bytes(8) + like.mark
+    head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
+    target = bytes.fromhex("333300000001")
+    return target + own + b"\x86\xdd" + head + link_local + everybody + body
+
+
+def send(host: str, frames: Iterable[bytes]) -> None:
+    """Put frames on a host's wire. Raises FileNotFoundError if there is no such host, OSError."""
+    with netns.inside(host):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with raw:
+        raw.bind(("eth0", 0))
+        for frame in frames:
+            raw.send(frame)
