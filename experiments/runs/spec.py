@@ -46,6 +46,12 @@ class Spec:
         assert isinstance(value, int | float), f"{name} is {value!r}"
         return value
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A parameter that is a list of numbers."""
+        value = self.params[name]
+        assert isinstance(value, tuple), f"{name} is {value!r}"
+        return tuple(float(number) for number in value)
+
     def dump(self) -> dict[str, Any]:
         """The spec as plain data for JSON; ``parse`` gives an equal spec back."""
         return {

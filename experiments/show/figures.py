@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,33 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     for axes, (kind, move) in zip(rest, sorted(kinds.items(), reverse=True), strict=True):
         _one_move(axes, samples, move)
         _title(axes, f"A set moves {MOVED[kind]}")
+    figure.savefig(path)
+    return path
+
+
+def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: Path) -> Path:
+    """Which share of connections is lost at which load, by size of the set.
+
+    ``losses`` has ``ports``, ``load`` (Erlang for each port), ``lost_share``; ``formula`` gives the
+    share for a number of ports and a load.
+    """
+    figure, (axes,) = _figure(7.2, 4.4, 1)
+    loads = [n / 50 for n in range(10, 76)]
+    sizes = sorted(set(losses["ports"]))
+    colours = (BLUE, ORANGE, GREEN, PINK, YELLOW)
+    for ports, colour, marker in zip(sizes, colours, "osD^v", strict=False):
+        axes.plot(loads, [formula(ports, load * ports) for load in loads], color=colour)
+        mine = losses[losses["ports"] == ports]
+        axes.plot(mine["load"], mine["lost_share"], color=colour, marker=marker, linestyle="",
+                  markersize=8, markeredgecolor="white", label=f"{ports} ports")  # fmt: skip
+    axes.set_xlabel("load offered, Erlang for each port")
+    axes.set_xlim(loads[0], loads[-1])
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel("connections that found no port")
+    axes.legend(title="as measured; lines: Erlang B", loc="upper left", frameon=False, fontsize=9)
+    _plain(axes)
+    _title(axes, "What is lost when a port set is small")
     figure.savefig(path)
     return path
 

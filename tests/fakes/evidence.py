@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from experiments import study
+from experiments.measure.calls import arrivals
 from experiments.runs import runner
 from experiments.studies import isolation
 from experiments.study import Evidence
@@ -215,10 +217,30 @@ def _isolation(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[
     }
 
 
+def _slices(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    origin = made.hosts_of(HostRole.ORIGIN)[0].name
+    chance, rows = random.Random(1), []
+    for ports in (16, 32):
+        for load in (0.6, 0.9, 1.2):
+            busy: list[float] = []
+            for call in arrivals(0, load * ports, 1.0, 100.0, chance):
+                server = made.hosts_of(HostRole.SERVER)[0].name
+                rtt_ms = oracle.rtt_ms(server, origin)
+                busy = [end for end in busy if end > call.at_s]
+                free = len(busy) < ports
+                busy += [call.at_s + rtt_ms / 1000 + call.hold_s] if free else []
+                row = {"server": server, "ports": ports, "load": load, "at_s": call.at_s}
+                row |= {"hold_s": call.hold_s, "outcome": "ok" if free else "no port"}
+                rows.append(row | {"connect_ms": rtt_ms, "model_rtt_ms": rtt_ms})
+    full = {"ports": 16, "opened": 16, "used": 16, "one_more": "no port", "elsewhere": "ok"}
+    return rows, {"filled": full}
+
+
 MAKERS = {
     "latency": _latency,
     "reachability": _reachability,
     "borrowing": _borrowing,
     "agility": _agility,
     "isolation": _isolation,
+    "slices": _slices,
 }

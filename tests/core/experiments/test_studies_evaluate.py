@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments import study
-from experiments.studies import isolation
+from experiments.studies import isolation, slices
 from experiments.study import STUDIES, Evidence
 from tests.fakes.evidence import EMULATOR_ERROR_MS, failed, perfect, spoil
 from topologies.plan import HostRole
@@ -30,6 +31,7 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "slices": {"connections", "erlang_error_max", "model_error_max", "lost_16_ports_load_0.9"},
     "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
     "agility": {
         "borrow_p50",
@@ -340,3 +342,47 @@ def test_isolation_notices_a_switch_that_does_not_count_and_a_stolen_lease() -> 
     evidence = perfect("isolation")
     evidence.observed["own_release"] = False
     assert failed(evidence) == ["twin: its holder ends a lease by the same message"]
+
+
+def test_slices_notices_what_is_lost_too_often_or_fails_otherwise() -> None:
+    every_tenth = spoil(perfect("slices"), lambda s: s.index % 10 == 0, outcome="no port")
+    assert "a model that is fed the same connections loses as many" in failed(every_tenth)
+    every_third = spoil(perfect("slices"), lambda s: s.index % 3 == 0, outcome="no port")
+    assert "what is lost is Erlang's share" in failed(every_third)
+    one = spoil(perfect("slices"), lambda s: s.index == 7, outcome="timeout")
+    assert "every connection is made or finds no port" in failed(one)
+
+
+FULL = "twin: every port of the set is of use, and again to another destination"
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "check"),
+    [
+        ("one_more", "ok", "control: a full set refuses one more to the same destination"),
+        ("elsewhere", "no port", FULL),
+        ("used", 15, FULL),
+    ],
+)
+def test_slices_wants_a_set_filled_to_the_last_port(fact: str, value: object, check: str) -> None:
+    evidence = perfect("slices")
+    evidence.observed["filled"] = evidence.observed["filled"] | {fact: value}
+    assert failed(evidence) == [check]
+
+
+@pytest.mark.parametrize(
+    ("lines", "load", "lost"),
+    [(1, 1.0, 1 / 2), (2, 1.0, 1 / 5), (5, 3.0, 0.11005), (10, 5.0, 0.01838), (100, 84.06, 0.01)],
+)
+def test_erlang_b_is_that_of_the_tables(lines: int, load: float, lost: float) -> None:
+    assert slices.erlang_b(lines, load) == pytest.approx(lost, rel=2e-3)
+
+
+def test_the_model_of_lost_calls_approaches_erlangs() -> None:
+    chance, now, calls = random.Random(5), 0.0, []
+    for _ in range(60_000):
+        now += chance.expovariate(9.0)
+        calls.append((now, chance.expovariate(1.0)))
+    assert slices.lost_calls(10, calls) / len(calls) == pytest.approx(
+        slices.erlang_b(10, 9.0), abs=0.01
+    )
