@@ -1,10 +1,13 @@
-"""What reaches a host? Every TCP SYN, or every datagram, whoever is asked to believe what."""
+"""What reaches a host? Watched in its namespace, whoever is asked to believe what.
+
+A witness asks neither the controller nor the switches, nor the host's own protocols.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from experiments.measure.bpf import Instruction, attach, tcp_syns
@@ -16,62 +19,17 @@ from topologies.emulation import netns
 __all__ = ["Marked", "Witness"]
 
 _ROOM_BYTES = 4 << 20
-ETH_P_ALL = 3
+_LONGEST = 2048
+_ETH_P_ALL = 3
 
 
-class Witness:
-    """Sees what reaches some hosts, SYNs if it is told nothing else, until it is closed.
-
-    It asks neither the controller nor the switches, nor the host's own TCP.
-    """
+class _Watch:
+    """A packet socket in each host, from when it is made until it is closed."""
 
     def __init__(
-        self, hosts: Iterable[str], program: Callable[[], Sequence[Instruction]] = tcp_syns
+        self, hosts: Iterable[str], protocol: int, program: Sequence[Instruction] | None
     ) -> None:
         """Raises FileNotFoundError if a host does not exist."""
-        self._sockets: list[socket.socket] = []
-        with contextlib.ExitStack() as opening:
-            for host in hosts:
-                with netns.inside(host):
-                    sock = sniffer()
-                opening.enter_context(sock)
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _ROOM_BYTES)
-                attach(sock, program())
-                sock.bind(("eth0", ETH_P_IP))
-                self._sockets.append(sock)
-            self._open = opening.pop_all()
-
-    def __enter__(self) -> Witness:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
-
-    def arrived(self) -> list[Headers]:
-        """The packets since the last call, those that were sent again included."""
-        return [headers(packet) for packet in self.packets()]
-
-    def packets(self) -> list[bytes]:
-        """The same, as far as they were copied: headers and the first bytes behind them."""
-        found = []
-        for sock in self._sockets:
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    found.append(sock.recv(256))
-        return found
-
-
-class Marked:
-    """Sees the frames that carry a token, in any host and whatever their headers say.
-
-    Behind the token stands the number of a frame, four bytes.
-    """
-
-    def __init__(self, hosts: Iterable[str], token: bytes) -> None:
-        """Raises FileNotFoundError if a host does not exist."""
-        self._token = token
         self._sockets: dict[str, socket.socket] = {}
         with contextlib.ExitStack() as opening:
             for host in hosts:
@@ -79,11 +37,13 @@ class Marked:
                     sock = sniffer()
                 opening.enter_context(sock)
                 sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _ROOM_BYTES)
-                sock.bind(("eth0", ETH_P_ALL))
+                if program is not None:
+                    attach(sock, program)
+                sock.bind(("eth0", protocol))
                 self._sockets[host] = sock
             self._open = opening.pop_all()
 
-    def __enter__(self) -> Marked:
+    def __enter__(self) -> _Watch:
         return self
 
     def __exit__(
@@ -91,15 +51,53 @@ class Marked:
     ) -> None:
         self._open.close()
 
-    def seen(self) -> dict[int, set[str]]:
-        """Which frames were seen since the last call, and in which hosts."""
-        found: dict[int, set[str]] = {}
+    def _packets(self) -> Iterator[tuple[str, bytes]]:
+        """Host and packet, of all since the last call."""
         for host, sock in self._sockets.items():
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    packet = sock.recv(2048)
-                    at = packet.find(self._token)
-                    if at >= 0:
-                        number = packet[at + len(self._token) :][:4]
-                        found.setdefault(int.from_bytes(number, "big"), set()).add(host)
+                    yield host, sock.recv(_LONGEST)
+
+
+class Witness(_Watch):
+    """Sees IPv4 packets that reach some hosts: SYNs, if it is told nothing else."""
+
+    def __init__(
+        self, hosts: Iterable[str], program: Callable[[], Sequence[Instruction]] = tcp_syns
+    ) -> None:
+        super().__init__(hosts, ETH_P_IP, program())
+
+    def __enter__(self) -> Witness:
+        return self
+
+    def arrived(self) -> list[Headers]:
+        """The packets since the last call, those that were sent again included."""
+        return [headers(packet) for packet in self.packets()]
+
+    def packets(self) -> list[bytes]:
+        """The same, as far as they were copied: headers and the first bytes behind them."""
+        return [packet for _, packet in self._packets()]
+
+
+class Marked(_Watch):
+    """Sees the frames that carry a token, in any host and whatever their headers say.
+
+    Behind the token stands the number of a frame, four bytes.
+    """
+
+    def __init__(self, hosts: Iterable[str], token: bytes) -> None:
+        super().__init__(hosts, _ETH_P_ALL, None)
+        self._token = token
+
+    def __enter__(self) -> Marked:
+        return self
+
+    def seen(self) -> dict[int, set[str]]:
+        """Which frames were seen since the last call, and in which hosts."""
+        found: dict[int, set[str]] = {}
+        for host, packet in self._packets():
+            at = packet.find(self._token)
+            if at >= 0:
+                number = int.from_bytes(packet[at + len(self._token) :][:4], "big")
+                found.setdefault(number, set()).add(host)
         return found
