@@ -14,6 +14,7 @@ from struct import Struct
 
 __all__ = [
     "CLIENT_PORT",
+    "LONGEST_NAME",
     "SERVER_PORT",
     "DhcpError",
     "Kind",

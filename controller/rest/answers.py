@@ -12,6 +12,7 @@ from eventlet.greenthread import GreenThread
 from webob import Response
 
 from controller.core.lease import LendingError
+from controller.dhcp import LONGEST_NAME
 from controller.loop import FORCE_S
 from controller.session import SwitchError
 from controller.store import StoreError
@@ -69,7 +70,10 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; none is an empty one. Raises ValueError."""
     if len(body) > LONGEST:
         raise ValueError(f"a body has at most {LONGEST} bytes")
-    data = json.loads(body or b"{}")
+    try:
+        data = json.loads(body or b"{}")
+    except RecursionError:
+        raise ValueError("the body is nested too deep") from None
     if not isinstance(data, dict):
         raise ValueError("a body is one JSON object")
     return data
@@ -85,6 +89,8 @@ def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> di
         right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not right or isinstance(value, bool):
             raise ValueError(f"{name} is {kind.__name__}, not {value!r}")
+        if kind is str and not (len(value) <= LONGEST_NAME and value.isprintable()):
+            raise ValueError(f"{name} has at most {LONGEST_NAME} printable characters")
     if needed and needed not in data:
         raise ValueError(f"the field {needed!r} is missing")
     return data

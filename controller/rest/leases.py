@@ -83,7 +83,7 @@ class LeaseDoors(ControllerBase):
         """Who might use a port at a time; now, if none is given."""
         at = _place(address, port)
         now_ns = self._controller.loop.clock.now_ns()
-        at_ns = number(request.GET.get("at_ns", str(now_ns)), "at_ns", 1 << 63)
+        at_ns = number(request.GET.get("at_ns", str(now_ns)), "at_ns", (1 << 63) - 1)
         found = self._controller.store.who(*at, at_ns)
         if found is None:
             raise NotFoundError(f"{at[0]} port {at[1]} was nobody's")

@@ -4,13 +4,16 @@ GET  /v1/status
 GET  /v1/counters                            live from the switches
 GET  /v1/world                               what steers: policy, PoPs, servers, ports, metrics
 GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
+GET  /v1/openapi.json                        all of this and lending, as OpenAPI 3.1
 POST /v1/events                              one event of those that people may let happen;
                                              answered when the switches have confirmed it
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ryu.app.wsgi import ControllerBase, route
@@ -39,6 +42,7 @@ from controller.store import Record
 from topologies.plan import HostRole
 
 LONGEST_WAIT_S = 60
+OPENAPI = Path(__file__).with_name("openapi.json")
 
 
 def _by_hand(body: bytes) -> Event | Note:
@@ -60,6 +64,11 @@ class NetworkDoors(ControllerBase):
     def status(self, _request: Any, **_: Any) -> Response:
         """Whether every switch is connected and programmed."""
         return answer(status(self._controller))
+
+    @route("openapi", "/v1/openapi.json", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    def openapi(self, _request: Any, **_: Any) -> Response:
+        """What may be asked, for machines."""
+        return answer(json.loads(OPENAPI.read_text()))
 
     @route("counters", "/v1/counters", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     @refusing

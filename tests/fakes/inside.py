@@ -43,7 +43,18 @@ class Memory:
         return max(self._numbers)
 
     def who(self, address: IPv4Address, port: int, at_ns: int) -> Lending | None:
-        raise NotImplementedError
+        held: Lease | None = None
+        for record in self.log:
+            lease = record.event.lease if isinstance(record.event, LeaseChanged) else None
+            if lease is None or lease.address != address or record.at_ns > at_ns:
+                continue
+            if lease.first_port <= port <= lease.last_port:
+                held = lease if lease.live else None
+        if held is None:
+            return None
+        ports = (held.first_port, held.last_port)
+        whose = (held.server, held.pop, held.tag, held.client_id)
+        return Lending(held.number, address, *ports, *whose, held.since_ns, None)
 
     def records(self, after: int = 0) -> tuple[Record, ...]:
         return tuple(self.log[after:])

@@ -1,0 +1,257 @@
+"""The doors over HTTP, in front of a controller's inside: what they answer, whatever is asked."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from webob import Request
+
+from controller import ryu_compat
+from tests.fakes.inside import PLAN, SERVERS, Inside, inside
+
+ryu_compat.prepare()
+
+from controller.rest import application  # noqa: E402 (Ryu needs the preparation)
+
+
+class Doors:
+    """An inside, and its doors."""
+
+    def __init__(self) -> None:
+        self.inside: Inside = inside()
+        self.store = self.inside.store
+        loop, lender = self.inside.loop, self.inside.lender
+        controller = SimpleNamespace(
+            loop=loop,
+            lender=lender,
+            store=self.store,
+            switches=loop.switches,
+            servers={server.name: server for server in SERVERS},
+            counts={"packet_ins": 0},
+            ready=True,
+            started=datetime.now(UTC),
+        )
+        self._app = application(controller)  # type: ignore[arg-type]
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of an answer; of a problem, checked to be one."""
+        raw = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
+        request = Request.blank(path, method=method, body=raw if method == "POST" else b"")
+        answer = request.get_response(self._app)
+        kind = answer.content_type
+        if answer.status_code >= 400 and answer.body:
+            assert answer.status_code < 500 or answer.status_code == 503, answer.body
+            if kind == "application/problem+json":
+                assert answer.json["status"] == answer.status_code
+                assert answer.json["detail"]
+            return answer.status_code, answer.text
+        return answer.status_code, answer.json if kind == "application/json" else answer.text
+
+
+def test_a_lease_lives_its_life_over_http() -> None:
+    doors = Doors()
+    code, lease = doors.ask("POST", "/v1/leases", {"server": "LHR-s1", "psid_bits": 6})
+    assert (code, lease["server"], lease["confirmed"]) == (201, "LHR-s1", True)
+    at = f"/v1/leases/{lease['address']}/{lease['last_port']}"
+    assert doors.ask("GET", at)[1]["number"] == lease["number"]
+    assert doors.ask("POST", "/v1/leases", {"server": "LHR-s1"})[1]["number"] == lease["number"]
+    doors.inside.clock.at += 10**9
+    assert doors.ask("POST", f"{at}/renew")[1]["expires_in_s"] == 60
+    assert doors.ask("POST", f"{at}/release", {"server": "FCO-s1"})[0] == 409
+    code, moved = doors.ask("POST", f"{at}/move", {"server": "FCO-s1"})
+    assert (code, moved["server"], moved["home"], moved["number"]) == (200, "FCO-s1", "FCO", 2)
+    code, drained = doors.ask("POST", f"{at}/move", {"server": "LHR-s2", "drain_s": 1.5})
+    assert (drained["state"], drained["heir"]) == ("draining", "LHR-s2")
+    assert drained["expires_in_s"] == 1.5
+    assert doors.ask("POST", f"{at}/drain", {"seconds": 3})[0] == 409
+    assert doors.ask("POST", f"{at}/revoke")[1]["state"] == "quarantined"
+    assert doors.ask("POST", f"{at}/renew")[0] == 409
+    assert [x["state"] for x in doors.ask("GET", "/v1/leases")[1]] == ["quarantined"]
+    assert doors.ask("GET", "/v1/pool")[1]["any"]["pops"]["FCO"]["quarantined"] == 1024
+    assert doors.ask("GET", "/v1/audit")[1]["agrees"]
+    assert doors.ask("GET", "/v1/geofeed") == (200, "# triangle\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "cause"),
+    [
+        ("POST", "/v1/leases", {"server": "X"}, 404, "no server 'X'"),
+        ("POST", "/v1/leases", {}, 400, "'server' is missing"),
+        ("POST", "/v1/leases", {"server": 1}, 400, "server is str"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "psid_bits": True}, 400, "psid_bits is int"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "psid_bits": 99}, 409, "0 to 12 PSID bits"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "tag": "gb"}, 409, "no pool is tagged"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "client_id": "x" * 65}, 400, "at most 64"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "client_id": "a\nb"}, 400, "printable"),
+        ("POST", "/v1/leases", {"server": "LHR-s1", "who": "me"}, 400, "no field 'who'"),
+        ("POST", "/v1/leases", b"[" * 4000, 400, "too deep"),
+        ("POST", "/v1/leases", b"\xff", 400, "decode"),
+        ("POST", "/v1/leases", b"x" * 5000, 400, "at most 4096 bytes"),
+        ("GET", "/v1/leases/203.0.113.0/2048", None, 404, "is free"),
+        ("GET", "/v1/leases/203.0.113.0/65536", None, 400, "port is a whole number"),
+        ("GET", "/v1/leases/localhost/1", None, 400, "not an IPv4 address"),
+        ("GET", f"/v1/leases/203.0.113.0/1/who?at_ns={1 << 63}", None, 400, "at_ns is a whole"),
+        ("POST", "/v1/leases/203.0.113.0/2048/revoke", None, 409, "is free"),
+        ("POST", "/v1/leases/203.0.113.0/2048/drain", {"seconds": -1}, 400, "seconds are from 0"),
+        ("POST", "/v1/leases/203.0.113.0/1/drain", b'{"seconds": NaN}', 400, "seconds are from 0"),
+        ("POST", "/v1/leases/203.0.113.0/2048/move", {"server": "X"}, 404, "no server 'X'"),
+        ("POST", "/v1/events", b"[" * 4000, 400, "too deep"),
+        ("POST", "/v1/events", {"event": "LeaseChanged"}, 400, "no lease"),
+        ("GET", "/v1/events?after=-1", None, 400, "after is a whole number"),
+    ],
+)
+def test_what_cannot_be_is_a_problem_in_words(
+    method: str, path: str, body: Any, code: int, cause: str
+) -> None:
+    found, text = Doors().ask(method, path, body)
+    assert found == code, text
+    assert cause in text
+
+
+PORTS = st.one_of(st.sampled_from(["2048", "4095", "6144", "0", "65535"]), st.text(max_size=8))
+ADDRESSES = st.one_of(st.sampled_from(["203.0.113.0", "203.0.113.1"]), st.text(max_size=16))
+NAMES = st.sampled_from([*(server.name for server in SERVERS), "", "X"])
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "server": NAMES | st.integers() | st.none(),
+        "tag": st.sampled_from(["any", "gb"]) | st.text(max_size=5),
+        "client_id": st.text(max_size=70),
+        "psid_bits": st.integers(-1, 20) | st.floats() | st.booleans(),
+        "seconds": st.floats() | st.integers(-1, 10**12),
+        "drain_s": st.floats(0, 100) | st.none(),
+        "event": st.sampled_from(["Mark", "PopSet", "LeaseChanged"]),
+    },
+)
+BODIES = FIELDS | st.binary(max_size=60) | st.lists(st.integers(), max_size=3)
+ASKS = st.one_of(
+    st.tuples(st.just("POST"), st.just("/v1/leases"), BODIES),
+    st.builds(
+        lambda address, port, verb, body: ("POST", f"/v1/leases/{address}/{port}/{verb}", body),
+        ADDRESSES,
+        PORTS,
+        st.sampled_from(["renew", "revoke", "release", "drain", "move"]),
+        BODIES,
+    ),
+    st.builds(
+        lambda address, port, more: ("GET", f"/v1/leases/{address}/{port}{more}", None),
+        ADDRESSES,
+        PORTS,
+        st.sampled_from(["", "/who", "/who?at_ns=5", "/who?at_ns=x"]),
+    ),
+    st.tuples(st.just("POST"), st.just("/v1/events"), BODIES),
+)
+
+
+@given(st.lists(ASKS, min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_asked_is_answered_and_book_store_and_switches_agree(
+    asks: list[tuple[str, str, Any]],
+) -> None:
+    from urllib.parse import quote
+
+    doors = Doors()
+    for method, path, body in asks:
+        doors.ask(method, quote(path, safe="/?="), body)
+    doors.inside.settle()
+    assert doors.ask("GET", "/v1/audit")[1]["agrees"]
+    assert len(doors.ask("GET", "/v1/status")[1]["switches"]) == len(PLAN.switches)
+
+
+# -- the description
+
+
+def resolved(schema: Any, whole: Any) -> Any:
+    """A schema without references, what all of several say in one."""
+    if "$ref" in schema:
+        found = whole
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return resolved(found, whole)
+    if "allOf" in schema:
+        parts = [resolved(part, whole) for part in schema["allOf"]]
+        return {
+            "type": "object",
+            "properties": {k: v for part in parts for k, v in part["properties"].items()},
+            "required": [name for part in parts for name in part["required"]],
+        }
+    return schema
+
+
+KINDS = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+KINDS |= {"null": type(None), "number": (int, float)}
+
+
+def check(value: Any, schema: Any, whole: Any, *, closed: bool = True) -> None:
+    """A value is what a schema says, and has nothing that the schema does not name."""
+    schema = resolved(schema, whole)
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    assert any(isinstance(value, KINDS[kind]) for kind in kinds), (value, schema)
+    assert value in schema.get("enum", [value])
+    if isinstance(value, list):
+        for item in value:
+            check(item, schema["items"], whole, closed=closed)
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        assert set(schema.get("required", ())) <= value.keys()
+        more = schema.get("additionalProperties")
+        for name, item in value.items():
+            assert name in known or more or not closed, name
+            if name in known or isinstance(more, dict):
+                check(item, known.get(name, more), whole, closed=closed)
+
+
+def test_what_is_described_is_what_is_answered() -> None:
+    doors = Doors()
+    _, whole = doors.ask("GET", "/v1/openapi.json")
+    assert whole["openapi"] == "3.1.0"
+    _, lease = doors.ask("POST", "/v1/leases", {"server": "LHR-s1"})
+    doors.inside.lender.lend(SERVERS[3])
+    doors.ask("POST", "/v1/events", {"event": "PopSet", "pop": "LHR", "state": "drained"})
+    bodies = {
+        "release": {"server": "FCO-s1"},
+        "move": {"server": "FCO-s1"},
+        "drain": {"seconds": 5},
+    }
+    order = ("renew", "move", "release", "drain", "revoke")
+    paths = sorted(whole["paths"], key=lambda path: [path.endswith(verb) for verb in order])
+    checked = 0
+    for path in paths:
+        for method, operation in whole["paths"][path].items():
+            where = path.replace("{address}", lease["address"])
+            where = where.replace("{port}", str(lease["first_port"]))
+            body = bodies.get(path.rsplit("/", 1)[-1])
+            if path == "/v1/leases":
+                body = {"server": "LHR-s2"}
+            if path == "/v1/events":
+                body = {"event": "Mark", "text": "here"}
+            code, found = doors.ask(method.upper(), where, body)
+            assert str(code) in operation["responses"], (method, where, found)
+            if code < 400 and isinstance(found, dict | list):
+                said = operation["responses"][str(code)]["content"]["application/json"]["schema"]
+                check(found, said, whole, closed=path not in ("/v1/events", "/v1/openapi.json"))
+                checked += 1
+    assert checked >= 12
+
+
+def test_every_door_is_described_and_nothing_else_is() -> None:
+    doors = Doors()
+    _, whole = doors.ask("GET", "/v1/openapi.json")
+    described = {
+        (method.upper(), path) for path, methods in whole["paths"].items() for method in methods
+    }
+    found = set()
+    for door in doors._app.mapper.matchlist:  # type: ignore[attr-defined]
+        path, _, choice = door.routepath.partition("{verb:")
+        verbs = choice.removesuffix("}").split("|")
+        methods = set(door.conditions["method"]) - {"HEAD"}
+        found |= {(method, path + verb) for method in methods for verb in verbs}
+    assert found == described
