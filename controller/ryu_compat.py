@@ -14,7 +14,7 @@ import types
 import warnings
 from functools import total_ordering
 
-__all__ = ["prepare"]
+__all__ = ["make_importable", "prepare"]
 
 
 def prepare() -> None:
@@ -28,12 +28,18 @@ def prepare() -> None:
     import eventlet
 
     eventlet.monkey_patch()
+    make_importable()
+    _serve_in_order()
+
+
+def make_importable() -> None:
+    """Let Ryu be imported, and no more: for a process that runs no controller."""
+    _stand_in_for_distutils()
     import eventlet.wsgi
 
     # Ryu's wsgi still answers with this constant, which eventlet dropped in 0.31.
     if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):
         eventlet.wsgi.ALREADY_HANDLED = []
-    _serve_in_order()
 
 
 def _serve_in_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from webob import Request
 from controller import ryu_compat
 from tests.fakes.inside import PLAN, SERVERS, Inside, inside
 
-ryu_compat.prepare()
+importlib.import_module("setuptools")  # brings distutils where Python has none, and
+importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
+ryu_compat.make_importable()
 
 from controller.rest import application  # noqa: E402 (Ryu needs the preparation)
 
