@@ -245,13 +245,17 @@ class Controller(app_manager.RyuApp):
             return
         here = self._by_dpid[identity[0]]
         with contextlib.suppress(SwitchError):
-            here.session.packet_out(*self._onward(here.plan, lease, about, frame))
+            port, onward = self._onward(here.plan, lease, about, frame)
+            if port is None:  # no way from here to the holder's PoP
+                self.counts["icmp_dropped"] += 1
+                return
+            here.session.packet_out(port, onward)
             last = self.loop.world.plan.host(lease.server).switch == here.plan.name
             self.counts["icmp_delivered"] += last and not about.outbound
 
     def _onward(
         self, here: SwitchPlan, lease: Lease, about: icmp.About, frame: bytes
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int | None, bytes]:
         """The port by which a message of this lease leaves a switch, and the frame that does."""
         plan = self.loop.world.plan
         if about.outbound:
@@ -260,7 +264,7 @@ class Controller(app_manager.RyuApp):
         if holder.switch == here.name:
             return holder.port, icmp.redirected(frame, GATEWAY, frames.octets(holder.mac))
         label = labels.encode(plan.edge(lease.pop).number, here.number)
-        port = self.loop.routes.labels[lease.pop][here.name]
+        port = self.loop.routes.labels[lease.pop].get(here.name)
         return port, icmp.redirected(frame, GATEWAY, label.to_bytes(6, "big"))
 
     # -- DHCP

@@ -40,7 +40,7 @@ OFFER_NS = 10 * SECOND
 class Lend:
     """DISCOVER: wants a port set; answered by an OFFER, or by nothing when there is none.
 
-    The tag is the user class, the size is that of the port parameters, if there are any.
+    The tag is the user class, the size is that of the port parameters, if they name one.
     """
 
     tag: str = COMMON_TAG
@@ -92,7 +92,7 @@ def understand(message: Message, mac: bytes) -> Wish:
             wanted = message.option(Option.PARAMETERS) or b""
             if ports is None and Option.PORT_PARAMETERS not in wanted:
                 return Ignore("the client does not ask for option 159, it would use every port")
-            bits = None if ports is None else ports.psid_bits
+            bits = None if ports is None else ports.psid_bits or None
             return Lend(message.user_class or COMMON_TAG, message.client_id, bits)
         case Kind.REQUEST:
             address = message.address(Option.REQUESTED_ADDRESS) or message.ciaddr

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -50,12 +50,12 @@ class LostError(Exception):
 class Want:
     """One lease that a server wants: of which tag, by which name of its own, how large.
 
-    ``psid_bits`` None is the usual size.
+    ``psid_bits`` None is the usual size; a wish is the same whatever its size.
     """
 
     tag: str = COMMON_TAG
     client_id: str = ""
-    psid_bits: int | None = None
+    psid_bits: int | None = field(default=None, compare=False)
 
     def options(self) -> list[tuple[int, bytes]]:
         """What says so in every message of this lease."""

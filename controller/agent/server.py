@@ -31,7 +31,7 @@ class Server:
         self._usual = (0, 0)
         self._held: dict[Want, Held] = {}
         self._tasks: dict[Want, asyncio.Task[None]] = {}
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
         self._left = status.left(host.name)
 
     async def open(self) -> None:
@@ -76,8 +76,8 @@ class Server:
 
     async def holding(self, want: Want) -> Held:
         """What is held of this, once it is."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: want in self._held)
+        while want not in self._held:
+            await self._news.wait()
         return self._held[want]
 
     async def close(self) -> None:
@@ -102,11 +102,8 @@ class Server:
         address.set_ports(name, address.choose([x.range for x in self._held.values()], self._usual))
         entries = [self._held[x].describe(x) for x in self._tasks if x in self._held]
         self._status.put(name, entries)
-        asyncio.get_running_loop().create_task(self._tell())
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        told, self._news = self._news, asyncio.Event()
+        told.set()
 
     def _send(self, message: Message, target: tuple[str, int]) -> None:
         assert self._socket is not None

@@ -247,14 +247,10 @@ class Control:
         return self._order("borrow", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
 
     def server_return(
-        self,
-        server: str,
-        tag: str | None = None,
-        client_id: str | None = None,
-        psid_bits: int | None = None,
+        self, server: str, tag: str | None = None, client_id: str | None = None
     ) -> None:
         """Have a server's agent give back what it borrowed by these names."""
-        self._order("return", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
+        self._order("return", server, tag=tag, client_id=client_id)
 
     # -- leases
 

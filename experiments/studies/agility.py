@@ -76,16 +76,15 @@ def _origin(t: Trial) -> HostPlan:
 def _borrow(t: Trial, server: HostPlan, turn: int) -> None:
     from experiments.measure.tcp import TcpAttempt, connect
 
-    wish: dict[str, Any] = {"client_id": NAME, "psid_bits": PSID_BITS}
     origin = _origin(t)
     began = time.monotonic_ns()
-    lease = t.lab.control.server_borrow(server.name, **wish)
+    lease = t.lab.control.server_borrow(server.name, client_id=NAME, psid_bits=PSID_BITS)
     held = time.monotonic_ns()
     ports = (lease["first_port"], lease["last_port"])
     source = IPv4Address(lease["address"])
     (row,) = connect([TcpAttempt(server.name, origin.address, source=source, ports=ports)])
     returning = time.monotonic_ns()
-    t.lab.control.server_return(server.name, **wish)
+    t.lab.control.server_return(server.name, client_id=NAME)
     returned = time.monotonic_ns()
     who = {"server": server.name, "turn": turn}
     rtt_ns = row.handshake_rtt_ns

@@ -89,10 +89,10 @@ def test_a_set_of_sixteen_ports_is_sixteen_connections_to_each_destination(
                 borrowed.connect((origin, 80), leases=[given])
             service = str(lab.plan.hosts_of(HostRole.SERVER)[-1].address)
             opened.enter_context(borrowed.connect((service, 80), leases=[given]))
-        lab.control.server_return("LHR-s1", client_id="small", psid_bits=12)
+        lab.control.server_return("LHR-s1", client_id="small")
         assert lab.all_leases()["LHR-s1"] == [alone]
         with pytest.raises(TrialError, match="LHR-s1 has not borrowed that"):
-            lab.control.server_return("LHR-s1", client_id="small", psid_bits=12)
+            lab.control.server_return("LHR-s1", client_id="small")
         narrow = inside("LHR-s1", "sysctl -n net.ipv4.ip_local_port_range").split()
         assert narrow == [str(alone["first_port"]), str(alone["last_port"])]
 

@@ -180,6 +180,7 @@ ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
     [
         (request(Kind.DISCOVER, (Option.PARAMETERS, b"\x9f")), exchange.Lend()),
         (request(Kind.DISCOVER, PORTS), exchange.Lend(psid_bits=5)),
+        (request(Kind.DISCOVER, (Option.PORT_PARAMETERS, bytes(4))), exchange.Lend()),
         (request(Kind.DISCOVER, PORTS, TAG, NAME), exchange.Lend("gb", "web", 5)),
         (
             request(Kind.DISCOVER, PORTS, (Option.CLIENT_ID, b"\x01" + MAC)),
