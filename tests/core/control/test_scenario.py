@@ -57,6 +57,7 @@ def test_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
         ("{at: 5 s, city: LHR, do: steer, pop: CDG}", "triangle has no pop 'CDG'"),
         ("{at: 5 s, pop: LHR, do: drain, now: 1}", "pop.drain does not know 'now'"),
         ("{at: 5 s, server: LHR-s1, do: weigh, weight: much}", "weight cannot be 'much'"),
+        ("{at: 5 s, lease: 203.0.113.0, do: revoke}", "'203.0.113.0' names no lease"),
         ("{at: 5 s, note: a, pop: LHR}", "a note has nothing besides, not 'pop'"),
         ("hello", "a step is a mapping"),
     ],
@@ -68,6 +69,39 @@ def test_a_step_that_cannot_be_is_refused_with_its_line(
     with pytest.raises(UsageError) as refused:
         read(written(tmp_path, text), PLAN)
     assert cause in str(refused.value)
+
+
+LEASE = "203.0.113.0:2048"
+LENDING = [
+    {"at": "0 ms", "server": "LHR-s1", "do": "acquire", "client_id": "x", "psid_bits": 8},
+    {"at": "1000 ms", "lease": LEASE, "do": "move", "server": "FCO-s1", "drain": "1 s"},
+    {"at": "2000 ms", "lease": LEASE, "do": "drain", "time": "1 s"},
+    {"at": "3000 ms", "lease": LEASE, "do": "renew"},
+    {"at": "4000 ms", "lease": LEASE, "do": "release", "server": "FCO-s1"},
+    {"at": "5000 ms", "lease": LEASE, "do": "revoke"},
+    {"at": "6000 ms", "server": "LHR-s1", "do": "borrow", "tag": "any"},
+    {"at": "7000 ms", "server": "LHR-s1", "do": "return"},
+]
+
+
+def test_words_of_lending_are_read_and_made_again_from_a_log() -> None:
+    steps = parse(LENDING, PLAN)
+    assert [step.word for step in steps] == [
+        "lease.acquire",
+        "lease.move",
+        "lease.drain",
+        "lease.renew",
+        "lease.release",
+        "lease.revoke",
+        "server.borrow",
+        "server.return",
+    ]
+    log = [
+        {"event": "Command", "word": x.word, "params": dict(x.params), "monotonic_ns": x.at_ns}
+        for x in steps
+    ]
+    assert of_log(log) == LENDING
+    assert parse(of_log(log), PLAN) == steps
 
 
 @pytest.mark.parametrize("text", ["", "[]", "steps: []", "steps: 7", "a: [", "steps:\n  - &a [*a]"])
