@@ -10,21 +10,16 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from experiments.control import places, scenario
+from experiments.control import lease_commands, places, scenario
 from experiments.control.client import Remote
+from experiments.control.options import Json, LabName, remote_of
 from experiments.control.words import words
 from experiments.errors import TrialError, UsageError
 from experiments.show.terminal import console, put, put_table
-
-LabName = Annotated[
-    str | None, typer.Option("--lab", help="Which lab, if several run (see `poplab ps`).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 SUBJECTS = {
     "link": "Cut, slow, silence and restore links.",
@@ -48,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
         subject, dot, verb = name.partition(".")
         if dot:
             groups[subject].command(verb)(_command(name, method))
-    for verb, shown in (("ls", leases), ("who", who), ("audit", audit), ("pool", pool)):
+    for verb, shown in lease_commands.SHOWN.items():
         groups["lease"].command(verb)(shown)
     app.command("note")(_command("note", words()["note"]))
     for subject, group in groups.items():
@@ -61,7 +56,7 @@ def _command(name: str, method: Callable[..., Any]) -> Callable[..., None]:
     parameters = list(inspect.signature(method).parameters.values())[1:]
 
     def say(lab: str | None = None, **given: Any) -> None:
-        answer = _remote(lab).call(name, **{k: v for k, v in given.items() if v is not None})
+        answer = remote_of(lab).call(name, **{k: v for k, v in given.items() if v is not None})
         if answer is not None:
             put(answer)
 
@@ -89,16 +84,12 @@ def _completer(subject: str) -> Callable[[str], list[str]]:
 
     def complete(incomplete: str) -> list[str]:
         try:
-            names = _remote(None).call("names").get(subject, [])
+            names = remote_of(None).call("names").get(subject, [])
         except (TrialError, UsageError):
             return []
         return [name for name in names if name.startswith(incomplete)]
 
     return complete
-
-
-def _remote(lab: str | None) -> Remote:
-    return Remote(places.find(lab))
 
 
 def ps(as_json: Json = False) -> None:
@@ -130,124 +121,16 @@ def status(lab: LabName = None, as_json: Json = False) -> None:
     """How a lab is: its switches, whom they serve, what is lent."""
     from experiments.control import screen
 
-    remote = _remote(lab)
+    remote = remote_of(lab)
     if as_json:
         put(remote.call("status") | {"world": remote.call("world")})
     else:
         console().print(screen.overview(screen.look(remote)))
 
 
-def leases(lab: LabName = None, as_json: Json = False) -> None:
-    """Who has borrowed what."""
-    found = _remote(lab).call("leases")
-    if as_json:
-        put(found)
-        return
-    rows = [
-        (
-            x["address"],
-            f"{x['first_port']}-{x['last_port']}",
-            x["tag"],
-            x["server"] + (f" as {x['client_id']}" if x["client_id"] else ""),
-            x["home"],
-            x["state"] + (f" for {x['heir']}" if x["heir"] else ""),
-            f"{x['expires_in_s']:.0f} s",
-        )
-        for x in found
-    ]
-    put_table(("address", "ports", "tag", "server", "home", "state", "left"), rows)
-
-
-def who(
-    lease: Annotated[str, typer.Argument(help="An address and a port, 203.0.113.0:2048.")],
-    at: Annotated[
-        str | None, typer.Option(help="When: 2026-11-26T05:00:00, UTC unless it says.")
-    ] = None,
-    ago: Annotated[str | None, typer.Option(help='How long ago: "90 s".')] = None,
-    lab: LabName = None,
-    as_json: Json = False,
-) -> None:
-    """Who might use a port of an address, now or at a time: from the book alone, no flow logs."""
-    given = {"at_ns": None if at is None else _time_ns(at), "ago": ago}
-    said = {name: value for name, value in given.items() if value is not None}
-    found = _remote(lab).call("who", lease=lease, **said)
-    if as_json:
-        put(found)
-        return
-    since, ended = (_clock(found[name]) for name in ("since_ns", "ended_ns"))
-    until = f"until {ended}" if ended else "and holds it still"
-    ports = f"{found['first_port']}-{found['last_port']}"
-    sys.stdout.write(
-        f"{found['server']} in {found['pop']}: {found['address']} ports {ports}, tagged"
-        f" {found['tag']}, from {since} {until} (lending {found['number']}).\n"
-    )
-
-
-def audit(lab: LabName = None, as_json: Json = False) -> None:
-    """Compare the book with its store and with what switches hold; exit code 1 if they differ."""
-    found = _remote(lab).call("audit")
-    if as_json:
-        put(found)
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in _audited(found)))
-    if not found["agrees"]:
-        raise typer.Exit(1)
-
-
-def _audited(found: Mapping[str, Any]) -> list[str]:
-    """An audit in words."""
-    lines = [
-        f"{place}: the {where} and the book differ"
-        for where in ("world", "store")
-        for place in found[f"{where}_differs"]
-    ]
-    for name, switch in found["switches"].items():
-        if switch["missing"] is None:
-            lines.append(f"{name} is away or being read: not compared")
-            continue
-        lines += [f"{name} lacks {rule}" for rule in switch["missing"]]
-        lines += [f"{name} has too many: {rule}" for rule in switch["extra"]]
-    entries = f"{found['entries']} port sets, {found['rules']} rules"
-    agree = "book, store and switches agree" if found["agrees"] else "they do not agree"
-    return [*lines, f"{entries}: {agree}."]
-
-
-def pool(lab: LabName = None, as_json: Json = False) -> None:
-    """How much of the pools is lent, drains, is in quarantine, and is free."""
-    found = _remote(lab).call("pool")
-    if as_json:
-        put(found)
-        return
-    rows = []
-    for tag, there in found.items():
-        parts = ("addresses", "sets", "lent", "draining", "quarantined")
-        pops = sorted(there["pops"].items())
-        rows += [(tag, pop, *(str(x[part]) for part in parts)) for pop, x in pops]
-        _, sets, *ports = (sum(x[part] for _, x in pops) for part in parts)
-        share = f"{there['taken']} of {there['there_are']}"
-        rows.append((tag, "all", share, str(sets), *map(str, ports)))
-    put_table(("tag", "PoP", "addresses", "sets", "ports lent", "draining", "quarantined"), rows)
-
-
-def _time_ns(text: str) -> int:
-    """A time of day as nanoseconds since the epoch. Raises UsageError."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no time: {error}.") from None
-    return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1e9)
-
-
-def _clock(at_ns: int | None) -> str | None:
-    """Nanoseconds since the epoch as UTC to the millisecond."""
-    if at_ns is None:
-        return None
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
-
-
 def links(lab: LabName = None, as_json: Json = False) -> None:
     """What every link does, and what it lost."""
-    found = _remote(lab).call("links")
+    found = remote_of(lab).call("links")
     if as_json:
         put(found)
         return
@@ -278,7 +161,7 @@ def events(
     """What happened in a lab, in order."""
     from experiments.control import screen
 
-    remote = _remote(lab)
+    remote = remote_of(lab)
     if as_scenario:
         sys.stdout.write(scenario.dump(scenario.of_log(remote.call("events"))))
         return
@@ -305,7 +188,7 @@ def explain(
 
     asked = {"host": host, "destination": destination, "port": port, "protocol": protocol}
     asked |= {"source_port": source_port} | ({"source": source} if source else {})
-    found = _remote(lab).call("explain", **asked)
+    found = remote_of(lab).call("explain", **asked)
     if as_json:
         put(found)
     else:
@@ -317,6 +200,6 @@ def watch(lab: LabName = None) -> None:
     from experiments.control import screen
 
     try:
-        screen.show(_remote(lab), console())
+        screen.show(remote_of(lab), console())
     except KeyboardInterrupt:
         raise typer.Exit from None
