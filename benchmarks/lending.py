@@ -13,7 +13,7 @@ from benchmarks import inside
 from benchmarks.row import Row, at_least, at_most
 from controller.core.events import LeaseChanged
 from controller.core.lease import Terms, Transition
-from controller.core.lending import Book
+from controller.core.lending import PORTION, Book
 from controller.store import Record, SqliteStore
 from topologies.model import Pool
 
@@ -21,7 +21,6 @@ TERMS = Terms(quarantine_ns=0, sets_per_server=1 << 30)
 PAIRS = 20_000
 LIVE = 1_000_000
 CROWD = 100_000
-PORTION = 200
 TOGETHER = 100
 """Verbs that one write makes durable."""
 RATE, SECONDS = 500, 8

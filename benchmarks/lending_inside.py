@@ -17,6 +17,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from controller.agent import borrowed
+from controller.agent.server import client_socket
 from controller.dhcp import Kind, Message, Option, PortParameters, build, client_identifier, parse
 from controller.frames import octets
 from experiments.runs.testbed import Testbed
@@ -77,20 +78,10 @@ class Crowd:
         made.sendto(build(message), ("255.255.255.255", 67))
 
 
-def door(server: str) -> socket.socket:
-    """A DHCP client's socket in a server's namespace."""
-    with netns.inside(server):
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-        made.bind(("0.0.0.0", 68))
-    return made
-
-
 def open_loop(lab: Testbed, rate: float, seconds: float) -> Crowd:
     """So many exchanges a second, whether or not those before are over."""
     servers = lab.plan.hosts_of(HostRole.SERVER)
-    crowd = Crowd([(host, door(host.name)) for host in servers])
+    crowd = Crowd([(host, client_socket(host.name)) for host in servers])
     by_number = {made.fileno(): (host, made) for host, made in crowd.sockets}
     poll = select.epoll()
     for number in by_number:

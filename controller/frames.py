@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct, unpack
 
-__all__ = ["Datagram", "FrameError", "build", "checksum", "octets", "parse"]
+__all__ = [
+    "Datagram",
+    "FrameError",
+    "build",
+    "checksum",
+    "checksummed",
+    "ipv4_header",
+    "octets",
+    "parse",
+]
 
 _ETHERNET = Struct("!6s6sH")
 _IPV4 = Struct("!BBHHHBBH4s4s")
@@ -51,6 +60,20 @@ def checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
+def checksummed(header: bytes) -> bytes:
+    """An IPv4 header with the checksum that it should have (RFC 791)."""
+    bare = header[:10] + b"\0\0" + header[12:]
+    return header[:10] + checksum(bare).to_bytes(2, "big") + header[12:]
+
+
+def ipv4_header(
+    source: IPv4Address, target: IPv4Address, protocol: int, length: int, ttl: int = 64
+) -> bytes:
+    """The header, without options, of a packet that carries ``length`` bytes."""
+    ends = source.packed, target.packed
+    return checksummed(_IPV4.pack(0x45, 0, _IPV4.size + length, 0, 0, ttl, protocol, 0, *ends))
+
+
 def build(datagram: Datagram, ttl: int = 64) -> bytes:
     """The frame's bytes, with both checksums, without trailer."""
     length = _UDP.size + len(datagram.payload)
@@ -59,9 +82,7 @@ def build(datagram: Datagram, ttl: int = 64) -> bytes:
     pseudo = _PSEUDO.pack(*ends, 0, _PROTOCOL_UDP, length)
     # A computed zero is sent as all ones: zero means "no checksum" (RFC 768).
     check = checksum(pseudo + _UDP.pack(*ports, length, 0) + datagram.payload) or 0xFFFF
-    total = _IPV4.size + length
-    bare = _IPV4.pack(0x45, 0, total, 0, 0, ttl, _PROTOCOL_UDP, 0, *ends)
-    ip = bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+    ip = ipv4_header(datagram.source, datagram.target, _PROTOCOL_UDP, length, ttl)
     ethernet = _ETHERNET.pack(datagram.eth_dst, datagram.eth_src, _ETH_TYPE_IPV4)
     return ethernet + ip + _UDP.pack(*ports, length, check) + datagram.payload
 

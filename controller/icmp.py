@@ -8,37 +8,19 @@ least eight bytes behind the quoted header); RFC 5508 section 4.2 (what is quote
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from ipaddress import IPv4Address
 from struct import Struct, unpack_from
 
+from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP_ERRORS, IPV4, TCP, UDP
 from controller.frames import FrameError, checksum
 
-__all__ = ["About", "Type", "about", "redirected"]
+__all__ = ["About", "about", "redirected"]
 
 _ETHERNET = Struct("!6s6sH")
 _HEAD = Struct("!BBHHHBBH4s4s")
-_IPV4 = 0x0800
-_ICMP, _PORTED = 1, frozenset({6, 17})
+_PORTED = frozenset({TCP, UDP})
 _OFFSET = 0x1FFF  # of a fragment
 _ANY_FRAGMENT = 0x3FFF  # more fragments, or an offset
-
-
-class Type(IntEnum):
-    """The messages that are carried for shared addresses (RFC 792)."""
-
-    ECHO_REPLY = 0
-    UNREACHABLE = 3
-    ECHO = 8
-    TIME_EXCEEDED = 11
-    PARAMETER_PROBLEM = 12
-
-
-ERRORS = (Type.UNREACHABLE, Type.TIME_EXCEEDED, Type.PARAMETER_PROBLEM)
-"""Messages about another packet, whose beginning they quote."""
-
-INBOUND = (Type.ECHO_REPLY, *ERRORS)
-"""Messages that may come for a borrower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +38,10 @@ def about(frame: bytes) -> About:
     if len(message) < 8 or checksum(message):
         raise FrameError("an ICMP message that is damaged")
     kind, _, _, identifier = unpack_from("!BBHH", message)
-    if kind in (Type.ECHO, Type.ECHO_REPLY):
-        outbound = kind == Type.ECHO
+    if kind in (ECHO, ECHO_REPLY):
+        outbound = kind == ECHO
         return About(source if outbound else target, identifier, outbound)
-    if kind not in ERRORS:
+    if kind not in ICMP_ERRORS:
         raise FrameError(f"ICMP type {kind} is about no port")
     return About(target, _quoted(message[8:], target), outbound=False)
 
@@ -71,13 +53,13 @@ def redirected(frame: bytes, eth_src: bytes, eth_dst: bytes) -> bytes:
 
 def _packet(packet: bytes, frame: bytes) -> tuple[IPv4Address, IPv4Address, bytes]:
     """Source, destination and payload of an unfragmented IPv4 packet. Raises FrameError."""
-    if len(packet) < _HEAD.size or _ETHERNET.unpack_from(frame)[2] != _IPV4:
+    if len(packet) < _HEAD.size or _ETHERNET.unpack_from(frame)[2] != IPV4:
         raise FrameError("no IPv4 packet")
     first, _, total, _, fragment, _, protocol, _, source, target = _HEAD.unpack_from(packet)
     head = (first & 0x0F) * 4
     if first >> 4 != 4 or not _HEAD.size <= head <= total <= len(packet):
         raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
-    if protocol != _ICMP or fragment & _ANY_FRAGMENT or checksum(packet[:head]):
+    if protocol != ICMP or fragment & _ANY_FRAGMENT or checksum(packet[:head]):
         raise FrameError("no whole ICMP message")
     return IPv4Address(source), IPv4Address(target), packet[head:total]
 
@@ -96,6 +78,6 @@ def _quoted(packet: bytes, borrower: IPv4Address) -> int:
         raise FrameError("it quotes a fragment without ports")
     if protocol in _PORTED:
         return int(unpack_from("!H", packet, head)[0])
-    if protocol == _ICMP and packet[head] == Type.ECHO:
+    if protocol == ICMP and packet[head] == ECHO:
         return int(unpack_from("!H", packet, head + 4)[0])
     raise FrameError(f"it quotes protocol {protocol}, which has no ports")

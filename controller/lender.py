@@ -24,7 +24,7 @@ from controller.core.lease import (
     NotHeldError,
     Transition,
 )
-from controller.core.lending import Book
+from controller.core.lending import PORTION, Book
 from controller.exchange import OFFER_NS, GiveBack, Keep
 from controller.loop import ControlLoop
 from controller.store import StoreError
@@ -36,8 +36,6 @@ __all__ = ["Lender"]
 LOG = logging.getLogger("controller.lender")
 SWEEP_S = 0.25
 """How often the book is asked what is due; a lease ends at most this much late."""
-PORTION = 200
-"""How many leases of a PoP end at once."""
 
 
 Changed = tuple[Lease, GreenThread | None]

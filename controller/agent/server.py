@@ -15,9 +15,19 @@ from controller.frames import octets
 from topologies.emulation import anyip, netns
 from topologies.plan import HostPlan
 
-__all__ = ["Server"]
+__all__ = ["Server", "client_socket"]
 
 LOG = logging.getLogger("agent")
+
+
+def client_socket(server: str) -> socket.socket:
+    """A DHCP client's socket in a server's namespace. Raises OSError outside of a lab."""
+    with netns.inside(server):
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        made.bind(("0.0.0.0", CLIENT_PORT))
+    return made
 
 
 class Server:
@@ -37,17 +47,9 @@ class Server:
     async def open(self) -> None:
         """Make the socket. Raises OSError outside of a lab."""
         self._usual = address.usual_ports()
-        self._socket = self._bound()
+        self._socket = client_socket(self.host.name)
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
-
-    def _bound(self) -> socket.socket:
-        with netns.inside(self.host.name):
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-            made.bind(("0.0.0.0", CLIENT_PORT))
-        return made
 
     # -- wishes
 

@@ -51,6 +51,9 @@ from controller.core.lease import (
 from controller.core.shelf import Key, Opened, Shelf, key_of
 from topologies.model import COMMON_TAG, Pool
 
+PORTION = 200
+"""How many leases of a PoP end at once, where other work must not wait for more."""
+
 Holder = tuple[str, str, str]
 """Server, tag and client identifier: who asks again by the same is told the same."""
 

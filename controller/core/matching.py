@@ -33,8 +33,10 @@ TRANSPORTS: Final = ((TCP, "tcp"), (UDP, "udp"))
 """Protocols whose ports are lent: IP protocol number, and prefix of their port fields."""
 
 ECHO: Final = 8
-ICMP_TO_BORROWERS: Final = (0, 3, 11, 12)
-"""Echo replies, and errors about what a borrower sent: unreachable, time exceeded, bad header."""
+ECHO_REPLY: Final = 0
+ICMP_ERRORS: Final = (3, 11, 12)
+"""Unreachable, time exceeded, bad header (RFC 792): they quote the packet that they are about."""
+ICMP_TO_BORROWERS: Final = (ECHO_REPLY, *ICMP_ERRORS)
 
 GATEWAY: Final = mac(GATEWAY_MAC)
 

@@ -266,9 +266,8 @@ class Control:
         Nobody renews it but `lease renew`, and no agent configures it.
         """
         names = {"tag": tag, "client_id": client_id, "psid_bits": psid_bits}
-        given = {name: value for name, value in names.items() if value is not None}
-        with self._doing("lease.acquire", server=server, **given):
-            return self._lab.controller_api.acquire(server, **given)
+        with self._doing("lease.acquire", server=server, **names):
+            return self._lab.controller_api.acquire(server, **names)
 
     def lease_renew(self, lease: str) -> dict[str, Any]:
         """Give the holder the full time."""
@@ -353,9 +352,8 @@ class Control:
         return self._lab.controller_api.change_lease(verb, *find_port(lease), **given)
 
     def _order(self, do: str, server: str, **names: Any) -> dict[str, Any]:
-        given = {name: value for name, value in names.items() if value is not None}
-        with self._doing(f"server.{do}", server=server, **given):
-            return self._lab.order(do, server, **given)
+        with self._doing(f"server.{do}", server=server, **names):
+            return self._lab.order(do, server, **names)
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
         if server not in self.names()["server"]:

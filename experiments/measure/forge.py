@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from controller.frames import Datagram, build, checksum, octets
+from controller.core.matching import ICMP
+from controller.frames import Datagram, build, checksum, checksummed, ipv4_header, octets
 from topologies.emulation import netns
 
 __all__ = ["Forged", "arp_reply", "echo", "fragment", "router_advertisement", "send", "tagged"]
@@ -47,10 +48,6 @@ class Forged:
             )
         )
 
-    def with_(self, **fields: object) -> Forged:
-        """The same with other fields."""
-        return replace(self, **fields)  # type: ignore[arg-type]
-
 
 def tagged(frame: bytes, vlan: int) -> bytes:
     """The frame behind an 802.1Q tag."""
@@ -59,20 +56,16 @@ def tagged(frame: bytes, vlan: int) -> bytes:
 
 def fragment(frame: bytes, more: bool, offset: int) -> bytes:
     """The IPv4 packet of a frame as a fragment; ``offset`` in units of eight bytes (RFC 791)."""
-    head = bytearray(frame[_IP : _IP + 20])
-    head[6:8] = struct.pack("!H", (0x2000 if more else 0) | offset)
-    head[10:12] = b"\0\0"
-    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
-    return frame[:_IP] + bytes(head) + frame[_IP + 20 :]
+    head = frame[_IP : _IP + 20]
+    place = struct.pack("!H", (0x2000 if more else 0) | offset)
+    return frame[:_IP] + checksummed(head[:6] + place + head[8:]) + frame[_IP + 20 :]
 
 
 def echo(like: Forged, identifier: int) -> bytes:
     """An ICMP echo request (RFC 792) between the ends of a datagram."""
     body = struct.pack("!HH", identifier, 1) + like.mark
     message = b"\x08\0" + checksum(b"\x08\0\0\0" + body).to_bytes(2, "big") + body
-    ends = like.source.packed + like.target.packed
-    bare = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0) + ends
-    head = bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+    head = ipv4_header(like.source, like.target, ICMP, len(message))
     return octets(like.eth_dst) + octets(like.eth_src) + b"\x08\0" + head + message
 
 

@@ -12,6 +12,7 @@ packets themselves are watched for at the far end, and a twin shows that the way
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
@@ -230,11 +231,15 @@ def drop_checks(
 
     ``dropped`` is packets by switch and duty during the acts.
     """
-    lies = [one for one in _tries(observed["lies"]) if one.control in LIES]
-    knocks = [one for one in _tries(observed["knocks"]) if one.control == UNLENT_SET]
+    lies = [one.pop for one in _tries(observed["lies"]) if one.control in LIES]
+    knocks = [one.pop for one in _tries(observed["knocks"]) if one.control == UNLENT_SET]
     return (
-        _counted("spoofed packets are counted at every PoP", "spoof", lies, plan, dropped),
-        _counted("unlent packets are counted at every PoP", "unlent", knocks, plan, dropped),
+        counted_at_each_pop(
+            "spoofed packets are counted at every PoP", "spoof", lies, plan, dropped
+        ),
+        counted_at_each_pop(
+            "unlent packets are counted at every PoP", "unlent", knocks, plan, dropped
+        ),
     )
 
 
@@ -264,17 +269,20 @@ def _answered(name: str, lawful: Sequence[Try], packets: int, how: str) -> Check
     )
 
 
-def _counted(
+def counted_at_each_pop(
     name: str,
     duty: str,
-    tries: Sequence[Try],
+    tries: Sequence[str],
     plan: Plan,
     dropped: Mapping[str, Mapping[str, int]],
 ) -> Check:
+    """Silence alone proves little: each PoP's switch must have counted what it stopped.
+
+    ``tries`` names the PoP of every try; ``dropped`` is packets by switch and duty.
+    """
     short = []
     total = 0
-    for pop in dict.fromkeys(one.pop for one in tries):
-        tried = sum(one.pop == pop for one in tries)
+    for pop, tried in Counter(tries).items():
         counted = dropped.get(plan.edge(pop).name, {}).get(duty, 0)
         total += counted
         if counted < tried:
