@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from controller import ryu_compat
@@ -23,6 +24,14 @@ class Endpoint:
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine, or this namespace, reaches it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
@@ -47,6 +56,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--openflow", type=Endpoint.parse, default=Endpoint("127.0.0.1", 6653))
     parser.add_argument("--rest", type=Endpoint.parse, default=Endpoint("127.0.0.1", 8080))
     parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="answer over HTTP only who knows the token in it; needed to listen beyond loopback",
+    )
+    parser.add_argument(
         "--namespaces",
         nargs="+",
         default=[],
@@ -55,7 +70,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--lease-time", type=_seconds, default=120.0, metavar="S")
     parser.add_argument("--quarantine", type=_seconds, default=60.0, metavar="S")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.token_file is None and not arguments.rest.is_loopback:
+        parser.error(
+            f"--rest {arguments.rest.host}: whoever reaches this could take every lease away; "
+            "give --token-file, or an address of loopback"
+        )
+    return arguments
 
 
 def main() -> int:
@@ -68,14 +89,16 @@ def main() -> int:
     )
     logging.getLogger("ryu").setLevel(logging.WARNING)
     ryu_compat.prepare()
-    from controller.core.lease import SECOND, BadEntryError, Terms
+    from controller.core.lease import SECOND, Terms
     from controller.process import run
+    from controller.rest.token import read_token
     from controller.store import StoreError
     from topologies.explicit import read_json
     from topologies.plan import plan
 
     terms = Terms(int(arguments.lease_time * SECOND), int(arguments.quarantine * SECOND))
     try:
+        token = None if arguments.token_file is None else read_token(arguments.token_file)
         network = read_json(arguments.network)
         run(
             plan(network),
@@ -84,8 +107,9 @@ def main() -> int:
             (arguments.openflow.host, arguments.openflow.port),
             (arguments.rest.host, arguments.rest.port),
             arguments.namespaces,
+            token,
         )
-    except (OSError, StoreError, BadEntryError) as error:
+    except (OSError, ValueError, StoreError) as error:
         LOG.error("%s", error)
         return 1
     return 0

@@ -8,7 +8,8 @@ is not on the disk. What a borrower is told is durable, and in force.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -19,6 +20,7 @@ from eventlet.greenthread import GreenThread
 from controller.core.events import LeaseChanged
 from controller.core.lease import (
     SECOND,
+    ChangedMeanwhileError,
     Lease,
     LeaseState,
     NotHeldError,
@@ -44,6 +46,9 @@ Changed = tuple[Lease, GreenThread | None]
 Decide = Callable[[], Transition]
 """A verb of the book with all that it needs: what would be done now. Raises LendingError."""
 
+Versions = Container[str]
+"""The versions of an entry that a caller would have changed; of others it knows nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
@@ -61,6 +66,8 @@ class Lender:
         self._loop = loop
         self._clock = loop.clock
         self._wishes: list[_Wish] = []
+        self.refused: Counter[str] = Counter()
+        """Wishes that the book refused, by the error's name."""
 
     # -- verbs of a borrower
 
@@ -115,7 +122,7 @@ class Lender:
         """Lend for the full time. Raises LendingError, StoreError."""
         return self._lend(server, tag, client_id, psid_bits, self.book.terms.lifetime_ns)
 
-    def renew(self, address: IPv4Address, port: int) -> Changed:
+    def renew(self, address: IPv4Address, port: int, if_match: Versions | None = None) -> Changed:
         """Give whoever holds it the full time. Raises LendingError, StoreError."""
 
         def decide() -> Transition:
@@ -123,23 +130,51 @@ class Lender:
             holder = "nobody" if lease is None else lease.server
             return self.book.renew(holder, address, port, self._clock.now_ns())
 
-        return self._do(decide)
+        return self._change(address, port, decide, if_match)
 
-    def release(self, server: HostPlan, address: IPv4Address, port: int) -> Changed:
+    def release(
+        self,
+        server: HostPlan,
+        address: IPv4Address,
+        port: int,
+        if_match: Versions | None = None,
+    ) -> Changed:
         """Return a set in the holder's name. Raises LendingError, StoreError."""
-        now = self._clock.now_ns
-        return self._do(lambda: self.book.release(server.name, address, port, now()))
 
-    def revoke(self, address: IPv4Address, port: int) -> Changed:
+        def decide() -> Transition:
+            return self.book.release(server.name, address, port, self._clock.now_ns())
+
+        return self._change(address, port, decide, if_match)
+
+    def revoke(self, address: IPv4Address, port: int, if_match: Versions | None = None) -> Changed:
         """Take a port set away from whoever holds it. Raises LendingError, StoreError."""
-        return self._do(lambda: self.book.revoke(address, port, self._clock.now_ns()))
 
-    def drain(self, address: IPv4Address, port: int, drain_ns: int) -> Changed:
+        def decide() -> Transition:
+            return self.book.revoke(address, port, self._clock.now_ns())
+
+        return self._change(address, port, decide, if_match)
+
+    def drain(
+        self,
+        address: IPv4Address,
+        port: int,
+        drain_ns: int,
+        if_match: Versions | None = None,
+    ) -> Changed:
         """Let the holder finish, and give it no more time. Raises LendingError, StoreError."""
-        return self._do(lambda: self.book.drain(address, port, self._clock.now_ns() + drain_ns))
+
+        def decide() -> Transition:
+            return self.book.drain(address, port, self._clock.now_ns() + drain_ns)
+
+        return self._change(address, port, decide, if_match)
 
     def move(
-        self, address: IPv4Address, port: int, heir: HostPlan, drain_ns: int | None = None
+        self,
+        address: IPv4Address,
+        port: int,
+        heir: HostPlan,
+        drain_ns: int | None = None,
+        if_match: Versions | None = None,
     ) -> Changed:
         """Hand a set over, at once or when it has drained. Raises LendingError, StoreError."""
 
@@ -148,7 +183,7 @@ class Lender:
             until = None if drain_ns is None else now + drain_ns
             return self.book.move(address, port, heir.name, heir.city, now, until)
 
-        return self._do(decide)
+        return self._change(address, port, decide, if_match)
 
     # -- time
 
@@ -213,6 +248,20 @@ class Lender:
             )
         )
 
+    def _change(
+        self, address: IPv4Address, port: int, decide: Decide, if_match: Versions | None
+    ) -> Changed:
+        """Have an entry changed, if it is still one of the versions that the caller means."""
+
+        def checked() -> Transition:
+            if if_match is not None:
+                lease = self.book.lease(address, port)
+                if lease is None or lease.version not in if_match:
+                    raise ChangedMeanwhileError(address, port)
+            return decide()
+
+        return self._do(checked)
+
     def _do(self, decide: Decide) -> Changed:
         """Have a verb decided and made true with those of all who wait for the disk."""
         wish = _Wish(decide)
@@ -231,6 +280,7 @@ class Lender:
                 transition = wish.decide()
                 self.book.apply(transition)
             except Exception as error:  # whatever it is, who wished it is told, and nobody else
+                self.refused[type(error).__name__.removesuffix("Error")] += 1
                 wish.done.send_exception(error)
             else:
                 decided.append((wish, transition))

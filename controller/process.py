@@ -37,10 +37,12 @@ def run(
     openflow: Endpoint,
     http: Endpoint,
     namespaces: Sequence[str] = (),
+    token: str | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Switches in these ``namespaces`` reach ``openflow`` there as well.
+    Switches in these ``namespaces`` reach ``openflow`` there as well. With a ``token``, only who
+    knows it is answered over HTTP.
 
     Raises StoreError or BadEntryError when the leases cannot be read, OSError when an endpoint
     cannot be listened on.
@@ -54,7 +56,7 @@ def run(
         _listen(manager, openflow, wake)
         _listen_inside(namespaces, openflow)
         controller.start()
-        application = rest.application(controller)
+        application = rest.application(controller, token)
         eventlet.spawn(eventlet.wsgi.server, web, application, log_output=False)
         LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *openflow, *http)
         wake.wait()

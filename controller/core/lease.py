@@ -93,6 +93,11 @@ class Lease:
         return self.state in LIVE
 
     @property
+    def version(self) -> str:
+        """Another one after every change of the entry."""
+        return f"{self.number}-{self.state}-{self.until_ns}"
+
+    @property
     def abroad(self) -> bool:
         """Whether the holder stands in another PoP than the one where the address is at home."""
         return self.pop != self.home
@@ -190,6 +195,13 @@ class HoldsAlreadyError(LendingError):
     def __init__(self, server: str, tag: str, client_id: str) -> None:
         by = f" as client {client_id!r}" if client_id else ""
         super().__init__(f"{server} already holds another set tagged {tag!r}{by}; release it first")
+
+
+class ChangedMeanwhileError(LendingError):
+    """The entry is another than the caller saw."""
+
+    def __init__(self, address: IPv4Address, port: int) -> None:
+        super().__init__(f"{address} port {port} has changed since you looked; look again")
 
 
 class StaleDecisionError(LendingError):

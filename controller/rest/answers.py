@@ -11,7 +11,7 @@ import eventlet
 from eventlet.greenthread import GreenThread
 from webob import Response
 
-from controller.core.lease import LendingError
+from controller.core.lease import ChangedMeanwhileError, LendingError
 from controller.dhcp import LONGEST_NAME
 from controller.loop import FORCE_S
 from controller.session import SwitchError
@@ -51,6 +51,8 @@ def refusing(method: Callable[..., Response]) -> Callable[..., Response]:
             return refuse(404, error)
         except ValueError as error:
             return refuse(400, error)
+        except ChangedMeanwhileError as error:
+            return refuse(412, error)
         except LendingError as error:
             return refuse(409, error)
         except (StoreError, SwitchError) as error:

@@ -12,7 +12,8 @@ GET  /v1/geofeed                             where the pools' addresses are said
 
 A port set is named by its address and any of its ports. Who lends again by the same server, tag and
 client_id is told the same lease, so a lost answer can be asked for again. Answers say whether the
-switches have confirmed what changed.
+switches have confirmed what changed. An entry's ETag is another one after every change of it but
+the passing of time; a VERB with If-Match changes only what has that ETag still (RFC 9110).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class LeaseDoors(ControllerBase):
         lease = self._lender.book.lease(*at)
         if lease is None:
             raise NotFoundError(f"{at[0]} port {at[1]} is free")
-        return answer(self._entry(lease))
+        return _tagged(answer(self._entry(lease)), lease)
 
     @route("who", "/v1/leases/{address}/{port}/who", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     @refusing
@@ -94,18 +95,19 @@ class LeaseDoors(ControllerBase):
     def change(self, request: Any, address: str, port: str, verb: str, **_: Any) -> Response:
         """Renew, revoke, release, drain or move a lease."""
         at, lender = _place(address, port), self._lender
+        if_match = request.if_match if "If-Match" in request.headers else None
         if verb in ("renew", "revoke"):
             read_fields(request.body, {})
-            return self._changed(getattr(lender, verb)(*at))
+            return self._changed(getattr(lender, verb)(*at, if_match))
         if verb == "release":
             given = read_fields(request.body, {"server": str}, "server")
-            return self._changed(lender.release(self._server(given["server"]), *at))
+            return self._changed(lender.release(self._server(given["server"]), *at, if_match))
         if verb == "drain":
             given = read_fields(request.body, {"seconds": float}, "seconds")
-            return self._changed(lender.drain(*at, _ns(given["seconds"])))
+            return self._changed(lender.drain(*at, _ns(given["seconds"]), if_match))
         given = read_fields(request.body, {"server": str, "drain_s": float}, "server")
         drain_ns = _ns(given["drain_s"]) if "drain_s" in given else None
-        return self._changed(lender.move(*at, self._server(given["server"]), drain_ns))
+        return self._changed(lender.move(*at, self._server(given["server"]), drain_ns, if_match))
 
     @route("pool", "/v1/pool", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     def pool(self, _request: Any, **_: Any) -> Response:
@@ -137,7 +139,8 @@ class LeaseDoors(ControllerBase):
 
     def _changed(self, changed: Changed, status: int = 200) -> Response:
         lease, following = changed
-        return answer(self._entry(lease) | {"confirmed": is_confirmed(following)}, status)
+        entry = self._entry(lease) | {"confirmed": is_confirmed(following)}
+        return _tagged(answer(entry, status), lease)
 
     def _entry(self, lease: Lease) -> dict[str, Any]:
         return describe(lease) | {"expires_in_s": round(self._lender.seconds_left(lease), 3)}
@@ -160,6 +163,12 @@ def describe(lease: Lease) -> dict[str, Any]:
         "number": lease.number,
         "heir": lease.heir,
     }
+
+
+def _tagged(answered: Response, lease: Lease) -> Response:
+    """An answer about one entry, with what tells this version of it from others."""
+    answered.etag = lease.version
+    return answered
 
 
 def _place(address: str, port: str) -> tuple[IPv4Address, int]:

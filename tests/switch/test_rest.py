@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as prometheus
 from webob import Request
 
 from controller import ryu_compat
@@ -21,12 +24,13 @@ importlib.import_module("distutils.version")  # what stands in for it stays out 
 ryu_compat.make_importable()
 
 from controller.rest import application  # noqa: E402 (Ryu needs the preparation)
+from controller.rest.token import read_token  # noqa: E402
 
 
 class Doors:
     """An inside, and its doors."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | None = None) -> None:
         self.inside: Inside = inside()
         self.store = self.inside.store
         loop, lender = self.inside.loop, self.inside.lender
@@ -40,15 +44,19 @@ class Doors:
             ready=True,
             started=datetime.now(UTC),
         )
-        self._app = application(controller)  # type: ignore[arg-type]
+        self._app = application(controller, token)  # type: ignore[arg-type]
+
+    def answer(self, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
+        """The whole answer."""
+        request = Request.blank(path, method=method, body=body, headers=headers)
+        return request.get_response(self._app)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of an answer; of a problem, checked to be one."""
         raw = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
-        request = Request.blank(path, method=method, body=raw if method == "POST" else b"")
-        answer = request.get_response(self._app)
+        answer = self.answer(method, path, raw if method == "POST" else b"")
         kind = answer.content_type
         if answer.status_code >= 400 and answer.body:
             assert answer.status_code < 500 or answer.status_code == 503, answer.body
@@ -117,6 +125,85 @@ def test_what_cannot_be_is_a_problem_in_words(
     found, text = Doors().ask(method, path, body)
     assert found == code, text
     assert cause in text
+
+
+def test_a_verb_with_if_match_changes_only_what_the_caller_saw() -> None:
+    doors = Doors()
+    made = doors.answer("POST", "/v1/leases", b'{"server": "LHR-s1"}')
+    at = f"/v1/leases/{made.json['address']}/{made.json['first_port']}"
+    assert made.etag == doors.answer("GET", at).etag
+    doors.inside.clock.at += 10**9
+    renewed = doors.answer("POST", f"{at}/renew", **{"If-Match": f'"{made.etag}"'})
+    assert renewed.status_code == 200
+    assert renewed.etag != made.etag
+    for old in (f'"{made.etag}"', f'"x", "{made.etag}"', f'W/"{renewed.etag}"'):
+        refused = doors.answer("POST", f"{at}/revoke", **{"If-Match": old})
+        assert refused.status_code == 412, old
+        assert "look again" in refused.json["detail"]
+    for now in ("*", f'"x", "{renewed.etag}"'):
+        moved = doors.answer("POST", f"{at}/renew", **{"If-Match": now})
+        assert moved.status_code == 200, now
+    revoked = doors.answer("POST", f"{at}/revoke", **{"If-Match": f'"{moved.etag}"'})
+    assert revoked.status_code == 200
+    free = doors.answer("POST", "/v1/leases/203.0.113.3/2048/revoke", **{"If-Match": "*"})
+    assert free.status_code == 412
+
+
+def test_with_a_token_only_who_knows_it_is_answered() -> None:
+    doors = Doors(token="correct-horse-battery")
+    wrong = ["", "Bearer", "Bearer x", "Basic correct-horse-battery", "Bearer correct-horse"]
+    for words in [*wrong, "Bearer \xff"]:
+        refused = doors.answer("GET", "/v1/leases", Authorization=words)
+        assert refused.status_code == 401, words
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        assert refused.content_type == "application/problem+json"
+    assert doors.answer("GET", "/metrics").status_code == 401
+    for words in ("Bearer correct-horse-battery", "bearer  correct-horse-battery"):
+        assert doors.answer("GET", "/v1/leases", Authorization=words).status_code == 200
+    assert Doors().answer("GET", "/v1/leases").status_code == 200
+
+
+def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a-token-of-20-chars-\n")
+    assert read_token(file) == "a-token-of-20-chars-"
+    for bad in ("", "short\n", "with a space inside it\n", "two-lines-of-text\nare-no-token\n"):
+        file.write_text(bad)
+        with pytest.raises(ValueError, match="16 or more ASCII characters"):
+            read_token(file)
+
+
+def metrics(doors: Doors, accept: str = "") -> dict[tuple[str, ...], float]:
+    """Every sample by its name and the values of its labels, which are by their names."""
+    answer = doors.answer("GET", "/metrics", Accept=accept)
+    read = openmetrics if "openmetrics" in answer.headers["Content-Type"] else prometheus
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in read(answer.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_metrics_say_what_is_lent_and_what_was_refused(accept: str) -> None:
+    doors = Doors()
+    before = metrics(doors, accept)
+    assert before["poplab_ready",] == 1
+    assert before["poplab_lendings_total",] == 0
+    doors.ask("POST", "/v1/leases", {"server": "LHR-s1"})
+    _, lease = doors.ask("POST", "/v1/leases", {"server": "LHR-s1", "client_id": "b"})
+    doors.ask("POST", f"/v1/leases/{lease['address']}/{lease['first_port']}/revoke")
+    doors.ask("POST", "/v1/leases", {"server": "LHR-s1", "tag": "xx"})
+    after = metrics(doors, accept)
+    assert after["poplab_lease_ports", "LHR", "lent", "any"] == 2048
+    assert after["poplab_lease_ports", "LHR", "quarantined", "any"] == 2048
+    assert after["poplab_lease_sets", "LHR", "any"] == 2
+    assert after["poplab_lendings_total",] == 2
+    assert after["poplab_refusals_total", "UnknownTag"] == 1
+    assert after["poplab_pool_addresses_taken", "any"] == 1
+    assert {row[1] for row in after if row[0] == "poplab_switch_rules"} == {
+        switch.name for switch in PLAN.switches
+    }
 
 
 PORTS = st.one_of(st.sampled_from(["2048", "4095", "6144", "0", "65535"]), st.text(max_size=8))
