@@ -10,17 +10,20 @@ binds the address. With several leases a program says which tag it wants to be s
 
     reader, writer = await borrowed.open_connection("172.16.0.1", 80, tag="gb", leases=leases)
 
-``leases`` is what the agent's status file says of this server (``read``). The kernel chooses the
-port when the connection is made, so one port serves as many connections as there are destinations.
+``leases`` is what the agent's status file says of this server (``read``). Of several with one tag
+the next is used when all ports of one are in use. For TCP the kernel chooses the port when the
+connection is made, so one port serves as many connections as there are destinations; a UDP socket
+takes a port for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
@@ -28,7 +31,15 @@ from typing import Any
 
 from topologies.model import COMMON_TAG, SYSTEM_PORTS
 
-__all__ = ["NoLeaseError", "PortsExhaustedError", "bind", "connect", "open_connection", "read"]
+__all__ = [
+    "NoLeaseError",
+    "PortsExhaustedError",
+    "bind",
+    "connect",
+    "dial",
+    "open_connection",
+    "read",
+]
 
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_LOCAL_PORT_RANGE = 51
@@ -40,7 +51,7 @@ class NoLeaseError(OSError):
 
 
 class PortsExhaustedError(OSError):
-    """Every port of the lease is in use towards this destination."""
+    """Every port of the lease is in use: of TCP, towards this destination."""
 
 
 def read(status: Path, server: str) -> list[dict[str, Any]]:
@@ -51,15 +62,31 @@ def read(status: Path, server: str) -> list[dict[str, Any]]:
 def bind(made: socket.socket, leases: Iterable[Mapping[str, Any]], tag: str = COMMON_TAG) -> range:
     """Let a socket use a borrowed address, and only its ports, which are returned.
 
-    Raises NoLeaseError, OSError.
+    Raises NoLeaseError, OSError, and PortsExhaustedError for UDP.
     """
-    found = next((lease for lease in leases if lease["tag"] == tag), None)
-    if found is None:
+    *others, last = _tagged(leases, tag)
+    for lease in others:
+        with contextlib.suppress(PortsExhaustedError):
+            return _use(made, lease)
+    return _use(made, last)
+
+
+def _tagged(leases: Iterable[Mapping[str, Any]], tag: str) -> Sequence[Mapping[str, Any]]:
+    """The leases with a tag, at least one. Raises NoLeaseError."""
+    found = [lease for lease in leases if lease["tag"] == tag]
+    if not found:
         raise NoLeaseError(errno.EADDRNOTAVAIL, f"no lease tagged {tag!r} is held here")
-    lowest, highest = max(int(found["first_port"]), SYSTEM_PORTS), int(found["last_port"])
-    made.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    return found
+
+
+def _use(made: socket.socket, lease: Mapping[str, Any]) -> range:
+    """Let a socket use a lease: its ports."""
+    lowest, highest = max(int(lease["first_port"]), SYSTEM_PORTS), int(lease["last_port"])
+    if made.type == socket.SOCK_STREAM:
+        made.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
     made.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, pack("=I", lowest | highest << 16))
-    made.bind((str(found["address"]), 0))
+    with _named(lease, errno.EADDRINUSE):  # of UDP; TCP gets no port yet
+        made.bind((str(lease["address"]), 0))
     return range(lowest, highest + 1)
 
 
@@ -72,16 +99,23 @@ def connect(
     timeout: float | None = None,
 ) -> socket.socket:
     """A connected socket. Raises NoLeaseError, PortsExhaustedError, OSError."""
+    *others, last = _tagged(leases, tag)
+    for lease in others:
+        with contextlib.suppress(PortsExhaustedError):
+            return _connect(target, lease, kind, timeout)
+    return _connect(target, last, kind, timeout)
+
+
+def _connect(
+    target: tuple[str, int], lease: Mapping[str, Any], kind: int, timeout: float | None
+) -> socket.socket:
     made = socket.socket(socket.AF_INET, kind)
-    try:
+    with _closed_on_error(made):
         made.settimeout(timeout)
-        ports = bind(made, leases, tag)
-        with _named(tag):
+        ports = _use(made, lease)
+        with _named(lease, errno.EADDRNOTAVAIL):
             made.connect(target)
         _check(made, ports)
-    except BaseException:
-        made.close()
-        raise
     return made
 
 
@@ -89,16 +123,50 @@ async def open_connection(
     host: str, port: int, tag: str = COMMON_TAG, *, leases: Iterable[Mapping[str, Any]]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As ``asyncio.open_connection``. Raises NoLeaseError, PortsExhaustedError, OSError."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        ports = bind(made, leases, tag)
-        with _named(tag):
-            await asyncio.get_running_loop().sock_connect(made, (host, port))
+    return await asyncio.open_connection(sock=await dial((host, port), tag, leases=leases))
+
+
+def _stream() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+async def dial(
+    target: tuple[str, int],
+    tag: str = COMMON_TAG,
+    *,
+    leases: Iterable[Mapping[str, Any]],
+    make: Callable[[], socket.socket] = _stream,
+) -> socket.socket:
+    """A connected socket, for asyncio; ``make`` makes it, where it belongs.
+
+    Raises NoLeaseError, PortsExhaustedError, OSError.
+    """
+    *others, last = _tagged(leases, tag)
+    for lease in others:
+        with contextlib.suppress(PortsExhaustedError):
+            return await _dial(target, lease, make())
+    return await _dial(target, last, make())
+
+
+async def _dial(
+    target: tuple[str, int], lease: Mapping[str, Any], made: socket.socket
+) -> socket.socket:
+    with _closed_on_error(made):
+        ports = _use(made, lease)
+        with _named(lease, errno.EADDRNOTAVAIL):
+            await asyncio.get_running_loop().sock_connect(made, target)
         _check(made, ports)
+    return made
+
+
+@contextmanager
+def _closed_on_error(made: socket.socket) -> Iterator[None]:
+    """Leaves no socket behind that nobody gets."""
+    try:
+        yield
     except BaseException:
         made.close()
         raise
-    return await asyncio.open_connection(sock=made)
 
 
 def _check(made: socket.socket, ports: range) -> None:
@@ -113,15 +181,15 @@ def _check(made: socket.socket, ports: range) -> None:
 
 
 @contextmanager
-def _named(tag: str) -> Iterator[None]:
-    """Says it when all ports are taken (TCP: EADDRNOTAVAIL, UDP: EAGAIN)."""
+def _named(lease: Mapping[str, Any], exhausted: int) -> Iterator[None]:
+    """Says it when all ports are taken, which the kernel calls by this number."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.EADDRNOTAVAIL, errno.EAGAIN):
+        if error.errno == exhausted:
             raise PortsExhaustedError(
                 error.errno,
-                f"every port of the lease tagged {tag!r} is in use towards this destination:"
-                " borrow another, or wait for connections to end",
+                f"every port of the lease tagged {lease['tag']!r} is in use towards this"
+                " destination: borrow another, or wait for connections to end",
             ) from None
         raise

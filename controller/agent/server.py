@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from typing import Any
 
 from controller.agent import address
 from controller.agent.client import Client, Held, Want
 from controller.agent.inbox import Inbox
+from controller.agent.proxy import Proxy
 from controller.agent.status import Status
 from controller.dhcp import CLIENT_PORT, Message, build
 from controller.frames import octets
@@ -43,13 +45,15 @@ class Server:
         self._tasks: dict[Want, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._left = status.left(host.name)
+        self.proxy = Proxy(host.name, self.leases)
 
     async def open(self) -> None:
-        """Make the socket. Raises OSError outside of a lab."""
+        """Make the socket, and let programs leave by the proxy. Raises OSError outside of a lab."""
         self._usual = address.usual_ports()
         self._socket = client_socket(self.host.name)
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
+        await self.proxy.open()
 
     # -- wishes
 
@@ -82,8 +86,13 @@ class Server:
             await self._news.wait()
         return self._held[want]
 
+    def leases(self) -> list[dict[str, Any]]:
+        """What is held, in the order in which it was asked for."""
+        return [self._held[x].describe(x) for x in self._tasks if x in self._held]
+
     async def close(self) -> None:
         """Return everything."""
+        await self.proxy.close()
         for want in list(self._tasks):
             await self.give_back(want)
 
@@ -102,8 +111,7 @@ class Server:
             anyip.accept(name, come)
         self._left = now
         address.set_ports(name, address.choose([x.range for x in self._held.values()], self._usual))
-        entries = [self._held[x].describe(x) for x in self._tasks if x in self._held]
-        self._status.put(name, entries)
+        self._status.put(name, self.leases())
         told, self._news = self._news, asyncio.Event()
         told.set()
 

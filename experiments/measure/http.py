@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Literal
 
+from controller.agent.proxy import PROXY_PORT
 from experiments.measure.dial import Outcome, dial, failure, paced
 from experiments.measure.kernel import Ports, handshake_rtt_ns
-from topologies.emulation.endpoints.proxy import PROXY_PORT
 from topologies.family import Address
 
 __all__ = ["HttpRow", "Proxy", "Request", "get", "parse_fields", "parse_head"]
@@ -26,11 +27,11 @@ _MAX_HEAD = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A CONNECT proxy; ``egress`` is the source that it shall connect from (else its own)."""
+    """A CONNECT proxy; it shall connect from its lease with this ``tag`` (else its own address)."""
 
     address: IPv4Address
     port: int = PROXY_PORT
-    egress: IPv4Address | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +217,9 @@ class _Exchange:
             self._unread = b""
 
     async def _open_tunnel(self, target: str, proxy: Proxy) -> None:
-        egress = [f"Egress-Address: {proxy.egress}"] if proxy.egress else []
-        await self._send(f"CONNECT {target} HTTP/1.1", f"Host: {target}", *egress)
+        user = None if proxy.tag is None else base64.b64encode(f"{proxy.tag}:".encode()).decode()
+        login = [f"Proxy-Authorization: Basic {user}"] if user else []
+        await self._send(f"CONNECT {target} HTTP/1.1", f"Host: {target}", *login)
         status, _ = parse_head(await self._read_head())
         if status != 200:
             raise _ProxyRefusedError(str(status))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from controller.agent import borrowed
+from controller.agent.proxy import PROXY_PORT
 from experiments.errors import TrialError
 from experiments.runs.testbed import Testbed
 from topologies.emulation import netns
@@ -57,6 +58,9 @@ def test_every_server_borrows_of_each_tag_and_programs_choose(lab_folder: Path) 
                 assert lease["first_port"] <= made.getsockname()[1] <= lease["last_port"]
                 made.sendall(b"GET /trace HTTP/1.0\r\n\r\n")
                 said = made.makefile().read()
+                assert f"client={lease['address']}\n" in said
+            for proxy in (f"-p -x http://{lease['tag']}:", f"-x socks5://{lease['tag']}:x"):
+                said = inside("LHR-s1", f"curl -sS {proxy}@127.0.0.1:{PROXY_PORT} {origin}/trace")
                 assert f"client={lease['address']}\n" in said
         with netns.inside("LHR-s1"):
             with pytest.raises(borrowed.NoLeaseError, match="no lease tagged 'fr'"):

@@ -5,20 +5,26 @@ The hosts of ``triangle`` hang on one plain Linux bridge here: no switch, no del
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
+import socks
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Raw
 
+from controller.agent.proxy import PROXY_PORT
+from controller.agent.proxy import Proxy as EgressProxy
 from experiments.measure.claim import claim
 from experiments.measure.http import Proxy, Request, get
 from experiments.measure.judge import Judge, PortSet
@@ -27,7 +33,6 @@ from experiments.measure.tcp import TcpAttempt, connect
 from experiments.measure.udp import udp_echo
 from topologies.emulation import netns
 from topologies.emulation.endpoints.echo import ECHO_PORT
-from topologies.emulation.endpoints.proxy import PROXY_PORT
 from topologies.emulation.endpoints.service import HTTP_PORT
 from topologies.emulation.processes import until
 from topologies.plan import HostPlan, plan
@@ -85,6 +90,32 @@ def endpoints(folder: Path) -> Iterator[None]:
             assert errors.read_text() == ""
 
 
+LEASE = {"tag": "any", "address": str(BORROWED), "first_port": 2048, "last_port": 4095}
+
+
+@contextmanager
+def egress_proxy(lease: dict[str, Any] = LEASE) -> Iterator[EgressProxy]:
+    """The server's proxy, as if the server held a lease."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    proxy = EgressProxy(SERVER.name, lambda: [lease])
+
+    def wait(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
+
+    try:
+        wait(proxy.open())
+        try:
+            yield proxy
+        finally:
+            wait(proxy.close())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
 def inside(host: HostPlan, *command: str) -> str:
     return subprocess.run(
         ["ip", "netns", "exec", host.name, *command], check=True, capture_output=True, text=True
@@ -134,7 +165,7 @@ def test_what_does_not_answer_is_none_and_a_source_is_kept():
 
 
 def test_tcp_keeps_to_its_port_set_and_tells_failures_apart(tmp_path):
-    with flat(), endpoints(tmp_path):
+    with flat(), endpoints(tmp_path), egress_proxy():
         set_ports(SERVER, 1024, 65_535)
         attempt = TcpAttempt(SERVER.name, ORIGIN.address, 80, BORROWED, (2048, 2063))
         rows = connect([attempt] * 17, hold=True)
@@ -170,7 +201,7 @@ def test_tcp_keeps_to_its_port_set_and_tells_failures_apart(tmp_path):
 
 
 def test_no_listener_of_a_server_costs_it_a_lendable_port(tmp_path):
-    with flat(), endpoints(tmp_path):
+    with flat(), endpoints(tmp_path), egress_proxy():
         set_ports(SERVER, 1024, 65_535)
         listening = re.findall(r":(\d+) +\S+ *$", inside(SERVER, "ss", "-Htuln"), re.MULTILINE)
         assert {int(port) for port in listening} == {ECHO_PORT, HTTP_PORT, PROXY_PORT}
@@ -181,15 +212,15 @@ def test_no_listener_of_a_server_costs_it_a_lendable_port(tmp_path):
 
 
 def test_http_names_who_answered_and_whom_it_saw(tmp_path):
-    with flat(), endpoints(tmp_path):
+    with flat(), endpoints(tmp_path), egress_proxy():
         set_ports(SERVER, 2048, 4095)
         requests = [
             Request(CLIENT.name, SERVICE),
             Request(SERVER.name, ORIGIN.address, "/whoami", source=BORROWED, ports=(2048, 4095)),
             Request(CLIENT.name, ORIGIN.address, "/bytes/3000000"),
-            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, egress=BORROWED)),
+            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, tag="any")),
             Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address), warm=True),
-            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, egress=NOBODY)),
+            Request(OTHER.name, ORIGIN.address, proxy=Proxy(SERVER.address, tag="gb")),
             Request(CLIENT.name, ORIGIN.address, "/nothing"),
             Request(CLIENT.name, ORIGIN.address, port=81),
         ]
@@ -222,10 +253,49 @@ def test_ordinary_curl_uses_the_endpoints(tmp_path):
         url = f"http://{ORIGIN.address}/bytes/1000000"
         kept = inside(CLIENT, "curl", "-sS", *form, url, *form, url)
         assert kept.split() == ["1", "1000000", "0", "1000000"]  # the second by the same connection
-        proxy = ["-p", "-x", f"http://{SERVER.address}:{PROXY_PORT}"]
-        egress = ["--proxy-header", f"Egress-Address: {BORROWED}"]
-        seen = inside(OTHER, "curl", "-sS", *proxy, *egress, f"http://{ORIGIN.address}/whoami")
-        assert f"client={BORROWED}\n" in seen
+
+
+def test_ordinary_curl_leaves_by_the_proxy_from_a_lease_or_from_the_servers_own(tmp_path):
+    with flat(), endpoints(tmp_path), egress_proxy():
+        set_ports(SERVER, 1024, 65_535)
+        at, url = f"{SERVER.address}:{PROXY_PORT}", f"http://{ORIGIN.address}/whoami"
+        ways = [["-p", "-x", f"http://{{}}{at}"]]
+        ways += [["-x", f"{kind}://{{}}{at}"] for kind in ("socks5", "socks5h")]
+        for *options, way in ways:
+            seen = inside(OTHER, "curl", "-sS", *options, way.format("any:x@"), url)
+            assert f"client={BORROWED}\n" in seen
+            port = int(re.search(r"client_port=(\d+)", seen)[1])
+            assert 2048 <= port <= 4095
+            own = inside(OTHER, "curl", "-sS", *options, way.format(""), url)
+            assert f"client={SERVER.address}\n" in own
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                inside(OTHER, "curl", "-sS", *options, way.format("gb:x@"), url)
+            assert ("403" if "-p" in options else "(2)") in refused.value.stderr
+
+
+def test_the_proxy_says_when_all_ports_are_in_use_and_carries_datagrams(tmp_path):
+    few = LEASE | {"first_port": 2048, "last_port": 2063}
+    with flat(), endpoints(tmp_path), egress_proxy(few) as proxy, ExitStack() as opened:
+        set_ports(SERVER, 1024, 65_535)
+        login = (socks.SOCKS5, str(SERVER.address), PROXY_PORT, True, "any", "x")
+
+        def through(kind: socket.SocketKind, port: int) -> socket.socket:
+            with netns.inside(OTHER.name):
+                made = opened.enter_context(socks.socksocket(socket.AF_INET, kind))
+                made.set_proxy(*login)
+                made.settimeout(5)
+                made.connect((str(ORIGIN.address), port))
+            return made
+
+        used = {through(socket.SOCK_STREAM, HTTP_PORT).get_proxy_sockname()[1] for _ in range(16)}
+        assert used == set(range(2048, 2064))
+        with pytest.raises(socks.GeneralProxyError, match="General SOCKS server failure"):
+            through(socket.SOCK_STREAM, HTTP_PORT)
+        assert proxy.exhausted == {"any": 1}
+        asked = through(socket.SOCK_DGRAM, ECHO_PORT)
+        for text in (b"one", b"two"):
+            asked.send(text)
+            assert asked.recv(100) == text
 
 
 def test_udp_echo_answers_from_the_address_that_was_reached(tmp_path):

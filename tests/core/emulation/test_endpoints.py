@@ -10,12 +10,9 @@ import pytest
 from topologies.emulation.endpoints.http import (
     MAX_HEAD,
     HttpEndpoint,
-    HttpError,
     Peers,
-    parse_request,
     trace,
 )
-from topologies.emulation.endpoints.proxy import Tunnel, parse_connect
 from topologies.plan import HostPlan, HostRole
 
 
@@ -175,28 +172,3 @@ def test_a_slow_reader_holds_the_stream_and_the_requests_behind_it():
     assert rest[:1_000_000] == bytes(1_000_000)
     assert rest[1_000_000:].startswith(b"HTTP/1.1 200 OK")
     assert transport.reading
-
-
-def connect(target: str, *fields: str) -> Tunnel:
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *fields]
-    return parse_connect(parse_request("\r\n".join(lines).encode()))
-
-
-def test_connect_names_a_destination_and_perhaps_a_source():
-    assert connect("10.1.0.1:80") == Tunnel(IPv4Address("10.1.0.1"), 80, None)
-    borrowed = connect("10.1.0.1:443", "Egress-Address: 203.0.113.1")
-    assert borrowed.egress == IPv4Address("203.0.113.1")
-
-
-@pytest.mark.parametrize("target", ["10.1.0.1", "10.1.0.1:0", "10.1.0.1:65536", "a:80", ":80"])
-def test_connect_to_what_is_no_address_is_refused(target):
-    with pytest.raises(HttpError) as caught:
-        connect(target)
-    assert caught.value.status == 400
-
-
-def test_a_bad_egress_address_and_another_method_are_refused():
-    with pytest.raises(HttpError, match="not an IPv4 address"):
-        connect("10.1.0.1:80", "Egress-Address: me")
-    with pytest.raises(HttpError, match="only CONNECT"):
-        parse_connect(parse_request(b"GET / HTTP/1.1\r\nHost: a"))

@@ -13,8 +13,7 @@ from contextlib import ExitStack
 
 from topologies.emulation import netns
 from topologies.emulation.endpoints.echo import ECHO_PORT, echo_waiting, tell_reached
-from topologies.emulation.endpoints.http import MAX_HEAD, HttpEndpoint
-from topologies.emulation.endpoints.proxy import PROXY_PORT, serve_client
+from topologies.emulation.endpoints.http import HttpEndpoint
 from topologies.plan import HostPlan, HostRole
 
 __all__ = ["HTTP_PORT", "Services", "raise_file_limit"]
@@ -42,7 +41,7 @@ class Services:
             await self.start(name)
 
     async def start(self, name: str) -> None:
-        """Serve a host: UDP echo; of servers and origins HTTP too; servers are proxies as well.
+        """Serve a host: UDP echo; of servers and origins HTTP too.
 
         Raises KeyError for an unknown host, FileNotFoundError if its namespace does not exist,
         OSError (EADDRINUSE) if something, we ourselves perhaps, has the port.
@@ -75,11 +74,9 @@ async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: Exi
             if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
                 raise
             return  # a kernel without IPv6
-        web = proxy = None
+        web = None
         if host.role is not HostRole.CLIENT:
             web = opened.enter_context(_socket(family, socket.SOCK_STREAM, HTTP_PORT))
-        if host.role is HostRole.SERVER and family == socket.AF_INET:
-            proxy = opened.enter_context(_socket(family, socket.SOCK_STREAM, PROXY_PORT))
     tell_reached(echo)
     loop.add_reader(echo, echo_waiting, echo)
     opened.callback(loop.remove_reader, echo)
@@ -88,10 +85,6 @@ async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: Exi
         connection = functools.partial(HttpEndpoint, host, connections=connections)
         server = await loop.create_server(connection, sock=web, backlog=_BACKLOG)
         opened.callback(_reset, connections)
-        opened.callback(server.close)
-    if proxy is not None:
-        client = functools.partial(serve_client, host.name)
-        server = await asyncio.start_server(client, sock=proxy, backlog=_BACKLOG, limit=MAX_HEAD)
         opened.callback(server.close)
 
 
