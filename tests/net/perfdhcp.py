@@ -62,5 +62,9 @@ def read(report: str) -> dict[str, Exchange]:
 
 def _exchange(lines: str) -> Exchange:
     told = dict(re.findall(r"^([a-z ]+): ([\d.]+)", lines, flags=re.MULTILINE))
-    counts = (int(told[what]) for what in ("sent packets", "received packets", "drops"))
-    return Exchange(*counts, float(told.get("avg delay", math.nan)) / 1000)
+    return Exchange(
+        sent=int(told["sent packets"]),
+        received=int(told["received packets"]),
+        drops=int(told["drops"]),
+        mean_s=float(told.get("avg delay", math.nan)) / 1000,
+    )
