@@ -79,7 +79,10 @@ def start_kea() -> Program:
 
 
 def main() -> None:
-    """Ask for so many exchanges a second."""
+    """Ask for so many exchanges a second.
+
+    The mean is of both waits; what perfdhcp takes from OFFER to REQUEST is not in it.
+    """
     rate, seconds = int(sys.argv[1]), int(sys.argv[2])
     lay_cable()
     kea = start_kea()
