@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from benchmarks import inside
+from benchmarks import inside, kea_inside
 from benchmarks.row import Row, at_least, at_most
 from controller.core.events import LeaseChanged
 from controller.core.lease import Terms, Transition
@@ -24,6 +25,7 @@ CROWD = 100_000
 TOGETHER = 100
 """Verbs that one write makes durable."""
 RATE, SECONDS = 500, 8
+KEA_RATES = 1_000, 4_000
 
 
 def rows(folder: Path) -> Iterator[Row]:
@@ -40,6 +42,21 @@ def rows(folder: Path) -> Iterator[Row]:
     yield at_least(f"{in_band}: acknowledged", found["acknowledged"], "", 1.0)
     yield at_most(f"{in_band}: DISCOVER to ACK, median", found["ack_p50_s"], "s", 0.015)
     yield at_most("in band, idle: DISCOVER to first accepted SYN", found["first_syn_s"], "s", 0.015)
+    yield from _beside_kea(folder, RATE * found["acknowledged"], found["ack_mean_s"])
+
+
+def _beside_kea(folder: Path, per_s: float, mean_s: float) -> Iterator[Row]:
+    """Exchanges durable and in force in a network, beside Kea's, which wait for neither."""
+    if missing := kea_inside.missing():
+        mend = f"`{kea_inside.INSTALL}` brings it"
+        sys.stderr.write(f"lending: no rows beside Kea, because {missing} is missing; {mend}.\n")
+        return
+    for rate in KEA_RATES:
+        given = str(rate), str(SECONDS)
+        kea = inside.run(folder, "lending-kea.log", "benchmarks.kea_inside", *given)
+        name = f"in band, {RATE} exchanges/s (peer: Kea, asked for {rate:,})"
+        yield at_least(f"{name}: acknowledged", per_s, "/s", RATE, kea["per_s"])
+        yield at_most(f"{name}: DISCOVER to ACK, mean", mean_s, "s", 0.015, kea["ack_mean_s"])
 
 
 def _book() -> Book:

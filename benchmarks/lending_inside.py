@@ -127,6 +127,7 @@ def main() -> None:
     found = {
         "acknowledged": len(crowd.took) / len(crowd.asked),
         "ack_p50_s": statistics.median(crowd.took),
+        "ack_mean_s": statistics.mean(crowd.took),
         "first_syn_s": syn,
     }
     sys.stdout.write(json.dumps(found) + "\n")
