@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,18 @@ from controller.core.lending import Book
 from controller.core.routing import uplink_port
 from controller.core.rules import Duty, duty_of
 from controller.core.tokens import TokenBucket
-from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, offer, understand
+from controller.exchange import (
+    GiveBack,
+    Ignore,
+    Keep,
+    Lend,
+    Wish,
+    ack,
+    destination,
+    nak,
+    offer,
+    understand,
+)
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
@@ -44,7 +54,6 @@ __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 GATEWAY = frames.octets(GATEWAY_MAC)
-EVERYONE = IPv4Address("255.255.255.255")
 Identity = tuple[int, int]
 """Who sent a packet: the switch's dpid and the port, which no server can forge."""
 
@@ -328,13 +337,11 @@ class Controller(app_manager.RyuApp):
         return None
 
     def _send(self, server: HostPlan, asked: frames.Datagram, reply: dhcp.Message) -> None:
-        """To the address that the server asked from; to all if it has none yet."""
-        target = EVERYONE if asked.source.is_unspecified else asked.source
         datagram = frames.Datagram(
             eth_src=GATEWAY,
             eth_dst=asked.eth_src,
             source=GATEWAY_ADDRESS,
-            target=target,
+            target=destination(reply, asked.source),
             source_port=dhcp.SERVER_PORT,
             target_port=dhcp.CLIENT_PORT,
             payload=dhcp.build(reply),

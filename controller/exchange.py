@@ -27,10 +27,14 @@ __all__ = [
     "Lend",
     "Wish",
     "ack",
+    "destination",
     "nak",
     "offer",
     "understand",
 ]
+
+EVERYONE = IPv4Address("255.255.255.255")
+NOWHERE = IPv4Address(0)
 
 OFFER_NS = 10 * SECOND
 """How long an offer is held."""
@@ -123,8 +127,9 @@ def _lease_reply(kind: Kind, request: Message, lease: Lease, seconds: int) -> Me
         request.xid,
         request.mac,
         (*((int(code), value) for code, value in options), *_named(request)),
-        ciaddr=request.ciaddr if kind is Kind.ACK else IPv4Address(0),
+        ciaddr=request.ciaddr if kind is Kind.ACK else NOWHERE,
         yiaddr=lease.address,
+        giaddr=request.giaddr,
         broadcast=request.broadcast,
     )
 
@@ -153,4 +158,17 @@ def nak(request: Message, cause: str) -> Message:
         (int(Option.MESSAGE), cause.encode("ascii", "replace")[:255]),
     )
     whole = (*options, *_named(request))
-    return Message(Kind.NAK, request.xid, request.mac, whole, broadcast=True)
+    return Message(Kind.NAK, request.xid, request.mac, whole, giaddr=request.giaddr, broadcast=True)
+
+
+def destination(reply: Message, source: IPv4Address) -> IPv4Address:
+    """Where a reply goes, to whom asked from ``source`` (RFC 2131 section 4.1).
+
+    To all if the client may have no address yet, or has just lost it. What a relay passed on goes
+    back to where it came from.
+    """
+    if reply.giaddr == NOWHERE:
+        lost = reply.kind is Kind.NAK
+        if lost or source.is_unspecified or (reply.broadcast and reply.ciaddr == NOWHERE):
+            return EVERYONE
+    return source

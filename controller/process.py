@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,9 @@ __all__ = ["run"]
 LOG = logging.getLogger("controller")
 
 Endpoint = tuple[str, int]
+
+COLLECT_S = 1.0
+"""How often what is new is looked through for garbage."""
 
 
 def run(
@@ -58,6 +62,7 @@ def run(
         controller.start()
         application = rest.application(controller, token)
         eventlet.spawn(eventlet.wsgi.server, web, application, log_output=False)
+        eventlet.spawn(_keep_collections_short)
         LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *openflow, *http)
         wake.wait()
     finally:
@@ -80,6 +85,18 @@ def _listen_inside(namespaces: Sequence[str], openflow: Endpoint) -> None:
         with netns.inside(name):
             server = hub.StreamServer(openflow, datapath_connection_factory)
         hub.spawn(server.serve_forever)  # one broken connection does not end it
+
+
+def _keep_collections_short() -> None:
+    """Let the garbage collector look at what is new alone.
+
+    A full collection of a large book stops everything for a quarter of a second, and a book is no
+    garbage: what has been looked at once is not looked at again.
+    """
+    while True:
+        gc.collect()
+        gc.freeze()
+        eventlet.sleep(COLLECT_S)
 
 
 class _Wake:

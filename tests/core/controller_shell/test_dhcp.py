@@ -266,3 +266,33 @@ def test_the_bytes_on_the_page_about_lending_are_those_on_the_wire() -> None:
     shown = re.findall(r"\| `([0-9a-f ]+)` \|", page)
     assert len(shown) == 3
     assert all(bytes.fromhex(text) in wire for text in shown)
+
+
+CLIENT, SERVERS_OWN = IPv4Address("172.16.0.9"), IPv4Address("172.16.0.1")
+
+
+@pytest.mark.parametrize(
+    ("broadcast", "ciaddr", "giaddr", "source", "refused", "to"),
+    [
+        (False, None, None, None, False, exchange.EVERYONE),
+        (False, None, None, SERVERS_OWN, False, SERVERS_OWN),
+        (True, None, None, SERVERS_OWN, False, exchange.EVERYONE),
+        (True, CLIENT, None, CLIENT, False, CLIENT),
+        (False, CLIENT, None, CLIENT, True, exchange.EVERYONE),
+        (False, None, SERVERS_OWN, SERVERS_OWN, True, SERVERS_OWN),
+    ],
+)
+def test_a_reply_goes_where_it_can_be_heard(
+    broadcast: bool,
+    ciaddr: IPv4Address | None,
+    giaddr: IPv4Address | None,
+    source: IPv4Address | None,
+    refused: bool,
+    to: IPv4Address,
+) -> None:
+    nowhere = IPv4Address(0)
+    asked = request(Kind.REQUEST, PORTS, ciaddr=ciaddr or nowhere)
+    asked = replace(asked, giaddr=giaddr or nowhere, broadcast=broadcast)
+    reply = exchange.nak(asked, "no") if refused else exchange.ack(asked, LEASE, 0)
+    assert reply.giaddr == asked.giaddr
+    assert exchange.destination(reply, source or nowhere) == to
