@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import eventlet
@@ -36,7 +35,7 @@ from controller.exchange import GiveBack, Ignore, Keep, Lend, Wish, ack, nak, of
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import SqliteStore, Store, StoreError
+from controller.store import Store, StoreError, open_store
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
 
@@ -60,10 +59,10 @@ ICMP_PER_S, ICMP_AT_ONCE = 100.0, 100.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a controller needs to know."""
+    """What a controller needs to know; ``store`` as `open_store` takes it."""
 
     plan: Plan
-    store: Path
+    store: str
     terms: Terms
 
 
@@ -82,7 +81,7 @@ class Controller(app_manager.RyuApp):
         plan = settings.plan
         self.started = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
-        self.store: Store = SqliteStore(settings.store)
+        self.store: Store = open_store(settings.store)
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network, lendings = plan.network, self.store.lendings()

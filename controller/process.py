@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 import eventlet
 import eventlet.wsgi
@@ -32,13 +31,13 @@ Endpoint = tuple[str, int]
 
 def run(
     plan: Plan,
-    store: Path,
+    store: str,
     terms: Terms,
     openflow: Endpoint,
     http: Endpoint,
     namespaces: Sequence[str] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, with the ``store`` that `controller.store.open_store` opens.
 
     Switches in these ``namespaces`` reach ``openflow`` there as well.
 

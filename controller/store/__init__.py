@@ -1,0 +1,20 @@
+"""Durable leases and the log of events: in a file (SQLite), or in etcd.
+
+One controller at a time writes to a store; a second one is refused. What ``commit`` has returned
+for survives a crash at any instruction.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controller.store.etcd import SCHEME, EtcdStore
+from controller.store.interface import Lending, Record, Store, StoreError
+from controller.store.sqlite import SqliteStore
+
+__all__ = ["EtcdStore", "Lending", "Record", "SqliteStore", "Store", "StoreError", "open_store"]
+
+
+def open_store(where: str) -> Store:
+    """The store at a path (SQLite), or at ``etcd://HOST:PORT/PREFIX``. Raises StoreError."""
+    return EtcdStore.at(where) if where.startswith(SCHEME) else SqliteStore(Path(where))
