@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Install the Debian packages that are missing, those that are named too; do nothing when all are there.
-# Open vSwitch comes with a service that poplab does not need (a lab runs its own): it is not started,
-# and one that is already installed is left as it is.
+# Open vSwitch and etcd come with services that poplab does not need (labs and tests run their own):
+# they are not started, and one that is already installed is left as it is.
 set -euo pipefail
 
 packages=(
     mininet openvswitch-switch iproute2 ethtool iputils-ping util-linux procps
     gcc libc6-dev make python3-venv
-    ca-certificates curl iperf3 tcpdump
+    ca-certificates curl iperf3 tcpdump etcd-server
     "$@"
 )
 

@@ -217,10 +217,23 @@ class _Connection(HTTPConnection):
     def reach(self, deadline: float) -> None:
         """Be connected, and wait for nothing much longer than until then. Raises OSError."""
         wait_s = max(PAUSE_S, deadline - _clock.monotonic())
+        if self.sock is not None and self._is_over():
+            self.close()
         if self.sock is None:
             self.sock = _socket.create_connection((self.host, self.port), wait_s)
             self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self.sock.settimeout(wait_s)
+
+    def _is_over(self) -> bool:
+        """Whether the far end has hung up; what is sent then gets no answer."""
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
 
 class LostAnswerError(StoreError):
