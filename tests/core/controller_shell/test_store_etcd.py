@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv4Address
@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from controller.core.events import Event, LeaseChanged, Mark, PopSet, PopState
-from controller.core.lease import LeaseState
+from controller.core.lease import Lease, LeaseState
 from controller.store import EtcdStore, Record, StoreError, etcd, gateway, open_store
 from controller.store.gateway import Gateway, delete, put, read
 from tests.core.controller_shell.test_store import ONE, ROOT, TWO, WRITER
@@ -74,6 +74,30 @@ def leads(server: Etcd) -> bool:
     with ask(server.at("x")) as direct:
         status = direct.ask("maintenance/status", {})
     return bool(status["leader"] == status["header"]["member_id"])
+
+
+def crowd(count: int, **changed: object) -> list[Record]:
+    """So many port sets, of 16 ports each, lent for the first time."""
+    sets = [
+        replace(ONE, address=IPv4Address("198.51.100.0") + n // 4096, psid=n % 4096, psid_bits=12)
+        for n in range(count)
+    ]
+    return [
+        Record(n, n, n, LeaseChanged(replace(lease, number=n, since_ns=n, **changed)))
+        for n, lease in enumerate(sets, 1)
+    ]
+
+
+def leases(records: Iterable[Record]) -> list[Lease]:
+    return [x.event.lease for x in records if isinstance(x.event, LeaseChanged)]
+
+
+def renumbered(records: list[Record], **changed: object) -> list[Record]:
+    """The same port sets in the records after those, lent to the next borrower."""
+    return [
+        Record(n, n, n, LeaseChanged(replace(lease, number=n, since_ns=n, **changed)))
+        for n, lease in enumerate(leases(records), len(records) + 1)
+    ]
 
 
 def writer(where: str) -> subprocess.Popen[str]:
@@ -298,16 +322,19 @@ def test_what_a_cluster_did_late_is_undone(tmp_path: Path) -> None:
     with running(tmp_path, members=2) as members:
         server, other = sorted(members, key=leads, reverse=True)
         store = open_store(server.at("x"))
-        commit(store, ONE)
-        for turn in range(3):
-            other.kill()  # one of two is no majority
-            with pytest.raises(StoreError, match=r"no answer in time .*most of its members"):
-                commit(store, replace(ONE, until_ns=99))
-            other.start()
-            server.wait()
-            commit(store, replace(ONE, until_ns=turn))
-            assert store.load() == (replace(ONE, until_ns=turn),)
-        assert [x.number for x in store.records()] == [1, 2, 3, 4]
+        store.commit(crowd(1))
+        other.kill()  # one of two is no majority
+        late = renumbered(crowd(1), server="CDG-s1")
+        with pytest.raises(StoreError, match=r"no answer in time .*most of its members"):
+            store.commit(late)
+        other.start()
+        server.wait()
+        with ask(server.at("x")) as direct:
+            until(lambda: direct.one("x/log/00000000000000000002") is not None, "the late commit")
+        instead = [Record(2, 2, 2, Mark("instead"))]
+        store.commit(instead)
+        assert store.records() == (*crowd(1), *instead)
+        assert store.load() == tuple(leases(crowd(1)))
         store.close()
 
 
@@ -331,29 +358,6 @@ def test_a_full_server_is_told(tmp_path: Path) -> None:
 # -- sizes
 
 
-def crowd(count: int, **changed: object) -> list[Record]:
-    """So many port sets, of 16 ports each, lent anew."""
-    leases = [
-        replace(ONE, address=IPv4Address("198.51.100.0") + n // 4096, psid=n % 4096, psid_bits=12)
-        for n in range(count)
-    ]
-    return [
-        Record(n, n, n, LeaseChanged(replace(lease, number=n, since_ns=n, **changed)))
-        for n, lease in enumerate(leases, 1)
-    ]
-
-
-def renumbered(records: list[Record], **changed: object) -> list[Record]:
-    """The same port sets in the next records, lent to the next borrower."""
-    count, again = len(records), []
-    for record in records:
-        assert isinstance(record.event, LeaseChanged)
-        lease, number = record.event.lease, record.number + count
-        lease = replace(lease, number=number, since_ns=number, **changed)
-        again.append(Record(number, number, number, LeaseChanged(lease)))
-    return again
-
-
 def test_a_thousand_records_are_one_commit(where: str) -> None:
     store = open_store(where)
     lent = crowd(1000, client_id="c" * 100)
@@ -365,7 +369,7 @@ def test_a_thousand_records_are_one_commit(where: str) -> None:
     assert again.records() == (*lent, *moved)
     assert again.records(after=1990) == tuple(moved[990:])
     assert again.last() == moved[-1]
-    assert again.load() == tuple(x.event.lease for x in moved if isinstance(x.event, LeaseChanged))
+    assert again.load() == tuple(leases(moved))
     assert again.lendings() == 2000
     for at_ns, server in ((3, "LHR-s1"), (1003, "CDG-s1")):
         found = again.who(IPv4Address("198.51.100.0"), 2 * 16 + 5, at_ns)
