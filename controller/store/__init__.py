@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.store.etcd import SCHEME, EtcdStore
 from controller.store.interface import Lending, Record, Store, StoreError
+from controller.store.layout import SCHEME
 from controller.store.sqlite import SqliteStore
 
-__all__ = ["EtcdStore", "Lending", "Record", "SqliteStore", "Store", "StoreError", "open_store"]
+__all__ = ["Lending", "Record", "SqliteStore", "Store", "StoreError", "open_store"]
 
 
 def open_store(where: str) -> Store:
     """The store at a path (SQLite), or at ``etcd://HOST:PORT/PREFIX``. Raises StoreError."""
-    return EtcdStore.at(where) if where.startswith(SCHEME) else SqliteStore(Path(where))
+    if not where.startswith(SCHEME):
+        return SqliteStore(Path(where))
+    from controller.store.etcd import EtcdStore  # who keeps a file needs no eventlet
+
+    return EtcdStore.at(where)

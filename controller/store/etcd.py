@@ -38,11 +38,9 @@ from controller.store.gateway import (
     unchanged,
 )
 from controller.store.interface import Lending, Record, StoreError
-from controller.store.layout import HEAD, Draft, Head
+from controller.store.layout import HEAD, SCHEME, Draft, Head
 
-__all__ = ["SCHEME", "EtcdStore"]
-
-SCHEME = "etcd://"
+__all__ = ["EtcdStore"]
 
 HOLD_S = 5
 """How long a store is held for a controller that shows no life; etcd counts whole seconds."""

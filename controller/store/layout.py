@@ -24,6 +24,9 @@ from controller.core.events import Event, LeaseChanged
 from controller.core.lease import PORT_BITS, Lease, LeaseState, values
 from controller.store.interface import Lending, Record
 
+SCHEME = "etcd://"
+"""How the address of such a store begins."""
+
 HEAD, LOG, SETTINGS, ENTRIES = "head", "log/", "setting/", "entry/"
 
 VERSION = 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,19 +16,21 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
-from controller.core.events import Event, LeaseChanged, Mark, PopSet, PopState
-from controller.core.lease import Lease, LeaseState
-from controller.store import EtcdStore, Record, StoreError, etcd, gateway, open_store
+from controller.core.events import Event, LeaseChanged, Mark, Note, PopSet, PopState, WeightSet
+from controller.core.lease import Lease, LeaseState, LendingError, Terms
+from controller.core.lending import Book
+from controller.store import Record, StoreError, etcd, gateway, open_store
 from controller.store.gateway import Gateway, delete, put, read
 from tests.core.controller_shell.test_store import ONE, ROOT, TWO, WRITER
 from tests.core.controller_shell.test_store import put as commit
 from tests.fakes.etcd import HOST, Etcd, Road, free_ports, running
 from topologies.emulation.processes import until
+from topologies.model import Pool
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +408,71 @@ def test_a_large_store_is_read_in_pages(where: str, monkeypatch: pytest.MonkeyPa
     store.close()
 
 
+# -- beside SQLite's
+
+
+def lives(seed: int, count: int) -> Iterator[list[tuple[int, Lease]]]:
+    """What a book decides, and when, as it is asked for this and that; in groups of a few."""
+    choose = random.Random(seed)
+    book = Book([Pool(IPv4Network("203.0.113.0/31"))], 5, Terms(50, 20, 100))
+    decided: list[tuple[int, Lease]] = []
+    for now in range(1, count):
+        held = choose.choice(book.live() or [ONE])
+        what, server, bits = (
+            choose.randrange(8),
+            f"s{choose.randrange(6)}",
+            choose.choice((4, 5, 7)),
+        )
+        where = (held.address, held.first_port)
+        try:
+            if what < 3:
+                name = str(choose.randrange(4))
+                done = [book.acquire(server, "LHR", now, psid_bits=bits, client_id=name)]
+            elif what == 3:
+                done = [book.revoke(*where, now)]
+            elif what == 4:
+                done = [book.drain(*where, now + 9)]
+            elif what < 7:
+                done = [book.move(*where, server, "CDG", now, choose.choice((None, now + 9)))]
+            else:
+                done = list(book.expire(now))
+        except LendingError:
+            continue
+        book.apply(*done)
+        decided += ((now, x.after) for x in done)
+        if len(decided) > choose.randrange(6):
+            yield decided
+            decided = []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_says_of_a_long_life_what_sqlite_says(where: str, tmp_path: Path, seed: int) -> None:
+    stores = [open_store(str(tmp_path / "leases.sqlite")), open_store(where)]
+    number = 0
+    for decided in lives(seed, 500):
+        events: list[tuple[int, Event | Note]] = [(0, Mark("next")), (0, WeightSet("s1", number))]
+        events += [(now, LeaseChanged(lease)) for now, lease in decided]
+        records = [Record(number + n, now, n, event) for n, (now, event) in enumerate(events, 1)]
+        for store in stores:
+            store.commit(records)
+        number += len(records)
+        if number % 5 == 0:  # what was learnt since it was opened does not matter
+            stores[1].close()
+            stores[1] = open_store(where)
+    said = [
+        (x.load(), x.lendings(), x.records(), x.records(number // 2), x.last(), x.settings())
+        for x in stores
+    ]
+    assert said[0] == said[1]
+    assert stores[0].lendings() > 50
+    for at_ns in range(0, 520, 7):
+        for port in range(2000, 1 << 16, 5001):
+            address = IPv4Address("203.0.113.0") + at_ns % 2
+            assert stores[0].who(address, port, at_ns) == stores[1].who(address, port, at_ns)
+    for store in stores:
+        store.close()
+
+
 # -- what it refuses
 
 
@@ -424,7 +492,6 @@ def test_a_prefix_with_something_else_is_refused(where: str) -> None:
 
 def test_values_that_are_none_of_ours_are_told(where: str) -> None:
     store = open_store(where)
-    assert isinstance(store, EtcdStore)
     commit(store, ONE)
     prefix = where.rpartition("/")[2]
     with ask(where) as direct:
