@@ -5,7 +5,7 @@ So these are sockets as the system made them, waited for at most ``PATIENCE_S``.
 this is not etcd3gw: its connections, those of ``requests``, are eventlet's in a controller.)
 
 A request whose answer is lost is sent again, so each must be fit to be carried out twice: reads
-are, and transactions that compare what they change.
+are, transactions that compare what they change, and leases, for one that nobody uses lapses.
 """
 
 from __future__ import annotations
@@ -52,11 +52,14 @@ ANSWER = "see whether etcd runs, reaches most of its members and has a disk that
 _REFUSED = frozenset({3, 5, 7, 8, 9, 11, 12, 16})
 """gRPC's codes for what was surely not done: bad, not found, forbidden, no room, and so on."""
 
+SPACE = "compact and defragment etcd and disarm its alarm, or raise its --quota-backend-bytes"
+SIZE = "raise etcd's --max-request-bytes"
+
 _MENDS = {
-    "space exceeded": "compact and defragment etcd and disarm its alarm, or raise its "
-    "--quota-backend-bytes",
+    "space exceeded": SPACE,
     "too many operations": "raise etcd's --max-txn-ops",
-    "larg": "raise etcd's --max-request-bytes",  # too large; larger than max
+    "too large": SIZE,
+    "larger than max": SIZE,
 }
 
 _clock, _socket = original("time"), original("socket")
@@ -161,6 +164,10 @@ class Gateway:
                     return self._once(what, words)
                 except (OSError, HTTPException, _UnsureError) as error:
                     cause, sent = error, True
+                except StoreError as error:
+                    if sent:  # what is refused now may have been carried out before
+                        raise LostAnswerError(str(error)) from error
+                    raise
             if _clock.monotonic() > deadline:
                 why = str(cause) or repr(cause)
                 raise LostAnswerError(self._words(f"no answer in time ({why})", ANSWER)) from cause
@@ -182,7 +189,8 @@ class Gateway:
         if refused is not None:
             raise self._refusal(answer if isinstance(refused, str) else refused)
         if not answer.keys() & {"header", "result"}:
-            raise self._error("what answers is no etcd of version 3.4 or later", REACH)
+            cause = "what answers is no etcd of version 3.4 or later"
+            raise LostAnswerError(self._words(cause, REACH))
         return answer
 
     def _refusal(self, said: dict[str, Any]) -> Exception:

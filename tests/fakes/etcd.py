@@ -88,6 +88,7 @@ class Road(ThreadingHTTPServer):
     def lose(self, *what: str) -> None:
         """Of the transactions that come, lose these, one after the other: the ``request``, the
         ``answer``, or the answer and ``everything`` that follows, until the road is opened again.
+        A ``refusal`` is none of the server's.
         """
         self.mishaps += what
 
@@ -106,6 +107,9 @@ class _Carrier(BaseHTTPRequestHandler):
         mishap = road.mishaps.pop(0) if writes and road.mishaps else None
         if mishap == "request":
             return
+        if mishap == "refusal":
+            self._answer(429, b'{"error": "space exceeded", "code": 8}')
+            return
         there = HTTPConnection(HOST, road.to)
         there.request("POST", self.path, body)
         answer = there.getresponse()
@@ -113,11 +117,14 @@ class _Carrier(BaseHTTPRequestHandler):
         there.close()
         road.closed |= mishap == "everything"
         if mishap is None:
-            self.close_connection = False
-            self.send_response(answer.status)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
+            self._answer(answer.status, said)
+
+    def _answer(self, status: int, said: bytes) -> None:
+        self.close_connection = False
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, *_: object) -> None:
         pass

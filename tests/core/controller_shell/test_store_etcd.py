@@ -272,6 +272,21 @@ def test_a_commit_that_failed_has_not_happened_though_etcd_made_it(
     store.close()
 
 
+def test_a_refusal_does_not_hide_that_the_lost_sending_before_it_was_made(
+    server: Etcd, road: Road, where: str
+) -> None:
+    store = open_store(server.at(where.rpartition("/")[2], road.server_port))
+    road.lose("answer", "refusal")
+    with pytest.raises(StoreError, match=r"space exceeded; compact"):
+        store.commit(crowd(1))
+    assert "log/00000000000000000001" in content(where)
+    instead = [Record(1, 1, 1, Mark("instead"))]
+    store.commit(instead)
+    assert store.records() == tuple(instead)
+    assert store.load() == ()
+    store.close()
+
+
 # -- a server in trouble
 
 
