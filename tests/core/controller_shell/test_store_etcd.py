@@ -5,6 +5,7 @@ What it has in common with the others is in test_store.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -103,12 +104,18 @@ def renumbered(records: list[Record], **changed: object) -> list[Record]:
     ]
 
 
-def writer(where: str) -> subprocess.Popen[str]:
-    """A process that commits without end, and says so each time."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, where], stdout=pipe, stderr=pipe, text=True, cwd=ROOT
-    )
+@contextlib.contextmanager
+def writer(where: str, code: str = WRITER) -> Iterator[subprocess.Popen[str]]:
+    """A process that commits without end, and says so each time; it has made one commit."""
+    words, pipe = [sys.executable, "-c", code, where], subprocess.PIPE
+    process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 # -- one writer
@@ -129,12 +136,8 @@ def test_a_second_one_is_refused_for_as_long_as_the_first_lives(where: str) -> N
 
 
 def test_a_successor_takes_over_soon_after_kill_9(where: str) -> None:
-    code = WRITER.replace("etcd.HOLD_S = 1", "")
-    first = subprocess.Popen([sys.executable, "-c", code, where], stdout=subprocess.PIPE, cwd=ROOT)
-    assert first.stdout is not None
-    first.stdout.readline()
-    first.kill()
-    first.communicate()
+    with writer(where, WRITER.replace("etcd.HOLD_S = 1", "")) as first:
+        first.kill()
     begin = time.monotonic()
     second = open_store(where)
     assert etcd.HOLD_S * 0.5 < time.monotonic() - begin < etcd.HOLD_S + etcd.LAPSE_S
@@ -144,14 +147,12 @@ def test_a_successor_takes_over_soon_after_kill_9(where: str) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_one_that_was_replaced_while_it_stood_still_writes_nothing_more(where: str) -> None:
-    first = writer(where)
-    assert first.stdout is not None
-    first.stdout.readline()
-    first.send_signal(signal.SIGSTOP)
-    second = open_store(where)
-    before = content(where)
-    first.send_signal(signal.SIGCONT)
-    _, said = first.communicate(timeout=20)
+    with writer(where) as first:
+        first.send_signal(signal.SIGSTOP)
+        second = open_store(where)
+        before = content(where)
+        first.send_signal(signal.SIGCONT)
+        _, said = first.communicate(timeout=20)
     assert first.returncode == 1
     assert f"another controller holds it ({os.uname().nodename}, process {os.getpid()})" in said
     assert content(where) == before
