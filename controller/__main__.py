@@ -52,7 +52,12 @@ def _seconds(text: str) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
     parser.add_argument("network", type=Path, help="the resolved network, JSON")
-    parser.add_argument("--db", type=Path, required=True, help="the lease store, made if missing")
+    parser.add_argument(
+        "--db",
+        required=True,
+        metavar="STORE",
+        help="the lease store, made if missing: a file, or etcd://HOST:PORT/PREFIX",
+    )
     parser.add_argument("--openflow", type=Endpoint.parse, default=Endpoint("127.0.0.1", 6653))
     parser.add_argument("--rest", type=Endpoint.parse, default=Endpoint("127.0.0.1", 8080))
     parser.add_argument(

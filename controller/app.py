@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import eventlet
@@ -46,7 +45,7 @@ from controller.exchange import (
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import SqliteStore, Store, StoreError
+from controller.store import Store, StoreError, open_store
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
 
@@ -69,10 +68,10 @@ ICMP_PER_S, ICMP_AT_ONCE = 100.0, 100.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a controller needs to know."""
+    """What a controller needs to know; ``store`` as `open_store` takes it."""
 
     plan: Plan
-    store: Path
+    store: str
     terms: Terms
 
 
@@ -91,7 +90,7 @@ class Controller(app_manager.RyuApp):
         plan = settings.plan
         self.started = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
-        self.store: Store = SqliteStore(settings.store)
+        self.store: Store = open_store(settings.store)
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network, lendings = plan.network, self.store.lendings()

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 import eventlet
 import eventlet.wsgi
@@ -36,14 +35,14 @@ COLLECT_S = 1.0
 
 def run(
     plan: Plan,
-    store: Path,
+    store: str,
     terms: Terms,
     openflow: Endpoint,
     http: Endpoint,
     namespaces: Sequence[str] = (),
     token: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, with the ``store`` that `controller.store.open_store` opens.
 
     Switches in these ``namespaces`` reach ``openflow`` there as well. With a ``token``, only who
     knows it is answered over HTTP.

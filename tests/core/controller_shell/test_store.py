@@ -1,10 +1,14 @@
-"""The lease store: what was committed stays, whatever happens to the process."""
+"""Lease stores: what was committed stays, whatever happens to the process.
+
+The first half holds for every store, the second is SQLite's.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,8 +17,11 @@ import pytest
 
 from controller.core.events import LeaseChanged, Mark, PopSet, PopState
 from controller.core.lease import Lease, LeaseState
-from controller.store import Record, SqliteStore, StoreError
+from controller.store import Record, SqliteStore, Store, StoreError, open_store
+from controller.store import etcd as etcd_store
+from tests.fakes.etcd import Etcd, running
 
+ROOT = Path(__file__).parents[3]
 ONE = Lease(
     address=IPv4Address("203.0.113.255"),
     psid=31,
@@ -32,7 +39,22 @@ ONE = Lease(
 TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG", home="CDG", number=2)
 
 
-def put(store: SqliteStore, *leases: Lease) -> None:
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    with running(tmp_path_factory.mktemp("etcd")) as (server,):
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "etcd"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be made."""
+    if request.param == "sqlite":
+        return str(tmp_path / "leases.sqlite")
+    server: Etcd = request.getfixturevalue("etcd")
+    return server.at(tmp_path.name)
+
+
+def put(store: Store, *leases: Lease) -> None:
     """Commit leases as a controller does, as records that go on where the log ends."""
     last = store.last()
     number = last.number if last else 0
@@ -41,30 +63,19 @@ def put(store: SqliteStore, *leases: Lease) -> None:
     )
 
 
-def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
+def test_what_was_committed_is_there_again(where: str) -> None:
+    store = open_store(where)
     put(store, ONE, TWO)
     ended = replace(ONE, state=LeaseState.QUARANTINED)
     put(store, ended)
     store.close()
-    again = SqliteStore(tmp_path / "leases.sqlite")
+    again = open_store(where)
     assert again.load() == (TWO, ended)
     again.close()
 
 
-def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
-    with pytest.raises(StoreError, match="NOT NULL"):
-        put(store, ONE, replace(TWO, server=None))  # type: ignore[arg-type]
-    assert store.load() == ()
-    put(store, ONE)
-    assert store.load() == (ONE,)
-    store.close()
-
-
-def test_the_log_says_what_happened_in_order_and_goes_on_over_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "leases.sqlite"
-    store = SqliteStore(path)
+def test_the_log_says_what_happened_in_order_and_goes_on_over_a_restart(where: str) -> None:
+    store = open_store(where)
     assert (store.last(), store.records(), store.settings()) == (None, (), ())
     drained, mark = PopSet("LHR", PopState.DRAINED), Mark("half time")
     events = (LeaseChanged(ONE), drained, mark)
@@ -72,7 +83,7 @@ def test_the_log_says_what_happened_in_order_and_goes_on_over_a_restart(tmp_path
     store.commit(records[:2])
     store.commit(records[2:])
     store.close()
-    again = SqliteStore(path)
+    again = open_store(where)
     assert again.records() == records
     assert again.records(after=1) == records[1:]
     assert again.last() == records[2]
@@ -81,11 +92,96 @@ def test_the_log_says_what_happened_in_order_and_goes_on_over_a_restart(tmp_path
     again.close()
 
 
-def test_no_record_is_written_twice(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
+def test_no_record_is_written_twice(where: str) -> None:
+    store = open_store(where)
     put(store, ONE)
-    with pytest.raises(StoreError, match="UNIQUE"):
+    with pytest.raises(StoreError, match="UNIQUE|record 1 comes where 2 is the next"):
         store.commit([Record(1, 5, 5, LeaseChanged(TWO))])
+    assert store.load() == (ONE,)
+    store.close()
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+
+from controller.store import etcd, open_store
+from tests.core.controller_shell.test_store import ONE, put
+
+etcd.HOLD_S = 1
+store = open_store(sys.argv[1])
+begin = store.lendings() // 2
+for turn in range(begin + 1, begin + 100_000):
+    put(store, *(replace(ONE, psid=psid, number=2 * turn + psid - 2) for psid in (1, 2)))
+    print(turn, flush=True)
+"""
+
+
+def test_nothing_committed_is_lost_by_kill_9(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_store, "HOLD_S", 1)
+    said = 0
+    for turn in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, where], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        assert writer.stdout is not None
+        for _ in range(20 + 7 * turn):
+            said = int(writer.stdout.readline())
+        writer.kill()
+        rest = writer.stdout.read().split(b"\n")[:-1]  # a torn last line was never said
+        said = int(rest[-1]) if rest else said
+        writer.wait()
+        store = open_store(where)
+        one, two = (lease.number for lease in store.load())
+        numbers = [record.number for record in store.records()]
+        assert numbers == list(range(1, two + 1)), "book and log differ"
+        assert store.lendings() == two
+        store.close()
+        assert two == one + 1, "half of a commit is there"
+        assert two // 2 in (said, said + 1)  # the last commit may not have been said
+    assert said > 80
+
+
+def test_who_might_use_a_port_at_a_time_is_told_long_after(where: str) -> None:
+    store = open_store(where)
+    first = replace(ONE, since_ns=100)
+    moved = replace(first, server="CDG-s1", pop="CDG", number=2, since_ns=200)
+    gone = replace(moved, state=LeaseState.QUARANTINED)
+    smaller = replace(ONE, psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
+    happened = [(101, first), (150, replace(first, until_ns=7)), (203, moved), (300, gone)]
+    happened += [(400, replace(gone, state=LeaseState.FREE, server="")), (500, smaller)]
+    for number, (at_ns, lease) in enumerate(happened, 1):
+        store.commit([Record(number, at_ns, 0, LeaseChanged(lease))])
+    assert store.load() == (smaller,)
+    assert store.lendings() == 3
+
+    def who(port: int, at_ns: int) -> str | None:
+        found = store.who(ONE.address, port, at_ns)
+        return found and found.server
+
+    last = ONE.last_port
+    assert [who(last, at) for at in (99, 100, 199, 200, 299, 300, 499, 500, 10**18)] == [
+        None, "LHR-s1", "LHR-s1", "CDG-s1", "CDG-s1", None, None, "LHR-s3", "LHR-s3",
+    ]  # fmt: skip
+    assert who(ONE.first_port, 250) == "CDG-s1"
+    assert who(ONE.first_port, 500) is None
+    assert who(ONE.first_port - 1, 150) is None
+    assert store.who(ONE.address - 1, last, 150) is None
+    held = store.who(ONE.address, last, 250)
+    assert held is not None
+    assert (held.number, held.since_ns, held.ended_ns) == (2, 200, 300)
+    store.close()
+
+
+# -- SQLite
+
+
+def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "leases.sqlite")
+    with pytest.raises(StoreError, match="NOT NULL"):
+        put(store, ONE, replace(TWO, server=None))  # type: ignore[arg-type]
+    assert store.load() == ()
+    put(store, ONE)
     assert store.load() == (ONE,)
     store.close()
 
@@ -165,75 +261,4 @@ def test_a_row_that_is_no_lease_is_told(tmp_path: Path, column: str, value: obje
     store = SqliteStore(tmp_path / "leases.sqlite")
     with pytest.raises(StoreError, match="give --db another file"):
         store.load()
-    store.close()
-
-
-WRITER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-from controller.store import SqliteStore
-from test_store import ONE, put
-
-store = SqliteStore(Path(sys.argv[1]))
-begin = store.lendings() // 2
-for turn in range(begin + 1, begin + 100_000):
-    put(store, *(replace(ONE, psid=psid, number=2 * turn + psid - 2) for psid in (1, 2)))
-    print(turn, flush=True)
-"""
-
-
-def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path) -> None:
-    path = tmp_path / "leases.sqlite"
-    here = Path(__file__).parent
-    said = 0
-    for turn in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=here
-        )
-        assert writer.stdout is not None
-        for _ in range(20 + 7 * turn):
-            said = int(writer.stdout.readline())
-        writer.kill()
-        rest = writer.stdout.read().split(b"\n")[:-1]  # a torn last line was never said
-        said = int(rest[-1]) if rest else said
-        writer.wait()
-        store = SqliteStore(path)
-        one, two = (lease.number for lease in store.load())
-        assert len(store.records()) == store.lendings() == two, "book and log differ"
-        store.close()
-        assert two == one + 1, "half of a commit is there"
-        assert two // 2 in (said, said + 1)  # the last commit may not have been said
-    assert said > 80
-
-
-def test_who_might_use_a_port_at_a_time_is_told_long_after(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
-    first = replace(ONE, since_ns=100)
-    moved = replace(first, server="CDG-s1", pop="CDG", number=2, since_ns=200)
-    gone = replace(moved, state=LeaseState.QUARANTINED)
-    smaller = replace(ONE, psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
-    happened = [(101, first), (150, replace(first, until_ns=7)), (203, moved), (300, gone)]
-    happened += [(400, replace(gone, state=LeaseState.FREE, server="")), (500, smaller)]
-    for number, (at_ns, lease) in enumerate(happened, 1):
-        store.commit([Record(number, at_ns, 0, LeaseChanged(lease))])
-    assert store.load() == (smaller,)
-    assert store.lendings() == 3
-
-    def who(port: int, at_ns: int) -> str | None:
-        found = store.who(ONE.address, port, at_ns)
-        return found and found.server
-
-    last = ONE.last_port
-    assert [who(last, at) for at in (99, 100, 199, 200, 299, 300, 499, 500, 10**18)] == [
-        None, "LHR-s1", "LHR-s1", "CDG-s1", "CDG-s1", None, None, "LHR-s3", "LHR-s3",
-    ]  # fmt: skip
-    assert who(ONE.first_port, 250) == "CDG-s1"
-    assert who(ONE.first_port, 500) is None
-    assert who(ONE.first_port - 1, 150) is None
-    assert store.who(ONE.address - 1, last, 150) is None
-    held = store.who(ONE.address, last, 250)
-    assert held is not None
-    assert (held.number, held.since_ns, held.ended_ns) == (2, 200, 300)
     store.close()

@@ -18,16 +18,15 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Protocol
 
 from controller.core import events
-from controller.core.events import Event, LeaseChanged, Note
+from controller.core.events import Event, LeaseChanged
 from controller.core.lease import Lease, LeaseState, values
+from controller.store.interface import Lending, Record, StoreError
 
-__all__ = ["Lending", "Record", "SqliteStore", "Store", "StoreError"]
+__all__ = ["SqliteStore"]
 
 SCHEMA_VERSION = 4
 
@@ -90,83 +89,6 @@ WHERE address = :address AND first_port <= :port AND last_port >= :port
     AND since_ns <= :at_ns AND (ended_ns IS NULL OR ended_ns > :at_ns)
 """
 _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line of the log. ``number`` counts from 1 without gaps.
-
-    ``at_ns`` is the book's clock (nanoseconds since the epoch, never backwards), ``monotonic_ns``
-    the kernel's monotonic clock, comparable within one boot.
-    """
-
-    number: int
-    at_ns: int
-    monotonic_ns: int
-    event: Event | Note
-
-
-@dataclass(frozen=True, slots=True)
-class Lending:
-    """Who might use which ports, from when, and until when; None for a lending that goes on."""
-
-    number: int
-    address: IPv4Address
-    first_port: int
-    last_port: int
-    server: str
-    pop: str
-    tag: str
-    client_id: str
-    since_ns: int
-    ended_ns: int | None
-
-    def describe(self) -> dict[str, Any]:
-        """The whole of it, for JSON."""
-        return asdict(self) | {"address": str(self.address)}
-
-
-class StoreError(Exception):
-    """The store cannot be used; the message says why and what mends it."""
-
-
-class Store(Protocol):
-    """Where leases and events are kept."""
-
-    def load(self) -> tuple[Lease, ...]:
-        """Every entry, by address and port."""
-        ...
-
-    def lendings(self) -> int:
-        """The number of the last lending, 0 before the first."""
-        ...
-
-    def who(self, address: IPv4Address, port: int, at_ns: int) -> Lending | None:
-        """Who might use a port of an address at that time of the book's clock."""
-        ...
-
-    def records(self, after: int = 0) -> tuple[Record, ...]:
-        """The log, from the record after this number on."""
-        ...
-
-    def settings(self) -> tuple[Event, ...]:
-        """The events of the log that changed the world and are about no lease, in order."""
-        ...
-
-    def last(self) -> Record | None:
-        """The newest record."""
-        ...
-
-    def commit(self, records: Iterable[Record]) -> None:
-        """Keep these records, and the entries of those that are about leases, all or none.
-
-        Returns only when that is durable.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the store."""
-        ...
 
 
 class SqliteStore:
