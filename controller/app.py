@@ -94,7 +94,15 @@ class Controller(app_manager.RyuApp):
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network, lendings = plan.network, self.store.lendings()
-        book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms, lendings)
+        servers = len(plan.hosts_of(HostRole.SERVER))
+        book = Book.restore(
+            entries,
+            network.pools,
+            network.port_set_bits,
+            settings.terms,
+            lendings,
+            dict.fromkeys(network.borrow, servers),
+        )
         self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
         self.switches = self.loop.switches
         self.lender = Lender(book, self.loop)

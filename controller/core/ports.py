@@ -55,6 +55,12 @@ def blocks(free: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def count(free: int, order: int) -> int:
+    """How many blocks of an order can be taken out of what is free."""
+    found = blocks(free)
+    return sum(found[at].bit_count() << at - order for at in range(order, WHOLE_ORDER + 1))
+
+
 def best_fit(free: int, order: int) -> int | None:
     """The first port of a block for this order: out of the smallest that is large enough, lowest.
 
