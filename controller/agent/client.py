@@ -85,6 +85,12 @@ class Held:
         """Lowest and highest port."""
         return self.ports.first_port, self.ports.last_port
 
+    @property
+    def size(self) -> int:
+        """How many ports."""
+        first, last = self.range
+        return last - first + 1
+
     def describe(self, want: Want) -> dict[str, Any]:
         """The lease's entry in the status file."""
         first, last = self.range

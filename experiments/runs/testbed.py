@@ -85,6 +85,11 @@ class Controller:
         """What is free and what is taken, by tag and PoP."""
         return dict(self._ask("pool"))
 
+    def metrics(self) -> str:
+        """The controller's metrics in Prometheus' text format."""
+        with urllib.request.urlopen(f"http://{REST}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
     def audit(self) -> dict[str, Any]:
         """Book, store and switches compared."""
         return dict(self._ask("audit", patience_s=30))
@@ -186,11 +191,25 @@ class Testbed(Lab):
 
         Raises TrialError.
         """
-        order = {"do": do, "server": server} | wish
+        return self._ask_agents(server, {"do": do, "server": server} | wish)
+
+    def usage(self) -> list[dict[str, Any]]:
+        """Ports in use by PoP, address and destination, in buckets of five minutes.
+
+        Raises TrialError.
+        """
+        return list(self._ask_agents("The servers", {"do": "usage"})["usage"])
+
+    def metrics(self) -> str:
+        """All metrics in Prometheus' text format. Raises OSError, TrialError."""
+        agents = str(self._ask_agents("The servers", {"do": "metrics"})["metrics"])
+        return self.controller_api.metrics() + agents
+
+    def _ask_agents(self, whose: str, order: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = json.loads(tell(AGENT_ORDERS, json.dumps(order), patience_s=30))
         except (OSError, ValueError) as error:
-            raise TrialError(f"The agent of {server} does not answer: {error}.") from None
+            raise TrialError(f"{whose}: the agent does not answer: {error}.") from None
         if "error" in answer:
-            raise TrialError(f"{server}: {answer['error']}.")
+            raise TrialError(f"{whose}: {answer['error']}.")
         return dict(answer)

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.agent import address, client, server
 from controller.agent.client import Client, Held, Want
+from controller.agent.growth import Growth, Step
 from controller.agent.inbox import LENDER, MESSAGES, Inbox
 from controller.agent.orders import obey
 from controller.agent.server import Server
 from controller.agent.status import Status
+from controller.agent.usage import Place, Towards, Usage
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters, build
 from topologies import sources
 from topologies.plan import plan
@@ -227,6 +231,100 @@ def test_a_clients_failure_is_not_its_end(
     asyncio.run(live())
 
 
+# -- ports in use
+
+PLACE = Place("LHR", IPv4Address("203.0.113.1"))
+TOWARDS = Towards(PLACE, "172.16.0.1:80", "tcp")
+
+
+def test_usage_is_an_average_and_a_maximum_of_five_minutes_by_destination() -> None:
+    usage, other = Usage(), TOWARDS._replace(origin="172.16.0.2:80")
+    usage.look(599, {TOWARDS: 16}, {PLACE: 16})
+    usage.look(600, {TOWARDS: 4, other: 8}, {PLACE: 16})
+    usage.look(899, {TOWARDS: 12}, {PLACE: 32})
+    usage.look(899.5, {}, {PLACE: 32})
+    old, new, beside = usage.rows()
+    assert (old["begin_s"], old["used_max"], old["share_max"], old["share_avg"]) == (300, 16, 1, 1)
+    assert (new["begin_s"], new["pop"], new["address"]) == (600, "LHR", "203.0.113.1")
+    assert (new["origin"], new["protocol"]) == ("172.16.0.1:80", "tcp")
+    assert (new["used_avg"], new["used_max"]) == (round(16 / 3, 3), 12)
+    assert (new["share_avg"], new["share_max"]) == (0.2, 0.375)
+    assert (beside["used_avg"], beside["ports"]) == (round(8 / 3, 3), 27)
+    for hour in range(20):
+        usage.look(1200 + 300 * hour, {}, {})
+    assert usage.rows() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 16)), min_size=1, max_size=50))
+def test_no_average_is_above_its_maximum(looks: list[tuple[int, int]]) -> None:
+    usage = Usage()
+    for at, used in sorted(looks):
+        usage.look(at, {TOWARDS: used}, {PLACE: 16})
+    for row in usage.rows():
+        assert 0 <= row["share_avg"] <= row["share_max"] <= 1
+        assert row["used_avg"] <= row["used_max"]
+
+
+def test_another_set_is_asked_for_before_ports_run_out_and_returned_when_it_is_idle() -> None:
+    growth = Growth(most=2)
+    assert growth.step(0, [16], 12, False) is Step.KEEP
+    assert growth.step(1, [16], 13, False) is Step.BORROW
+    assert growth.step(2, [16, 16], 26, False) is Step.KEEP  # no more than two
+    assert growth.step(3, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(20, [16, 16], 8, False) is Step.KEEP  # it is in use again
+    assert growth.step(21, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(40, [16, 16], 9, True) is Step.KEEP  # too many for one
+    assert growth.step(41, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(70, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(71, [16, 16], 8, True) is Step.RETURN
+    assert growth.step(200, [16], 0, False) is Step.KEEP
+
+
+class Busy(Server):
+    """A server whose sockets are made up."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(HOST, Status(None), most)
+        self.asked: list[Want] = []
+        self.idle = True
+
+    def borrow(self, want: Want) -> asyncio.Task[None]:
+        self.asked.append(want)
+        self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
+        return self._tasks[want]
+
+    def hold(self, want: Want, psid: int) -> None:
+        self._held[want] = held("203.0.113.1", psid, 12)
+
+    def _is_idle(self, lease: Held) -> bool:
+        assert lease.range == (3200, 3215)
+        return self.idle
+
+
+def test_a_server_borrows_more_by_itself_and_only_then() -> None:
+    async def live() -> None:
+        mine, alone = Busy(most=3), Busy(most=1)
+        for one in (mine, alone):
+            one.borrow(ONE)
+            one.grow(0, {TOWARDS: 99})  # nothing is held yet
+            one.hold(ONE, 128)
+            one.grow(1, {TOWARDS: 13})
+        assert alone.asked == [ONE]
+        more = Want("any", "more-1")
+        assert mine.asked == [ONE, more]
+        mine.grow(2, {TOWARDS: 16})  # it is on its way
+        assert mine.asked == [ONE, more]
+        mine.hold(more, 200)
+        assert mine.ports_by_tag() == {"any": 32}
+        other = Towards(PLACE, "172.16.0.2:80", "tcp")
+        for second in (3, 34):
+            mine.grow(second, {TOWARDS: 8, other: 8})  # the same ports twice
+        assert more not in mine._tasks
+        assert mine.asked == [ONE, more]
+
+    asyncio.run(live())
+
+
 # -- orders
 
 
@@ -245,6 +343,8 @@ class Straw(Server):
         ('{"do": "borrow", "server": "LHR-s1", "tag": "gb"}', "203.0.113.4"),
         ('{"do": "return", "server": "LHR-s1"}', "LHR-s1 has not borrowed that"),
         ('{"do": "borrow", "server": "X"}', "there is no server X"),
+        ('{"do": "usage"}', "'share_max': 0.5"),
+        ('{"do": "metrics"}', 'poplab_egress_ports_used{address="203.0.113.1"'),
         ("[]", "no order"),
         ("{", "no order"),
         ('{"do": "borrow"}', "no order"),
@@ -253,8 +353,10 @@ class Straw(Server):
 def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_path: Path) -> None:
     async def ask() -> str:
         servers = {HOST.name: Straw(HOST, Status(None))}
+        usage = Usage()
+        usage.look(600.0, {TOWARDS: 8}, {PLACE: 16})
         door = await asyncio.start_unix_server(
-            lambda r, w: obey(servers, r, w), tmp_path / "orders"
+            lambda r, w: obey(servers, usage, r, w), tmp_path / "orders"
         )
         reader, writer = await asyncio.open_unix_connection(tmp_path / "orders")
         writer.write(line.encode() + b"\n")
