@@ -11,16 +11,17 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from controller.agent import address
-from controller.agent.client import Client, Held, Want
+from controller.agent.client import Client, Handed, Held, Want
 from controller.agent.growth import Growth, Step
 from controller.agent.inbox import Inbox
 from controller.agent.proxy import Proxy
 from controller.agent.status import Status
 from controller.agent.usage import Place, Towards
-from controller.dhcp import CLIENT_PORT, Message, build
+from controller.dhcp import CLIENT_PORT, DhcpError, Message, Option, build
 from controller.frames import octets
 from topologies.emulation import anyip, netns
-from topologies.emulation.sockdiag import TCP, UDP, SocketDiag
+from topologies.emulation.sockdiag import TCP, UDP, Flow, SocketDiag
+from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan
 
 __all__ = ["Server", "client_socket"]
@@ -51,16 +52,18 @@ class Server:
     def __init__(self, host: HostPlan, status: Status, most: int = 1) -> None:
         self.host = host
         self._status = status
-        self._inbox = Inbox()
+        self._inbox = Inbox(self._hear)
         self._socket: socket.socket | None = None
         self._usual = (0, 0)
         self._held: dict[Want, Held] = {}
         self._tasks: dict[Want, asyncio.Task[None]] = {}
+        self._clients: dict[Want, Client] = {}
         self._news = asyncio.Event()
         self._left = status.left(host.name)
         self._most = most
         self._growth: dict[str, Growth] = {}
         self._diag: SocketDiag | None = None
+        self._shown = {TCP: "tcp", UDP: "udp"}
         self.proxy = Proxy(host.name, self.leases)
 
     async def open(self) -> None:
@@ -75,8 +78,11 @@ class Server:
 
     # -- wishes
 
-    def borrow(self, want: Want) -> asyncio.Task[None]:
-        """Borrow this and keep it; the task ends when it is given back."""
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        """Borrow this and keep it; the task ends when it is given back.
+
+        What was ``handed`` over is kept for as long as it lasts.
+        """
         if want not in self._tasks:
             client = Client(
                 want,
@@ -84,17 +90,42 @@ class Server:
                 self._inbox,
                 self._send,
                 lambda held: self._use(want, held),
+                handed,
             )
+            self._clients[want] = client
             name = f"{self.host.name} {want.tag} {want.client_id}"
-            self._tasks[want] = asyncio.create_task(client.run(), name=name)
+            task = self._tasks[want] = asyncio.create_task(client.run(), name=name)
+            task.add_done_callback(lambda _: self._forget(want, task))
         return self._tasks[want]
+
+    def _cancel(self, want: Want) -> asyncio.Task[None] | None:
+        """Have a client give back what it holds; None if it was not wanted."""
+        task = self._tasks.pop(want, None)
+        self._clients.pop(want, None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    def _forget(self, want: Want, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(want) is task:
+            del self._tasks[want], self._clients[want]
+
+    def _hear(self, message: Message) -> None:
+        """The lender says that a lease has come to us, or gone. Raises DhcpError."""
+        want = Want(message.user_class or COMMON_TAG, message.client_id)
+        address, ports = message.address(Option.REQUESTED_ADDRESS), message.port_parameters
+        if message.mac != octets(self.host.mac) or address is None or ports is None:
+            raise DhcpError("a FORCERENEW that is for another, or names no lease")
+        if want in self._tasks:
+            self._clients[want].renew_now()
+        else:
+            self.borrow(want, (address, ports))
 
     async def give_back(self, want: Want) -> bool:
         """Return this; False if it was not wanted."""
-        task = self._tasks.pop(want, None)
+        task = self._cancel(want)
         if task is None:
             return False
-        task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return True
 
@@ -136,14 +167,22 @@ class Server:
         used: Counter[Towards] = Counter()
         if not held:
             return used, held
-        assert self._diag is not None
-        for protocol, name in ((TCP, "tcp"), (UDP, "udp")):
-            for (source, target, port), many in self._diag.count(protocol).items():
+        for protocol, name in tuple(self._shown.items()):
+            for (source, target, port), many in self._count(protocol).items():
                 place = Place(self.host.city, source)
                 if place in held:
                     origin = f"{target}:{port}" if protocol == TCP else "any"
                     used[Towards(place, origin, name)] += many
         return used, held
+
+    def _count(self, protocol: int) -> Counter[Flow]:
+        """The kernel's sockets; none, said once, of a protocol that it does not show."""
+        assert self._diag is not None
+        try:
+            return self._diag.count(protocol)
+        except FileNotFoundError as error:
+            LOG.warning("%s: %s not counted: %s", self.host.name, self._shown.pop(protocol), error)
+            return Counter()
 
     def grow(self, now_s: float, used: Mapping[Towards, int]) -> None:
         """Borrow one more set of a tag before its ports run out; return it when it is idle."""
@@ -165,7 +204,7 @@ class Server:
                 )
                 self.borrow(Want(tag, f"{MORE}{len(extra) + 1}"))
             elif step is Step.RETURN:
-                self._tasks.pop(extra[-1]).cancel()
+                self._cancel(extra[-1])
 
     def _is_idle(self, lease: Held) -> bool:
         """Whether nothing uses a lease's ports."""
@@ -173,7 +212,7 @@ class Server:
         first, last = lease.range
         return not any(
             address == lease.address and first <= port <= last
-            for protocol in (TCP, UDP)
+            for protocol in self._shown
             for address, port in self._diag.sources(protocol)
         )
 

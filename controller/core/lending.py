@@ -212,8 +212,13 @@ class Book:
         now_ns: int,
         lifetime_ns: int | None = None,
     ) -> Transition:
-        """Give the holder more time, never less than it has. Raises NotHeldError."""
-        lease = self._must_hold(address, port, server, frozenset({LeaseState.LENT}))
+        """Give the holder more time, never less than it has; none while it drains.
+
+        Raises NotHeldError.
+        """
+        lease = self._must_hold(address, port, server, LIVE)
+        if lease.state is LeaseState.DRAINING:
+            return Transition(lease, lease)
         until_ns = now_ns + (self.terms.lifetime_ns if lifetime_ns is None else lifetime_ns)
         return Transition(lease, replace(lease, until_ns=max(lease.until_ns, until_ns)))
 

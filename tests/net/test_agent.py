@@ -154,3 +154,30 @@ def test_a_server_borrows_another_set_before_its_ports_run_out(lab_folder: Path)
         shown = [x for x in lab.metrics().splitlines() if named in x and first_at in x]
         assert [float(x.split()[-1]) for x in shown] == [used()]
         assert "poplab_lease_ports" in lab.metrics()
+
+
+def test_a_set_that_is_moved_is_used_by_the_heirs_agent_and_by_nobody_elses(
+    lab_folder: Path,
+) -> None:
+    with Testbed(NETWORK, folder=lab_folder) as lab:
+        control, origin = lab.control, str(lab.plan.hosts_of(HostRole.ORIGIN)[0].address)
+        given = control.server_borrow("LHR-s1", tag="gb", client_id="web")
+
+        def web(server: str) -> dict[str, Any] | None:
+            held = lab.all_leases().get(server, [])
+            return next((x for x in held if x["client_id"] == "web"), None)
+
+        def same(lease: dict[str, Any] | None) -> bool:
+            return lease is not None and lease["first_port"] == given["first_port"]
+
+        control.lease_move(f"{given['address']}:{given['first_port']}", "FCO-s1")
+        lab.wait(lambda: same(web("FCO-s1")), "the heir to use it")
+        heir = web("FCO-s1")
+        assert heir is not None
+        with netns.inside("FCO-s1"):
+            borrowed.connect((origin, 80), "gb", leases=[heir], timeout=5).close()
+        # Its agent wants such a set still, and has got another.
+        lab.wait(lambda: web("LHR-s1") is not None and not same(web("LHR-s1")), "another set")
+        control.lease_revoke(f"{given['address']}:{given['first_port']}")
+        lab.wait(lambda: web("FCO-s1") is None, "the heir to stop")
+        assert control.audit()["agrees"]

@@ -127,13 +127,14 @@ def test_what_is_due_stays_due_until_it_is_applied() -> None:
     assert book.expire(100) == ()
 
 
-def test_a_draining_lease_works_until_its_end_but_is_not_renewed() -> None:
+def test_a_draining_lease_works_until_its_end_and_gets_no_more_time() -> None:
     book = _book()
     lease = _acquire(book, "s1")
     book.apply(book.drain(*lease.key, 40))
     assert [x.state for x in book.live()] == [LeaseState.DRAINING]
+    assert book.renew("s1", *lease.key, 10).after.until_ns == 40
     with pytest.raises(NotHeldError, match="draining"):
-        book.renew("s1", *lease.key, 10)
+        book.renew("s2", *lease.key, 10)
     assert _acquire(book, "s1", now=10).psid != lease.psid
     assert book.next_event_ns() == 40
     book.apply(*book.expire(40))

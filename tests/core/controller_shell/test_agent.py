@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -14,22 +15,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller import exchange
 from controller.agent import address, client, server
-from controller.agent.client import Client, Held, Want
+from controller.agent.client import Client, Handed, Held, Want
 from controller.agent.growth import Growth, Step
 from controller.agent.inbox import LENDER, MESSAGES, Inbox
 from controller.agent.orders import obey
 from controller.agent.server import Server
 from controller.agent.status import Status
 from controller.agent.usage import Place, Towards, Usage
+from controller.core.lease import Lease, LeaseState
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters, build
+from controller.frames import octets
 from topologies import sources
+from topologies.emulation.sockdiag import UDP, Flow
 from topologies.plan import plan
 
 MAC = b"\2\0\0\0\0\1"
 ACK = build(Message(Kind.ACK, 7, MAC, ((int(Option.LEASE_TIME), (120).to_bytes(4, "big")),)))
 HOST = plan(sources.load("triangle")).host("LHR-s1")
 ONE, TWO = Want(), Want("gb", "web", 8)
+LENT = Lease(
+    address=IPv4Address("203.0.113.4"),
+    psid=9,
+    psid_bits=8,
+    state=LeaseState.LENT,
+    server=HOST.name,
+    pop=HOST.city,
+    home=HOST.city,
+    tag="gb",
+    client_id="web",
+    number=7,
+    since_ns=0,
+    until_ns=1,
+)
 
 
 def held(at: str, psid: int, bits: int = 5) -> Held:
@@ -40,7 +59,7 @@ def held(at: str, psid: int, bits: int = 5) -> Held:
 
 
 def test_only_the_lender_is_heard_and_only_what_is_awaited() -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     inbox.datagram_received(ACK, LENDER)
     with inbox.expecting(8) as other, inbox.expecting(7) as answers:
         inbox.datagram_received(ACK, ("172.16.0.9", 67))
@@ -52,7 +71,7 @@ def test_only_the_lender_is_heard_and_only_what_is_awaited() -> None:
 
 
 def test_a_flood_costs_no_memory_and_few_words(caplog: pytest.LogCaptureFixture) -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     with inbox.expecting(7) as answers:
         for _ in range(MESSAGES + 1000):
             inbox.datagram_received(ACK, LENDER)
@@ -61,11 +80,21 @@ def test_a_flood_costs_no_memory_and_few_words(caplog: pytest.LogCaptureFixture)
 
 
 def test_what_is_no_message_is_dropped() -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     with inbox.expecting(7) as answers:
         for data in (b"", b"x" * 10_000, ACK[:100], ACK[:240]):
             inbox.datagram_received(data, LENDER)
         assert (answers.qsize(), inbox.dropped) == (0, 4)
+
+
+def test_a_force_renew_is_heard_though_nobody_waits_for_it() -> None:
+    heard: list[Message] = []
+    inbox = Inbox(heard.append)
+    told = build(exchange.force_renew(LENT, MAC))
+    inbox.datagram_received(told, ("172.16.0.9", 67))
+    assert (heard, inbox.dropped) == ([], 1)
+    inbox.datagram_received(told, LENDER)
+    assert [x.kind for x in heard] == [Kind.FORCERENEW]
 
 
 # -- what is left and told
@@ -150,7 +179,7 @@ class Lender:
     """Answers a client as a lender would, or not."""
 
     def __init__(self, answer: Callable[[Message], Message | None]) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(lambda _: None)
         self.asked: list[Message] = []
         self._answer = answer
 
@@ -231,6 +260,82 @@ def test_a_clients_failure_is_not_its_end(
     asyncio.run(live())
 
 
+def handed(answer: Callable[[Message], Message | None]) -> tuple[list[Message], list[Held | None]]:
+    """What a client asks and uses to which a lease was handed, until it is lost."""
+    used: list[Held | None] = []
+
+    async def live() -> list[Message]:
+        lender = Lender(answer)
+        mine = Client(
+            TWO, MAC, lender.inbox, lender.send, used.append, (LENT.address, PortParameters(8, 9))
+        )
+        running = asyncio.create_task(mine.run())
+        while used and used[-1] is not None and not running.done():
+            await asyncio.sleep(0)
+        mine.renew_now()
+        async with asyncio.timeout(10):
+            await running
+        return lender.asked
+
+    return asyncio.run(live()), used
+
+
+def test_a_lease_that_was_handed_over_is_asked_for_kept_and_never_replaced() -> None:
+    answers = iter([Kind.ACK, Kind.ACK, Kind.NAK])
+
+    def answer(asked: Message) -> Message:
+        good = agreeable(asked)
+        assert good is not None
+        return good if next(answers) is Kind.ACK else replace(good, kind=Kind.NAK)
+
+    def quickly(asked: Message) -> Message:
+        said = answer(asked)
+        short = tuple(
+            (code, bytes(4) if code == Option.RENEWAL_TIME else value)
+            for code, value in (*said.options, (int(Option.RENEWAL_TIME), bytes(4)))
+        )
+        return replace(said, options=short)
+
+    asked, used = handed(quickly)
+    assert [x.kind for x in asked] == [Kind.REQUEST] * 3
+    assert asked[0].address(Option.REQUESTED_ADDRESS) == LENT.address
+    assert (asked[0].client_id, asked[0].user_class) == ("web", "gb")
+    assert asked[0].port_parameters == PortParameters(8, 9)
+    assert used[-1] is None
+    assert len(used) == 3
+
+
+def test_what_is_not_for_us_is_not_taken() -> None:
+    asked, used = handed(lambda asked: replace(agreeable(asked) or asked, kind=Kind.NAK))
+    assert [x.kind for x in asked] == [Kind.REQUEST]
+    assert used == []
+
+
+def test_a_server_hears_of_its_leases_and_of_no_others() -> None:
+    mac = octets(HOST.mac)
+
+    class Heard(Server):
+        def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+            asked.append((want, handed))
+            return super().borrow(want, handed)
+
+    asked: list[tuple[Want, Handed | None]] = []
+
+    async def live() -> None:
+        mine = Heard(HOST, Status(None))
+        mine._send = lambda *_: None  # type: ignore[method-assign, assignment]
+        told = exchange.force_renew(LENT, mac)
+        mine._hear(told)
+        mine._hear(told)  # it is on its way
+        assert asked == [(TWO, (LENT.address, PortParameters(8, 9)))]
+        for bad in (replace(told, mac=MAC), replace(told, options=())):
+            with pytest.raises(DhcpError, match="for another, or names no lease"):
+                mine._hear(bad)
+        assert await mine.give_back(TWO)
+
+    asyncio.run(live())
+
+
 # -- ports in use
 
 PLACE = Place("LHR", IPv4Address("203.0.113.1"))
@@ -288,7 +393,8 @@ class Busy(Server):
         self.asked: list[Want] = []
         self.idle = True
 
-    def borrow(self, want: Want) -> asyncio.Task[None]:
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        assert handed is None
         self.asked.append(want)
         self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
         return self._tasks[want]
@@ -299,6 +405,31 @@ class Busy(Server):
     def _is_idle(self, lease: Held) -> bool:
         assert lease.range == (3200, 3215)
         return self.idle
+
+
+class NoUdp:
+    """A kernel that shows no sockets of UDP."""
+
+    def count(self, protocol: int) -> Counter[Flow]:
+        if protocol == UDP:
+            raise FileNotFoundError("the kernel shows no sockets")
+        return Counter({(PLACE.address, IPv4Address("172.16.0.1"), 80): 3})
+
+
+def test_what_the_kernel_does_not_show_is_said_once_and_the_rest_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def live() -> None:
+        mine = Busy(most=1)
+        mine._diag = NoUdp()  # type: ignore[assignment]
+        mine.hold(ONE, 128)
+        for _ in range(3):
+            assert mine.look() == ({TOWARDS: 3}, {PLACE: 16})
+
+    asyncio.run(live())
+    assert [x.message for x in caplog.records] == [
+        "LHR-s1: udp not counted: the kernel shows no sockets"
+    ]
 
 
 def test_a_server_borrows_more_by_itself_and_only_then() -> None:
@@ -331,7 +462,8 @@ def test_a_server_borrows_more_by_itself_and_only_then() -> None:
 class Straw(Server):
     """A server whose wishes come true at once."""
 
-    def borrow(self, want: Want) -> asyncio.Task[None]:
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        assert handed is None
         self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
         self._held[want] = replace(held("203.0.113.4", 9, 8), acquire_ms=1.5)
         return self._tasks[want]
