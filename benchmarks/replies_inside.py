@@ -1,41 +1,41 @@
 """A lab in which port sets change hands while replies pour in, and who received them, as JSON.
 
-``python -m benchmarks.replies_inside PACKETS PER_S``: replies from an origin in every city to random
-ports of a pool, an open loop; meanwhile its sets are lent, moved at once or drained, taken away,
-returned and lent again. In the end a rule is forged, so that it shows whether the judge would see it.
+``python -m benchmarks.replies_inside PACKETS PER_S``: an open loop of replies from an origin in
+each city to random ports of a pool, whose sets are lent, moved at once and drained, taken away,
+returned and lent again meanwhile. In the end a rule is forged: would the judge have seen it?
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from experiments.errors import TrialError
+from benchmarks.landlord import Landlord
 from experiments.measure import forge
 from experiments.measure.kernel import await_stamps
-from experiments.measure.tenure import NOBODY, Act, Arrival, Tenures, judge
+from experiments.measure.tenure import Act, Arrival, Tenures, judge
 from experiments.measure.witness import Arrivals
 from experiments.runs.testbed import Testbed
-from topologies.emulation.processes import Program, until
+from topologies.emulation.processes import Program
 from topologies.model import Attachment, Pool
 from topologies.plan import GATEWAY_MAC, HostPlan, HostRole
 from topologies.sources import load
 
 FOLDER = Path("/run/bench")
-TAG = "restless"
-RESTLESS = Pool(IPv4Network("198.18.0.0/29"), tag=TAG)
+RESTLESS = Pool(IPv4Network("198.18.0.0/29"), tag="restless")
 """Nobody's kernel takes these addresses for its own, so nobody answers."""
 NETWORK = load("triangle")
 NETWORK = replace(
@@ -48,19 +48,17 @@ NETWORK = replace(
 TERMS = ("--lease-time", "3600", "--quarantine", "1")
 """No lease ends by itself, and what was returned is soon lent again."""
 LANDLORDS = 4
-PAUSE_S = 0.05
-"""Between two acts of one landlord."""
-DRAIN_S = 0.3
-MOST_HELD = 40
-"""Sets that a landlord keeps lent."""
-SIZES = (4, 5, 6, 8)
-"""PSID bits: sets of 2048 to 256 ports."""
-VERBS = ("acquire", "move", "drain", "revoke", "release")
-FRAMES = 20_000
+REPLIES = 10_000
 """Different replies of one origin; then the same again."""
-TICK_S = 0.002
+BUSY = 4096
+"""Every so many ports, one has as much traffic as all between: its way is in the switch's cache."""
+GRACE_S = 0.5
+"""How long Open vSwitch's cache may take to follow rules that are confirmed."""
+TICK_S, COLLECT_S = 0.002, 0.02
 LAST_S = 1.0
 """From the last packet sent until all have arrived; the longest way is shorter."""
+TRIED = 100
+"""Packets by which the judge is tried."""
 
 
 class Restless(Testbed):
@@ -71,93 +69,24 @@ class Restless(Testbed):
         return super().launch(name, module, *arguments, *(TERMS if name == "controller" else ()))
 
 
-@dataclass
-class Landlord:
-    """Has sets change hands, one after the other, and notes what was said of it and when."""
+class Reply(NamedTuple):
+    """A frame, and for whom it is."""
 
-    lab: Testbed
-    number: int
-    acts: list[Act] = field(default_factory=list)
-    refused: int = 0
+    frame: bytes
+    address: int
+    port: int
 
-    def __post_init__(self) -> None:
-        """Begin with nothing lent."""
-        self._api = self.lab.controller_api
-        self._servers = [server.name for server in self.lab.plan.hosts_of(HostRole.SERVER)]
-        self._dice = random.Random(self.number)
-        self._turns = itertools.count()
-        self._held: list[dict[str, Any]] = []
 
-    def run(self, over: threading.Event) -> None:
-        """Until it is over."""
-        while not over.wait(PAUSE_S):
-            try:
-                self._act(self._dice.choice(VERBS))
-            except TrialError:
-                self.refused += 1  # the quota, or a dry pool: nothing has changed
-
-    def acquire(self) -> None:
-        """Lend one more set."""
-        asked = time.monotonic_ns()
-        name = f"{self.number}-{next(self._turns)}"
-        server, size = self._dice.choice(self._servers), self._dice.choice(SIZES)
-        lease = self._api.acquire(server, tag=TAG, client_id=name, psid_bits=size)
-        self._held.append(lease)
-        self._note(lease, NOBODY, server, asked)
-
-    def _act(self, verb: str) -> None:
-        if len(self._held) < MOST_HELD // 2 or verb == "acquire":
-            if len(self._held) < MOST_HELD:
-                self.acquire()
-            return
-        lease = self._dice.choice(self._held)
-        if verb == "drain":
-            self._drain(lease)
-        elif verb == "move":
-            self._change(lease, verb, self._dice.choice(self._servers), {"server"})
-        else:
-            self._change(lease, verb, NOBODY, {"server"} if verb == "release" else set())
-
-    def _change(self, lease: dict[str, Any], verb: str, after: str, given: set[str]) -> None:
-        """A change that is over when it is answered."""
-        before, asked = lease["server"], time.monotonic_ns()
-        said = {name: after or before for name in given}
-        changed = self._api.change_lease(verb, lease["address"], lease["first_port"], **said)
-        self._note(changed, before, after, asked)
-        self._replace(lease, after)
-
-    def _drain(self, lease: dict[str, Any]) -> None:
-        """A change that comes by itself, not before its time, and is confirmed when it is seen."""
-        before, heir = lease["server"], self._dice.choice(self._servers)
-        at, earliest = (lease["address"], lease["first_port"]), time.monotonic_ns()
-        earliest += int(DRAIN_S * 1e9)
-        self._api.change_lease("move", *at, server=heir, drain_s=DRAIN_S)
-        until(lambda: self._holder(*at) != before, "a drained set to change hands")
-        after = self._holder(*at)
-        until(self._programmed, "the switches to confirm it")
-        self._note(lease | {"confirmed": True}, before, after, earliest)
-        self._replace(lease, after)
-
-    def _holder(self, address: str, port: int) -> str:
-        with suppress(TrialError):
-            return str(self._api.who(address, port)["server"])
-        return NOBODY
-
-    def _programmed(self) -> bool:
-        switches = self._api.status()["switches"].values()
-        return all(switch["programmed"] for switch in switches)
-
-    def _note(self, lease: dict[str, Any], before: str, after: str, asked_ns: int) -> None:
-        if not lease["confirmed"]:
-            raise TrialError(f"a change of {lease['address']} was not confirmed")
-        ports = lease["first_port"], lease["last_port"]
-        address, now = int(IPv4Address(lease["address"])), time.monotonic_ns()
-        self.acts.append(Act(address, *ports, before, after, asked_ns, now))
-
-    def _replace(self, lease: dict[str, Any], holder: str) -> None:
-        self._held.remove(lease)
-        if holder != NOBODY:
-            self._held.append(lease | {"server": holder})
+def replies(origin: HostPlan) -> list[Reply]:
+    """Datagrams and segments to random ports of random addresses of the pool."""
+    dice, addresses = random.Random(origin.name), list(RESTLESS.prefix)
+    made = []
+    for number in range(REPLIES):
+        address, port = dice.choice(addresses), dice.randrange(0, 65536, BUSY if number % 2 else 1)
+        like = reply(origin, address, port)
+        frame = dice.choice((forge.Forged.frame, forge.segment))(like)
+        made.append(Reply(frame, int(address), port))
+    return made
 
 
 def reply(origin: HostPlan, address: IPv4Address, port: int) -> forge.Forged:
@@ -165,24 +94,29 @@ def reply(origin: HostPlan, address: IPv4Address, port: int) -> forge.Forged:
     return forge.Forged(origin.mac, GATEWAY_MAC, origin.address, address, 443, port)
 
 
-def replies(origin: HostPlan) -> list[bytes]:
-    """Datagrams and segments to random ports of random addresses of the pool."""
-    dice, addresses = random.Random(origin.name), list(RESTLESS.prefix)
-    like = (reply(origin, dice.choice(addresses), dice.randrange(65536)) for _ in range(FRAMES))
-    return [dice.choice((forge.Forged.frame, forge.segment))(one) for one in like]
-
-
-def pour(origin: HostPlan, packets: int, per_s: float) -> None:
-    """Send so many replies from an origin, so many a second."""
-    frames, sent = itertools.cycle(replies(origin)), 0
+def pour(origin: HostPlan, made: Sequence[Reply], packets: int, per_s: float) -> array[int]:
+    """Send so many replies, so many a second; when each was sent."""
+    times = array("q")
     with forge.on_the_wire(origin.name) as raw:
         began = time.monotonic()
-        while sent < packets:
+        while len(times) < packets:
             due = min(packets, int((time.monotonic() - began) * per_s) + 1)
-            for frame in itertools.islice(frames, due - sent):
-                raw.send(frame)
-            sent = due
+            for number in range(len(times), due):
+                raw.send(made[number % REPLIES].frame)
+                times.append(time.monotonic_ns())
             time.sleep(TICK_S)
+    return times
+
+
+def owed(tenures: Tenures, made: Sequence[Reply], times: Sequence[int]) -> int:
+    """How many were for a port that one server held from before they were sent to long after."""
+    grace = int(GRACE_S * 1e9)
+    return sum(
+        len(before) == 1 and before == tenures.holders(to.address, to.port, at + grace)
+        for number, at in enumerate(times)
+        for to in [made[number % REPLIES]]
+        for before in [tenures.holders(to.address, to.port, at)]
+    )
 
 
 @contextmanager
@@ -192,7 +126,7 @@ def collecting(arrivals: Arrivals) -> Iterator[list[Arrival]]:
     over = threading.Event()
 
     def collect() -> None:
-        while not over.wait(0.02):
+        while not over.wait(COLLECT_S):
             found.extend(arrivals.arrived())
 
     thread = threading.Thread(target=collect)
@@ -208,82 +142,78 @@ def collecting(arrivals: Arrivals) -> Iterator[list[Arrival]]:
 
 
 def forge_rule(lab: Testbed, act: Act) -> str:
-    """Have a switch give the datagrams of a lent set to a neighbour of its holder, who is named."""
+    """Have a switch give the datagrams of a lent set to its holder's neighbour, who is named."""
     holder = lab.plan.host(act.after)
     thief = next(x for x in lab.plan.servers_of(holder.city) if x is not holder)
     mask = 0xFFFF & ~(act.last_port - act.first_port)
     where = f"udp,nw_dst={IPv4Address(act.address)},tp_dst={act.first_port:#x}/{mask:#x}"
-    rule = f"cookie=0x77,table=20,priority=900,{where},"
-    rule += f"actions=set_field:{thief.mac}->eth_dst,output:{thief.port}"
+    actions = f"set_field:{thief.mac}->eth_dst,output:{thief.port}"
+    rule = f"cookie=0x77,table=20,priority=900,{where},actions={actions}"
     management = f"unix:/run/openvswitch/{holder.switch}.mgmt"
     subprocess.run(["ovs-ofctl", "-O", "OpenFlow13", "add-flow", management, rule], check=True)
     return thief.name
 
 
-def convicted(lab: Testbed, arrivals: Arrivals, acts: list[Act]) -> float:
-    """The share of some misdelivered packets that the judge finds when a rule is forged."""
-    act = next(x for x in reversed(acts) if x.after != NOBODY)
-    thief, sent = forge_rule(lab, act), 100
-    origin = lab.plan.hosts_of(HostRole.ORIGIN)[0]
+def convicted(lab: Testbed, arrivals: Arrivals, acts: Sequence[Act]) -> float:
+    """The share of some packets that a forged rule misdelivers, which the judge finds."""
+    tenures, now_ns = Tenures(acts), time.monotonic_ns()
+    act = next(x for x in acts if tenures.holders(x.address, x.first_port, now_ns) == {x.after})
+    thief, origin = forge_rule(lab, act), lab.plan.hosts_of(HostRole.ORIGIN)[0]
+    like = reply(origin, IPv4Address(act.address), act.first_port)
     with collecting(arrivals) as found:
-        like = reply(origin, IPv4Address(act.address), act.first_port)
-        forge.send(origin.name, [like.frame()] * sent)
-    wrong = judge(Tenures(acts), found).wrong
-    return sum(x.server == thief for x in wrong) / sent
+        forge.send(origin.name, [like.frame()] * TRIED)
+    wrong = judge(tenures, found, int(GRACE_S * 1e9)).wrong
+    return sum(x.server == thief for x in wrong) / TRIED
+
+
+def poured(lab: Testbed, arrivals: Arrivals, packets: int, per_s: float) -> dict[str, float]:
+    """What came of it, and whether the judge can be believed."""
+    origins = lab.plan.hosts_of(HostRole.ORIGIN)
+    made = {origin: replies(origin) for origin in origins}
+    share, each = -(-packets // len(origins)), per_s / len(origins)
+    landlords = [Landlord(lab, RESTLESS.tag, number) for number in range(LANDLORDS)]
+    for landlord in landlords:
+        landlord.settle()
+    over = threading.Event()
+    with ThreadPoolExecutor(len(landlords) + len(origins)) as pool:
+        busy = [pool.submit(landlord.run, over) for landlord in landlords]
+        with collecting(arrivals) as found:
+            began = time.monotonic()
+            works = {x: pool.submit(pour, x, made[x], share, each) for x in origins}
+            times = {origin: work.result() for origin, work in works.items()}
+            took = time.monotonic() - began
+        over.set()
+        for work in busy:
+            work.result()
+    acts = [act for landlord in landlords for act in landlord.acts]
+    tenures = Tenures(acts)
+    judged = judge(tenures, found, int(GRACE_S * 1e9))
+    due = sum(owed(tenures, made[origin], times[origin]) for origin in origins)
+    return {
+        "sent": share * len(origins),
+        "per_s": share * len(origins) / took,
+        "owed": due,
+        "delivered": judged.delivered,
+        "in_change": judged.in_change,
+        "late": judged.late,
+        "latest_s": judged.latest_ns / 1e9,
+        "misdelivered": len(judged.wrong),
+        "acts": len(acts),
+        "refused": sum(landlord.refused for landlord in landlords),
+        "confirmed_p50_s": statistics.median(x.confirmed_ns - x.asked_ns for x in acts) / 1e9,
+        "convicted": convicted(lab, arrivals, acts),
+    }
 
 
 def main() -> None:
     """Pour, judge, and try the judge."""
     packets, per_s = int(sys.argv[1]), float(sys.argv[2])
     with Restless(NETWORK, folder=FOLDER) as lab:
-        origins = lab.plan.hosts_of(HostRole.ORIGIN)
         servers = [server.name for server in lab.plan.hosts_of(HostRole.SERVER)]
-        landlords = [Landlord(lab, number) for number in range(LANDLORDS)]
-        for landlord in landlords:
-            for _ in range(MOST_HELD):
-                with suppress(TrialError):
-                    landlord.acquire()
-        over = threading.Event()
-        with Arrivals(servers, [RESTLESS.prefix]) as arrivals, ThreadPoolExecutor() as pool:
+        with Arrivals(servers, [RESTLESS.prefix]) as arrivals:
             await_stamps(servers[0])
-            busy = [pool.submit(landlord.run, over) for landlord in landlords]
-            began = time.monotonic()
-            with collecting(arrivals) as found:
-                share = packets // len(origins)
-                each = per_s / len(origins)
-                pouring = [pool.submit(pour, origin, share, each) for origin in origins]
-                for work in pouring:
-                    work.result()
-                took = time.monotonic() - began
-            over.set()
-            for work in busy:
-                work.result()
-            acts = [act for landlord in landlords for act in landlord.acts]
-            tenures = Tenures(acts)
-            judged = judge(tenures, found)
-            late = [tenures.since_confirmed_ns(x) for x in judged.wrong]
-            for x in judged.wrong[:40]:
-                sys.stderr.write(f"{x}\n")
-                for a in tenures._acts.get((x.address, x.port // 16), []):
-                    sys.stderr.write(f"   {(a.asked_ns-x.at_ns)/1e6:.3f} {(a.confirmed_ns-x.at_ns)/1e6:.3f} {a.before} {a.after} {a.first_port} {a.last_port}\n")
-            sys.stderr.write(f"late {sorted(x / 1e6 for x in late if x)[-50:]}\n")
-            shown = convicted(lab, arrivals, acts)
-        audit = lab.controller_api.audit()
-    spans = sorted(a.confirmed_ns - a.asked_ns for a in acts)
-    found_ = {
-        "sent": share * len(origins),
-        "per_s": share * len(origins) / took,
-        "delivered": judged.delivered,
-        "in_change": judged.in_change,
-        "misdelivered": len(judged.wrong),
-        "acts": len(acts),
-        "acts_per_s": len(acts) / took,
-        "refused": sum(x.refused for x in landlords),
-        "confirmed_p50_s": spans[len(spans) // 2] / 1e9,
-        "confirmed_max_s": spans[-1] / 1e9,
-        "convicted": shown,
-    }
-    sys.stdout.write(json.dumps(found_) + "\n")
+            found = poured(lab, arrivals, packets, per_s)
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

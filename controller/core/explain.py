@@ -146,7 +146,7 @@ def _describe(rule: Rule) -> tuple[str, str, str, str]:
     fields = sorted(rule.match, key=_reading_order)
     match = ", ".join(_field(m, rule.table) for m in fields) or "anything"
     actions = ", ".join(_action(action) for action in rule.actions)
-    dead_end = "" if rule.actions else "drop"
+    dead_end = "drop" if all(isinstance(action, Copy) for action in rule.actions) else ""
     then = dead_end if rule.goto is None else rule.goto.name.lower()
     return duty.name.lower(), match, actions, then
 
@@ -198,6 +198,8 @@ def _action(action: Action) -> str:
             return f"`{field}` := {IPv4Address(value)}"
         case SetField(field, value):
             return f"`{field}` := {value}"
+        case Copy(source, target) if source == target:
+            return f"exactly `{source}`"
         case Copy(source, target):
             return f"`{target}` := `{source}`"
         case Output():

@@ -66,10 +66,14 @@ class Tenures:
             found.add(act.before)
         return found - {NOBODY}
 
-    def since_confirmed_ns(self, arrival: Arrival) -> int | None:
-        """How long before an arrival the last change of its port was confirmed, if one was."""
+    def lost_ns(self, arrival: Arrival) -> int | None:
+        """How long before an arrival its server lost the port, confirmed; None if it never did."""
         acts = self._acts.get((arrival.address, arrival.port // _UNIT), [])
-        times = [act.confirmed_ns for act in acts if act.confirmed_ns < arrival.at_ns]
+        times = [
+            act.confirmed_ns
+            for act in acts
+            if act.before == arrival.server and act.confirmed_ns < arrival.at_ns
+        ]
         return arrival.at_ns - max(times) if times else None
 
 
@@ -79,10 +83,16 @@ def _asked(act: Act) -> int:
 
 @dataclass(slots=True)
 class Judgement:
-    """Packets by what may be said of them; ``wrong`` keeps those that reached another server."""
+    """Packets by what may be said of them; ``wrong`` keeps those that reached another server.
+
+    ``late`` are those that still reached the last holder, ``latest_ns`` at most, when it was
+    confirmed that it holds the port no more.
+    """
 
     right: int = 0
     in_change: int = 0
+    late: int = 0
+    latest_ns: int = 0
     wrong: list[Arrival] = field(default_factory=list)
 
     @property
@@ -91,15 +101,22 @@ class Judgement:
         return self.right + self.in_change
 
 
-def judge(tenures: Tenures, arrivals: Iterable[Arrival]) -> Judgement:
-    """Hold every arrival against who was right at its time."""
+def judge(tenures: Tenures, arrivals: Iterable[Arrival], grace_ns: int = 0) -> Judgement:
+    """Hold every arrival against who was right at its time.
+
+    ``grace_ns`` is how long a switch may take to do as it has confirmed: no longer is one late.
+    """
     found = Judgement()
     for arrival in arrivals:
         holders = tenures.holders(arrival.address, arrival.port, arrival.at_ns)
-        if arrival.server not in holders:
-            found.wrong.append(arrival)
-        elif len(holders) == 1:
-            found.right += 1
+        if arrival.server in holders:
+            found.right += len(holders) == 1
+            found.in_change += len(holders) > 1
+            continue
+        lost_ns = tenures.lost_ns(arrival)
+        if lost_ns is not None and lost_ns <= grace_ns:
+            found.late += 1
+            found.latest_ns = max(found.latest_ns, lost_ns)
         else:
-            found.in_change += 1
+            found.wrong.append(arrival)
     return found
