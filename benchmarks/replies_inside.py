@@ -52,7 +52,7 @@ REPLIES = 10_000
 """Different replies of one origin; then the same again."""
 BUSY = 4096
 """Every so many ports, one has as much traffic as all between: its way is in the switch's cache."""
-GRACE_S = 0.5
+GRACE_S = 1.0
 """How long Open vSwitch's cache may take to follow rules that are confirmed."""
 TICK_S, COLLECT_S = 0.002, 0.02
 LAST_S = 1.0
@@ -160,6 +160,7 @@ def convicted(lab: Testbed, arrivals: Arrivals, acts: Sequence[Act]) -> float:
     act = next(x for x in acts if tenures.holders(x.address, x.first_port, now_ns) == {x.after})
     thief, origin = forge_rule(lab, act), lab.plan.hosts_of(HostRole.ORIGIN)[0]
     like = reply(origin, IPv4Address(act.address), act.first_port)
+    time.sleep(GRACE_S)
     with collecting(arrivals) as found:
         forge.send(origin.name, [like.frame()] * TRIED)
     wrong = judge(tenures, found, int(GRACE_S * 1e9)).wrong

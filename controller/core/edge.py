@@ -182,12 +182,11 @@ def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
 
 
 def to_the_leases() -> Iterator[Rule]:
-    """SERVICE: what else it is, with all that leases may look at."""
-    ends = ("ipv4_src", "ipv4_dst")
+    """SERVICE: everything else, decided by all that leases look at."""
     yield _to_the_leases(OTHERWISE)
-    yield _to_the_leases(SERVICE_IPV4, *ends, eth_type=IPV4)
+    yield _to_the_leases(SERVICE_IPV4, "ipv4_dst", eth_type=IPV4)
     for protocol, name in TRANSPORTS:
-        shown = (*ends, f"{name}_src", f"{name}_dst")
+        shown = ("ipv4_dst", f"{name}_dst")
         yield _to_the_leases(SERVICE_PORTS, *shown, eth_type=IPV4, ip_proto=protocol)
 
 
