@@ -22,11 +22,10 @@ def rows(folder: Path) -> Iterator[Row]:
     name = f"{PACKETS:,} replies while sets change hands"
     yield at_most(f"{name}: misdelivered", found["misdelivered"], "", 0)
     share = found["delivered"] / found["owed"]
-    yield at_least(f"{name}: delivered, of those that a server was owed", share, "", 0.9)
+    yield at_least(f"{name}: delivered, beside those that one server was owed", share, "", 0.9)
     yield at_least(f"{name}: sent", found["per_s"], "/s", PACKETS / WITHIN_S)
     yield at_least(f"{name}: changes", found["acts"], "", ACTS)
-    yield at_most(f"{name}: to the last holder, after the change", found["late"], "", PACKETS / 1e3)
-    yield at_most(f"{name}: the latest of these", found["latest_s"], "s", 0.5)
+    yield at_most(f"{name}: latest to the last holder", found["latest_s"], "s", 0.5)
     yield at_least(
         f"{name}: found of those that a forged rule misdelivers", found["convicted"], "", 1
     )

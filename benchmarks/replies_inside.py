@@ -29,7 +29,6 @@ from experiments.measure.kernel import await_stamps
 from experiments.measure.tenure import Act, Arrival, Tenures, judge
 from experiments.measure.witness import Arrivals
 from experiments.runs.testbed import Testbed
-from topologies.emulation.processes import Program
 from topologies.model import Attachment, Pool
 from topologies.plan import GATEWAY_MAC, HostPlan, HostRole
 from topologies.sources import load
@@ -45,8 +44,6 @@ NETWORK = replace(
     origins=tuple(Attachment(city.code) for city in NETWORK.cities),
     port_set_bits=4,
 )
-TERMS = ("--lease-time", "3600", "--quarantine", "1")
-"""No lease ends by itself, and what was returned is soon lent again."""
 LANDLORDS = 4
 REPLIES = 10_000
 """Different replies of one origin; then the same again."""
@@ -62,11 +59,9 @@ TRIED = 100
 
 
 class Restless(Testbed):
-    """A testbed whose controller lends by these terms."""
+    """No lease ends by itself, and what was returned is soon lent again."""
 
-    def launch(self, name: str, module: str, *arguments: str) -> Program:
-        """As a testbed does."""
-        return super().launch(name, module, *arguments, *(TERMS if name == "controller" else ()))
+    TERMS = ("--lease-time", "3600", "--quarantine", "1")
 
 
 class Reply(NamedTuple):
