@@ -98,9 +98,8 @@ def exactly(*fields: str) -> tuple[Copy, ...]:
     """Copy fields onto themselves: no packet changes, but the whole values decide.
 
     Open vSwitch caches what it has decided for as many bits as rules have looked at. Where rules
-    come and go, cached decisions of different widths overlap, and its datapath in user space
-    (3.1.0) then brings one of them up to date in place of the other, which stays wrong for as long
-    as packets hit it. Decisions for whole values do not overlap.
+    come and go such decisions overlap, and may go stale; those for whole values do not (decision
+    008).
     """
     return tuple(Copy(field, field) for field in fields)
 
