@@ -62,8 +62,8 @@ DUTIES: Mapping[Duty, str] = {
 """What each duty is for; counters are reported under these names in lower case."""
 
 NOTES = (
-    "`exactly` copies a field onto itself. No packet changes, but a switch caches what it decides for "
-    "the whole value, so that no two cached decisions overlap where leases come and go: see "
+    "`exactly` copies a field onto itself. No packet changes, but a switch caches what it decides "
+    "for the whole value, so that no two cached decisions overlap where leases come and go: see "
     "[decision 008](decisions/008-cached-decisions-do-not-overlap.md).",
     "A label is a destination MAC address, `02:70:TT:TT:LL:LL`: TT is the number of the PoP to "
     "reach, LL the number of the PoP where the packet landed, 0 before it has. Hosts cannot send "

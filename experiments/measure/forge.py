@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from controller.core.matching import ICMP, TCP
 from controller.frames import Datagram, build, checksum, checksummed, ipv4_header, octets
@@ -21,6 +21,7 @@ __all__ = [
     "arp_reply",
     "echo",
     "fragment",
+    "neighbour_advertisement",
     "on_the_wire",
     "router_advertisement",
     "segment",
@@ -100,10 +101,21 @@ def arp_reply(like: Forged, claimed: IPv4Address) -> bytes:
 
 def router_advertisement(like: Forged) -> bytes:
     """Tells everybody to send by way of this host (RFC 4861 section 4.2); checksum left out."""
+    return _to_all_nodes(like, b"\x86\0\0\0\x40\0\x07\x08" + bytes(8))
+
+
+def neighbour_advertisement(like: Forged, claimed: IPv6Address) -> bytes:
+    """Tells everybody that ``claimed`` is at this MAC address (RFC 4861 section 4.4); the same."""
+    option = b"\x02\x01" + octets(like.eth_src)
+    return _to_all_nodes(like, b"\x88\0\0\0\x20\0\0\0" + claimed.packed + option)
+
+
+def _to_all_nodes(like: Forged, message: bytes) -> bytes:
+    """An ICMPv6 message from this host's link-local address, and the mark behind it."""
     own = octets(like.eth_src)
     link_local = bytes.fromhex("fe80") + bytes(8) + own
     everybody = bytes.fromhex("ff02") + bytes(13) + b"\x01"
-    body = b"\x86\0\0\0\x40\0\x07\x08" + bytes(8) + like.mark
+    body = message + like.mark
     head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
     target = bytes.fromhex("333300000001")
     return target + own + b"\x86\xdd" + head + link_local + everybody + body
