@@ -110,6 +110,9 @@ class Controller:
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
 
+    TERMS: tuple[str, ...] = ()
+    """What its controller is told besides, in the words of its command line."""
+
     def __init__(
         self, *args: Any, captured: bool = False, purpose: str = "up", **kwargs: Any
     ) -> None:
@@ -165,7 +168,8 @@ class Testbed(Lab):
         arguments = ["--db", str(self.folder / "leases.sqlite")]
         arguments += ["--openflow", OPENFLOW, "--rest", REST, "--namespaces"]
         arguments += dict.fromkeys(self.switch_namespaces.values())
-        self.launch("controller", "controller", str(self.network_file), *arguments)
+        arguments = [str(self.network_file), *arguments, *self.TERMS]
+        self.launch("controller", "controller", *arguments)
 
     def set_by_hand(self, link: LinkPlan, up: bool) -> None:
         """The prompt says the same words as everybody."""
