@@ -10,6 +10,7 @@ from __future__ import annotations
 from ryu.app.wsgi import WSGIApplication
 
 from controller.app import Controller
+from controller.rest.known import Known
 from controller.rest.leases import LeaseDoors
 from controller.rest.metrics import MetricsDoors
 from controller.rest.network import NetworkDoors
@@ -23,4 +24,5 @@ def application(controller: Controller, token: str | None = None) -> Application
     made = WSGIApplication()
     for doors in (NetworkDoors, LeaseDoors, MetricsDoors):
         made.register(doors, {"controller": controller})
-    return made if token is None else Guarded(made, token)
+    known = Known(made)
+    return known if token is None else Guarded(known, token)

@@ -149,6 +149,28 @@ def test_a_verb_with_if_match_changes_only_what_the_caller_saw() -> None:
     assert free.status_code == 412
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("TRACE", "/v1/leases", 405, "GET, HEAD, POST"),
+        ("PUT", "/v1/leases/203.0.113.0/2048/renew", 405, "POST"),
+        ("GET", "/v1/leases/203.0.113.0/2048/renew", 405, "POST"),
+        ("POST", "/metrics", 405, "GET, HEAD"),
+        ("GET", "/v1/lease", 404, None),
+        ("GET", "/", 404, None),
+        ("POST", "/v1/leases/203.0.113.0/2048/give", 404, None),
+    ],
+)
+def test_what_nobody_answers_is_a_problem_too(
+    method: str, path: str, status: int, allow: str | None
+) -> None:
+    refused = Doors().answer(method, path)
+    assert refused.status_code == status
+    assert refused.headers.get("Allow") == allow
+    assert refused.content_type == "application/problem+json"
+    assert refused.json["status"] == status
+
+
 def test_with_a_token_only_who_knows_it_is_answered() -> None:
     doors = Doors(token="correct-horse-battery")
     wrong = ["", "Bearer", "Bearer x", "Basic correct-horse-battery", "Bearer correct-horse"]
@@ -339,7 +361,7 @@ def test_every_door_is_described_and_nothing_else_is() -> None:
         (method.upper(), path) for path, methods in whole["paths"].items() for method in methods
     }
     found = set()
-    for door in doors._app.mapper.matchlist:  # type: ignore[attr-defined]
+    for door in doors._app.routes:  # type: ignore[attr-defined]
         path, _, choice = door.routepath.partition("{verb:")
         verbs = choice.removesuffix("}").split("|")
         methods = set(door.conditions["method"]) - {"HEAD"}
