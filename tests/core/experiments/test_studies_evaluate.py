@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "geo": {
+        "borrowed_accuracy",
+        "borrowed_local_share",
+        "borrowed_rtt_p50",
+        "pop_country_accuracy",
+        "pop_country_accuracy_model",
+        "one_owner_accuracy",
+        "one_owner_local_share",
+        "abroad_accuracy",
+        "detour_p50",
+    },
     "slices": {"connections", "erlang_error_max", "model_error_max", "lost_16_ports_load_0.9"},
     "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
     "agility": {
@@ -78,7 +90,7 @@ def test_a_run_in_which_nothing_came_back_is_invalid_and_whole(
     kept = {column: value for column, value in lost.items() if column in evidence.samples}
     if name == "isolation":
         kept = {"outcome": "dropped", "seen_by": ""}
-    if name == "borrowing":
+    if name in ("borrowing", "geo"):
         del kept["pop"]  # there it is the server's own
     spoilt = spoil(evidence, lambda s: s["outcome"] != "", **kept)
     for facts in ("lies", "knocks"):
@@ -313,6 +325,77 @@ def test_agility_counts_connections(how: str, fact: str, value: int, check: str)
     evidence = perfect("agility")
     evidence.observed["connections"][how] = evidence.observed["connections"][how] | {fact: value}
     assert failed(evidence) == [check]
+
+
+def test_geo_tells_designs_apart() -> None:
+    metrics = study.study("geo").evaluate(perfect("geo", "europe")).metrics
+    assert metrics["borrowed_accuracy"].value == metrics["one_owner_accuracy"].value == 1
+    assert metrics["borrowed_local_share"].value == 1
+    # Five PoPs in five countries: most clients land abroad.
+    assert metrics["pop_country_accuracy"].value == metrics["pop_country_accuracy_model"].value
+    assert 0.2 < (metrics["pop_country_accuracy"].value or 0) < 0.5
+    assert 0.5 < (metrics["one_owner_local_share"].value or 0) < 1
+    assert (metrics["detour_p50"].value or 0) > 1
+
+
+SEEN: Mapping[str, tuple[str, str]] = {
+    "borrowed": ("who borrows has the right country", "ARN-c1"),
+    "one owner": ("one owner gives the right country, from its own PoP", "ARN-c1"),
+    "pop country": ("without tags an address is of its PoP's country", "ARN-c1"),
+    "abroad": ("a pool that is dry here lends abroad, and the country is still right", "ARN-c1"),
+}
+"""By design: the check that must notice a wrong address, and whose fetch is spoilt."""
+
+
+@pytest.mark.parametrize("design", SEEN)
+def test_geo_notices_one_address_of_another_country(design: str) -> None:
+    evidence = perfect("geo")
+    check, client = SEEN[design]
+    mine = evidence.samples[evidence.samples["client"] == client]
+    other = mine[mine["design"] == "another country"].iloc[0]
+    seen = {name: other[name] for name in ("seen_address", "seen_port")}
+    spoilt = spoil(
+        evidence,
+        lambda s: (s["design"] == design) & (s["client"] == client) & (s["without"] == ""),
+        **seen,
+    )
+    assert failed(spoilt) == [check]
+
+
+def test_geo_notices_an_address_of_nobody_and_one_of_another_pop() -> None:
+    def of_arn(s: pd.DataFrame) -> pd.Series[bool]:
+        return (s["design"] == "borrowed") & (s["client"] == "ARN-c1")
+
+    unlent = spoil(perfect("geo"), of_arn, seen_port=60_000)
+    assert failed(unlent) == ["and leaves where its client landed"]
+    evidence = perfect("geo")
+    elsewhere = [x for x in evidence.observed["leases"] if (x["tag"], x["pop"]) == ("se", "FCO")]
+    seen = {"seen_address": elsewhere[0]["address"], "seen_port": elsewhere[0]["first_port"]}
+    assert failed(spoil(evidence, of_arn, **seen)) == ["and leaves where its client landed"]
+
+
+def test_geo_controls_must_fail() -> None:
+    right = spoil(perfect("geo"), lambda s: s["design"] == "another country", country="")
+    right.samples.loc[right.samples["design"] == "another country", "country"] = "GB"
+    assert failed(right) == ["control: an address of another country is found out"]
+    lent = spoil(perfect("geo"), lambda s: s["design"] == "no such tag", outcome="ok")
+    assert failed(lent) == ["control: a tag that no pool has gives no connection"]
+    evidence = perfect("geo")
+    evidence.observed["refusal"] = ""
+    assert failed(evidence) == ["control: a tag that no pool has gives no connection"]
+
+
+def test_geo_notices_a_wrong_landing_a_wrong_feed_and_nobody_abroad() -> None:
+    evidence = perfect("geo")
+    evidence.observed["landed"][0]["pop"] = "FCO"
+    assert failed(evidence) == ["every client lands in the nearest PoP that is announced"]
+    evidence = perfect("geo")
+    evidence.observed["geofeed"] = evidence.observed["geofeed"].replace(",SE,", ",IT,")
+    assert "who borrows has the right country" in failed(evidence)
+    evidence = perfect("geo")
+    for lease in evidence.observed["leases"]:
+        lease["home"] = lease["pop"]
+    assert failed(evidence) == [SEEN["abroad"][0]]
 
 
 @pytest.mark.parametrize("attack", [*isolation.FORGERIES, *isolation.LAWFUL])
