@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 
 from experiments.errors import UsageError
+from experiments.parameters import Value
 from topologies.model import SYSTEM_PORTS, Network, Pool
 
 PORTS = 65536
@@ -41,10 +42,28 @@ def one_prefix(addresses: int) -> int:
     return 1 << (addresses - 1).bit_length()
 
 
-def carve(network: Network, wanted: Iterable[Wanted]) -> tuple[Pool, ...]:
-    """Pools of just these sizes, apart from all that the network has. Raises UsageError."""
+def psid_bits(ports: float) -> int:
+    """The PSID bits of sets of so many ports. Raises UsageError if none is lent."""
+    if ports != int(ports) or not 16 <= ports <= PORTS or int(ports).bit_count() != 1:
+        raise UsageError(f"A port set of {ports:g} ports is not lent: use 16, 32, 64 ...")
+    return 17 - int(ports).bit_length()
+
+
+def check_sizes(sizes: Value) -> None:
+    """See that sets of every size in a parameter are lent. Raises UsageError."""
+    for ports in sizes if isinstance(sizes, tuple) else (sizes,):
+        psid_bits(float(ports))
+
+
+def with_pools(network: Network, wanted: Iterable[Wanted]) -> Network:
+    """The network with more pools, apart from all that it has. Raises UsageError."""
     taken = [pool.prefix for pool in network.pools]
     taken += [IPv4Network(address) for address in network.services]
+    return replace(network, pools=(*network.pools, *carve(wanted, taken)))
+
+
+def carve(wanted: Iterable[Wanted], taken: Iterable[IPv4Network] = ()) -> tuple[Pool, ...]:
+    """Pools of just these sizes, behind all that is taken. Raises UsageError."""
     used = [int(prefix.broadcast_address) for prefix in taken if prefix.overlaps(ROOM)]
     free = max(used, default=int(ROOM.network_address) - 1) + 1
     pools: list[Pool] = []

@@ -204,6 +204,63 @@ def _right_country(axes: Axes, designs: pd.DataFrame) -> None:
     _plain(axes)
 
 
+SCARCITY_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "own": (BLUE, "s", "A  an address for every server"),
+    "port sets": (GREEN, "o", "C  port sets, in each PoP"),
+    "shared": (PINK, "^", "C' port sets, PoPs share addresses"),
+    "owner": (ORANGE, "v", "B  one owner"),
+}
+"""Colour, marker and label of each way to use addresses, the most costly first."""
+
+
+def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> Path:
+    """Addresses for one tag as servers grow, and all that was counted beside the closed form.
+
+    ``points`` is the table of the study of that name; ``formula`` gives the addresses for a design,
+    the servers by PoP, tags and a size of set.
+    """
+    figure, (growth, true) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
+    _growth(growth, points[points["place"] == "book"], formula)
+    for place, face in (("book", False), ("lab", True)):
+        for design, (colour, marker, _) in SCARCITY_LOOKS.items():
+            mine = points[(points["place"] == place) & (points["design"] == design)]
+            true.plot(mine["needed"], mine["taken"], marker=marker, color=colour, linestyle="",
+                      markersize=7, markerfacecolor=colour if face else "none")  # fmt: skip
+    most = max(2, int(points["needed"].max()))
+    true.plot([1, most], [1, most], color=QUIET, linewidth=1, zorder=0)
+    true.set(xscale="log", yscale="log")
+    true.set(xlabel="addresses by the closed form", ylabel="addresses taken")
+    true.grid(color=GRID, linewidth=0.8)
+    _plain(true)
+    _title(true, "As counted (filled: in the lab; hollow: in the book)")
+    figure.savefig(path)
+    return path
+
+
+def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> None:
+    """Lines by the closed form, points as counted, for the smallest sets and the most tags."""
+    tags, ports = (int(points[points["design"] == "shared"][x].max()) for x in ("tags", "ports"))
+    ports = int(points["ports"].min())
+    pops = max(len(row.split()) for row in points["servers_by_pop"])
+    most = int(points["servers"].max()) // pops
+    each = range(1, most + 1)
+    for design, (colour, marker, label) in SCARCITY_LOOKS.items():
+        needed = [formula(design, (n,) * pops, tags, ports) for n in each]
+        axes.step([n * pops for n in each], needed, where="post", color=colour)
+        mine = points[(points["design"] == design) & (points["tags"] == tags)]
+        mine = mine[mine["ports"].isin((ports, points["ports"].max()))]
+        axes.plot(mine["servers"], mine["taken"], marker=marker, color=colour, linestyle="",
+                  markersize=8, markeredgecolor="white", label=label)  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlim(0, most * pops * 1.04)
+    axes.set(xlabel=f"servers, in {pops} PoPs", ylabel=f"IPv4 addresses for {tags} tags")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.legend(title=f"lines: closed form; sets of {ports:,} ports", loc="best", frameon=True,
+                framealpha=0.95, fontsize=9)  # fmt: skip
+    _plain(axes)
+    _title(axes, "How many addresses it takes")
+
+
 def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
     """How many frames of each kind were sent, and how many of them arrived.
 

@@ -65,8 +65,7 @@ def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
     wanted = [pools.Wanted(tag(x), enough, x) for x in countries]
     wanted += [pools.Wanted(scarce(x), few, x) for x in countries]
     borrow = dict.fromkeys((*network.borrow, *map(tag, countries)))
-    made = (*network.pools, *pools.carve(network, wanted))
-    return replace(network, pools=made, borrow=tuple(borrow))
+    return replace(pools.with_pools(network, wanted), borrow=tuple(borrow))
 
 
 def _countries(network: Network) -> list[str]:
