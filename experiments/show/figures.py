@@ -207,7 +207,7 @@ def _right_country(axes: Axes, designs: pd.DataFrame) -> None:
 SCARCITY_LOOKS: Mapping[str, tuple[str, str, str]] = {
     "own": (BLUE, "s", "A  an address for every server"),
     "port sets": (GREEN, "o", "C  port sets, in each PoP"),
-    "shared": (PINK, "^", "C' port sets, PoPs share addresses"),
+    "shared": (PINK, "^", "C' port sets, across PoPs"),
     "owner": (ORANGE, "v", "B  one owner"),
 }
 """Colour, marker and label of each way to use addresses, the most costly first."""
@@ -239,14 +239,13 @@ def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> P
 
 def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> None:
     """Lines by the closed form, points as counted, for the smallest sets and the most tags."""
-    tags, ports = (int(points[points["design"] == "shared"][x].max()) for x in ("tags", "ports"))
-    ports = int(points["ports"].min())
+    tags, ports = int(points["tags"].max()), int(points["ports"].min())
     pops = max(len(row.split()) for row in points["servers_by_pop"])
     most = int(points["servers"].max()) // pops
     each = range(1, most + 1)
     for design, (colour, marker, label) in SCARCITY_LOOKS.items():
         needed = [formula(design, (n,) * pops, tags, ports) for n in each]
-        axes.step([n * pops for n in each], needed, where="post", color=colour)
+        axes.plot([n * pops for n in each], needed, color=colour)
         mine = points[(points["design"] == design) & (points["tags"] == tags)]
         mine = mine[mine["ports"].isin((ports, points["ports"].max()))]
         axes.plot(mine["servers"], mine["taken"], marker=marker, color=colour, linestyle="",
@@ -255,8 +254,9 @@ def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> No
     axes.set_xlim(0, most * pops * 1.04)
     axes.set(xlabel=f"servers, in {pops} PoPs", ylabel=f"IPv4 addresses for {tags} tags")
     axes.grid(color=GRID, linewidth=0.8)
-    axes.legend(title=f"lines: closed form; sets of {ports:,} ports", loc="best", frameon=True,
-                framealpha=0.95, fontsize=9)  # fmt: skip
+    axes.set_ylim(top=10 * points["taken"].max())
+    axes.legend(title=f"lines: closed form; sets of {ports:,} ports", loc="upper left", ncols=2,
+                frameon=False, fontsize=9)  # fmt: skip
     _plain(axes)
     _title(axes, "How many addresses it takes")
 

@@ -380,9 +380,9 @@ def _largest(points: pd.DataFrame) -> pd.DataFrame:
     """Those of most servers and tags; of sets the smallest there are."""
     sized = points[points["design"].isin((PORT_SETS, SHARED))]
     ports = (sized["ports"].min(), pools.PORTS)
-    mine = points["ports"].isin(ports)
-    mine &= points["servers"] == points["servers"].max()
-    return points[mine & (points["tags"] == points["tags"].max())]
+    for size in ("servers", "tags"):
+        points = points[points[size] == points[size].max()]
+    return points[points["ports"].isin(ports)]
 
 
 def _only(values: pd.Series[int]) -> int | None:

@@ -12,7 +12,7 @@ from controller.core.geofeed import geofeed
 from experiments import study
 from experiments.measure.calls import arrivals
 from experiments.runs import runner
-from experiments.studies import geo, isolation
+from experiments.studies import geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
@@ -320,7 +320,49 @@ def _fetch_by_tag(
     }
 
 
+def _scarcity(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    params = study.study("scarcity").params(True, {})
+    points = {
+        scarcity.LAB: scarcity.lab_points(made.network, params),
+        scarcity.BOOK: scarcity.book_points(params),
+    }
+    rows = [
+        _counted(place, point)
+        for place, mine in points.items()
+        for point in mine
+        if not point.name.endswith((scarcity.SHORT, scarcity.ENOUGH))
+    ]
+    held = [{"pop": "LHR", "since_ns": 5}, {"pop": "FCO", "since_ns": 3}]
+    dry_ns = 5 + scarcity.TERMS.lifetime_ns + scarcity.TERMS.quarantine_ns
+    short = {"pool": 2, "lent": held, "refused": [{"pop": "LHR", "earliest_ns": dry_ns}]}
+    enough = {"pool": 3, "lent": [*held, {"pop": "LHR", "since_ns": 7}], "refused": []}
+    lab = {scarcity.SHORT: short, scarcity.ENOUGH: enough}
+    book = lab | {scarcity.SHORT: short | {"again": [False, True]}}
+    return rows, {"controls": {scarcity.LAB: lab, scarcity.BOOK: book}}
+
+
+def _counted(place: str, point: scarcity.Point) -> dict[str, Any]:
+    """A point at which as much is taken as the closed form says."""
+    by_pop, size = point.servers, {"tags": point.tags, "ports": point.ports}
+    taken = scarcity.needed(point.design, by_pop, **size)
+    sharing = point.design == scarcity.SHARED
+    return {
+        "place": place,
+        "design": point.design,
+        "servers_by_pop": " ".join(map(str, by_pop)),
+        "servers": sum(by_pop),
+        "pool": point.pool,
+        "outcome": "ok",
+        "sets": sum(by_pop) * point.tags,
+        "abroad": int(sharing and taken < scarcity.needed(scarcity.PORT_SETS, by_pop, **size)),
+        "taken": taken,
+        "told": taken,
+        **size,
+    }
+
+
 MAKERS = {
+    "scarcity": _scarcity,
     "geo": _geo,
     "latency": _latency,
     "reachability": _reachability,

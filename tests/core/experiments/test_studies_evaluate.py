@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import study
-from experiments.studies import isolation, slices
+from experiments import pools, study
+from experiments.studies import isolation, scarcity, slices
 from experiments.study import STUDIES, Evidence
 from tests.fakes.evidence import EMULATOR_ERROR_MS, failed, perfect, spoil
 from topologies.plan import HostRole
@@ -32,6 +32,14 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "scarcity": {
+        "book_own_addresses",
+        "book_owner_addresses",
+        "book_port_sets_addresses",
+        "book_shared_addresses",
+        "lab_port_sets_addresses",
+        "error_max",
+    },
     "geo": {
         "borrowed_accuracy",
         "borrowed_local_share",
@@ -338,28 +346,27 @@ def test_geo_tells_designs_apart() -> None:
     assert (metrics["detour_p50"].value or 0) > 1
 
 
-SEEN: Mapping[str, tuple[str, str]] = {
-    "borrowed": ("who borrows has the right country", "ARN-c1"),
-    "one owner": ("one owner gives the right country, from its own PoP", "ARN-c1"),
-    "pop country": ("without tags an address is of its PoP's country", "ARN-c1"),
-    "abroad": ("a pool that is dry here lends abroad, and the country is still right", "ARN-c1"),
+NOTICES: Mapping[str, str] = {
+    "borrowed": "who borrows has the right country",
+    "one owner": "one owner gives the right country, from its own PoP",
+    "pop country": "without tags an address is of its PoP's country",
+    "abroad": "a pool that is dry here lends abroad, and the country is still right",
 }
-"""By design: the check that must notice a wrong address, and whose fetch is spoilt."""
+"""By design: the check that must notice a wrong address."""
 
 
-@pytest.mark.parametrize("design", SEEN)
+@pytest.mark.parametrize("design", NOTICES)
 def test_geo_notices_one_address_of_another_country(design: str) -> None:
     evidence = perfect("geo")
-    check, client = SEEN[design]
-    mine = evidence.samples[evidence.samples["client"] == client]
+    mine = evidence.samples[evidence.samples["client"] == "ARN-c1"]
     other = mine[mine["design"] == "another country"].iloc[0]
     seen = {name: other[name] for name in ("seen_address", "seen_port")}
     spoilt = spoil(
         evidence,
-        lambda s: (s["design"] == design) & (s["client"] == client) & (s["without"] == ""),
+        lambda s: (s["design"] == design) & (s["client"] == "ARN-c1") & (s["without"] == ""),
         **seen,
     )
-    assert failed(spoilt) == [check]
+    assert failed(spoilt) == [NOTICES[design]]
 
 
 def test_geo_notices_an_address_of_nobody_and_one_of_another_pop() -> None:
@@ -395,7 +402,78 @@ def test_geo_notices_a_wrong_landing_a_wrong_feed_and_nobody_abroad() -> None:
     evidence = perfect("geo")
     for lease in evidence.observed["leases"]:
         lease["home"] = lease["pop"]
-    assert failed(evidence) == [SEEN["abroad"][0]]
+    assert failed(evidence) == [NOTICES["abroad"]]
+
+
+def test_scarcity_knows_the_closed_forms() -> None:
+    ten = (20,) * 10
+    found = {x: scarcity.needed(x, ten, 12, 2048) for x in scarcity.DESIGNS}
+    assert found == {"own": 2400, "owner": 12, "port sets": 120, "shared": 12 * 7}
+    assert scarcity.needed("port sets", (31, 32), 1, 2048) == 3
+
+
+@pytest.mark.parametrize("ports", [1 << bits for bits in range(4, 17)])
+def test_scarcity_counts_sets_as_the_book_lends_them(ports: int) -> None:
+    each = pools.sets_per_address(ports)
+    point = scarcity.Point("p", "shared", ports, (each + 1,), 1, 2)
+    lender = scarcity.BookLender(point)
+    told = [lender.borrow(*who, point.tag(0), ports).address for who in lender.servers(point)]
+    assert len(set(told[:-1])) == 1
+    assert told[-1] not in told[:-1]
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "check"),
+    [
+        ({"place": "lab", "design": "own"}, {"taken": 4, "told": 4}, "lab: as many"),
+        ({"place": "book", "design": "port sets"}, {"taken": 4, "told": 4}, "book alone: as many"),
+        ({"place": "lab", "design": "own"}, {"told": 1}, "the borrowers are told"),
+        ({"place": "book", "design": "port sets"}, {"abroad": 1}, "from an ample pool"),
+        ({"design": "shared", "ports": 2048}, {"abroad": 0}, "where PoPs must share"),
+        ({"design": "owner"}, {"outcome": "refused"}, "every borrower is lent"),
+    ],
+)
+def test_scarcity_notices_a_wrong_count(
+    where: Mapping[str, object], change: Mapping[str, object], check: str
+) -> None:
+    def mine(s: pd.DataFrame) -> pd.Series[bool]:
+        chosen = s["servers"] > 0
+        for column, value in where.items():
+            chosen &= s[column] == value
+        return chosen
+
+    (name,) = failed(spoil(perfect("scarcity"), mine, **change))
+    assert name.startswith(check)
+
+
+LEND = {"pop": "LHR", "earliest_ns": 6}
+
+
+@pytest.mark.parametrize("place", ["lab", "book"])
+@pytest.mark.parametrize(
+    ("which", "refused"),
+    [
+        ("short", []),
+        ("short", [LEND]),
+        ("short", [LEND | {"earliest_ns": None}]),
+        ("enough", [LEND]),
+    ],
+)
+def test_scarcity_control_must_refuse_one_with_the_right_time(
+    place: str, which: str, refused: list[dict[str, object]]
+) -> None:
+    evidence = perfect("scarcity")
+    controls = evidence.observed["controls"][place]
+    controls[which] = controls[which] | {"refused": refused}
+    (name,) = failed(evidence)
+    assert name.startswith("control: ")
+
+
+@pytest.mark.parametrize("again", [[True, True], [False, False]])
+def test_scarcity_tries_again_at_the_time_that_was_told(again: list[bool]) -> None:
+    evidence = perfect("scarcity")
+    evidence.observed["controls"]["book"]["short"]["again"] = again
+    assert failed(evidence) == ["twin: at the time that was told a set can be had, and not before"]
 
 
 @pytest.mark.parametrize("attack", [*isolation.FORGERIES, *isolation.LAWFUL])
