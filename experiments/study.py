@@ -240,6 +240,8 @@ class Study:
     """By which families clients can ask."""
     prepare: Prepare = _as_it_is
     """The network that it needs, made from the one that is asked for."""
+    sends_packets: bool = True
+    """Whether packets are part of the answer, which could be late."""
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 

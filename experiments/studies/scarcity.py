@@ -502,6 +502,7 @@ STUDY = Study(
     },
     prepare=prepare,
     families=(4,),  # what is lent is IPv4
+    sends_packets=False,
     trial=trial,
     evaluate=evaluate,
     draw=draw,
