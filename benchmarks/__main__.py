@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, clocks, lending, links, scale, startup
+from benchmarks import changes, clocks, lending, links, replies, scale, startup
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "scale": scale.rows,
     "changes": changes.rows,
     "lending": lending.rows,
+    "replies": replies.rows,
     "clocks": clocks.rows,
 }
 

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Any
 
 import eventlet
@@ -38,6 +39,7 @@ from controller.exchange import (
     Wish,
     ack,
     destination,
+    force_renew,
     nak,
     offer,
     understand,
@@ -94,10 +96,18 @@ class Controller(app_manager.RyuApp):
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network, lendings = plan.network, self.store.lendings()
-        book = Book.restore(entries, network.pools, network.port_set_bits, settings.terms, lendings)
+        servers = len(plan.hosts_of(HostRole.SERVER))
+        book = Book.restore(
+            entries,
+            network.pools,
+            network.port_set_bits,
+            settings.terms,
+            lendings,
+            dict.fromkeys(network.borrow, servers),
+        )
         self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
         self.switches = self.loop.switches
-        self.lender = Lender(book, self.loop)
+        self.lender = Lender(book, self.loop, self._tell)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
         self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
         self._by_port = {
@@ -299,7 +309,8 @@ class Controller(app_manager.RyuApp):
             mac = frames.octets(server.mac)
             reply = self._answer(server, understand(request, mac), request)
             if reply is not None:
-                self._send(server, datagram, reply)
+                target = destination(reply, datagram.source)
+                self._send(server, datagram.eth_src, target, reply)
         except (frames.FrameError, dhcp.DhcpError) as error:
             self.counts["dhcp_malformed"] += 1
             LOG.warning("DHCP from %s dropped: %s", server.name, error)
@@ -322,6 +333,8 @@ class Controller(app_manager.RyuApp):
             case Keep():
                 try:
                     lease = lender.keep(server, *lender.named(wish))
+                    if lender.seconds_left(lease) < 1:
+                        return nak(request, "it has drained")
                     return ack(request, lease, self.loop.clock.now_ns())
                 except LendingError as error:
                     return nak(request, str(error))
@@ -335,12 +348,19 @@ class Controller(app_manager.RyuApp):
                 LOG.info("DHCP from %s ignored: %s", server.name, cause)
         return None
 
-    def _send(self, server: HostPlan, asked: frames.Datagram, reply: dhcp.Message) -> None:
+    def _tell(self, server: str, lease: Lease) -> None:
+        """Let a server know of a lease that came or went; if it cannot be told, it will see."""
+        host = self.servers[server]
+        mac = frames.octets(host.mac)
+        with contextlib.suppress(SwitchError):
+            self._send(host, mac, host.address, force_renew(lease, mac))
+
+    def _send(self, server: HostPlan, mac: bytes, target: IPv4Address, reply: dhcp.Message) -> None:
         datagram = frames.Datagram(
             eth_src=GATEWAY,
-            eth_dst=asked.eth_src,
+            eth_dst=mac,
             source=GATEWAY_ADDRESS,
-            target=destination(reply, asked.source),
+            target=target,
             source_port=dhcp.SERVER_PORT,
             target_port=dhcp.CLIENT_PORT,
             payload=dhcp.build(reply),

@@ -43,7 +43,7 @@ class DhcpError(ValueError):
 
 
 class Kind(IntEnum):
-    """Message types (RFC 2132 section 9.6)."""
+    """Message types (RFC 2132 section 9.6, RFC 3203)."""
 
     DISCOVER = 1
     OFFER = 2
@@ -53,6 +53,7 @@ class Kind(IntEnum):
     NAK = 6
     RELEASE = 7
     INFORM = 8
+    FORCERENEW = 9
 
 
 class Option(IntEnum):
@@ -126,7 +127,8 @@ class PortParameters:
 class Message:
     """A DHCP message on Ethernet. ``options`` keeps the order; type (53) stands in ``kind``.
 
-    ``kind`` decides the direction (``op``): OFFER, ACK and NAK are replies, the rest requests.
+    ``kind`` decides the direction (``op``): OFFER, ACK, NAK and FORCERENEW are replies, the rest
+    requests.
     """
 
     kind: Kind
@@ -213,7 +215,7 @@ def user_class(tag: str) -> bytes:
     return bytes((len(tag.encode()),)) + tag.encode()
 
 
-REPLIES = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK})
+REPLIES = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK, Kind.FORCERENEW})
 
 
 def build(message: Message) -> bytes:

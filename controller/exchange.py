@@ -6,7 +6,7 @@ the switches get their rules while the client is still considering the offer. An
 not taken up lapses like any lease.
 
 Sources: RFC 2131 section 4.3 (server behaviour), RFC 7618 section 6 (shared
-addresses), RFC 3004 (user class).
+addresses), RFC 3004 (user class), RFC 3203 (FORCERENEW).
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from controller.core.lease import SECOND, Lease
-from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters
+from controller.dhcp import (
+    DhcpError,
+    Kind,
+    Message,
+    Option,
+    PortParameters,
+    client_identifier,
+    user_class,
+)
 from topologies.model import COMMON_TAG
 from topologies.plan import GATEWAY_ADDRESS
 
@@ -28,6 +36,7 @@ __all__ = [
     "Wish",
     "ack",
     "destination",
+    "force_renew",
     "nak",
     "offer",
     "understand",
@@ -159,6 +168,24 @@ def nak(request: Message, cause: str) -> Message:
     )
     whole = (*options, *_named(request))
     return Message(Kind.NAK, request.xid, request.mac, whole, giaddr=request.giaddr, broadcast=True)
+
+
+def force_renew(lease: Lease, mac: bytes) -> Message:
+    """The FORCERENEW by which a server hears that a lease has come to it, or gone from it.
+
+    It names the lease as a REQUEST would that asks for it. RFC 3203 wants it authenticated, because
+    elsewhere anybody could send it: here the switch lets nothing but the lender's through.
+    """
+    options = [
+        (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed),
+        (int(Option.REQUESTED_ADDRESS), lease.address.packed),
+        (int(Option.PORT_PARAMETERS), PortParameters(lease.psid_bits, lease.psid).encode()),
+    ]
+    if lease.tag != COMMON_TAG:
+        options.append((int(Option.USER_CLASS), user_class(lease.tag)))
+    if lease.client_id:
+        options.append((int(Option.CLIENT_ID), client_identifier(lease.client_id)))
+    return Message(Kind.FORCERENEW, lease.number & 0xFFFFFFFF, mac, tuple(options))
 
 
 def destination(reply: Message, source: IPv4Address) -> IPv4Address:

@@ -36,6 +36,9 @@ from topologies.plan import HostPlan, edge_name
 __all__ = ["Lender"]
 
 LOG = logging.getLogger("controller.lender")
+TELL_AGAIN_S = (1.0, 2.0, 4.0)
+"""How long it is waited for an heir to ask for its lease before it is told again."""
+
 SWEEP_S = 0.25
 """How often the book is asked what is due; a lease ends at most this much late."""
 
@@ -45,6 +48,9 @@ Changed = tuple[Lease, GreenThread | None]
 
 Decide = Callable[[], Transition]
 """A verb of the book with all that it needs: what would be done now. Raises LendingError."""
+
+Tell = Callable[[str, Lease], None]
+"""Let a server know that a lease has come to it, or gone from it."""
 
 Versions = Container[str]
 """The versions of an entry that a caller would have changed; of others it knows nothing."""
@@ -61,8 +67,9 @@ class _Wish:
 class Lender:
     """The lease book in force. Every verb waits for the disk, and lets other work go on."""
 
-    def __init__(self, book: Book, loop: ControlLoop) -> None:
+    def __init__(self, book: Book, loop: ControlLoop, tell: Tell = lambda *_: None) -> None:
         self.book = book
+        self._tell = tell
         self._loop = loop
         self._clock = loop.clock
         self._wishes: list[_Wish] = []
@@ -152,7 +159,7 @@ class Lender:
         def decide() -> Transition:
             return self.book.revoke(address, port, self._clock.now_ns())
 
-        return self._change(address, port, decide, if_match)
+        return self._change(address, port, decide, if_match, told=True)
 
     def drain(
         self,
@@ -183,7 +190,7 @@ class Lender:
             until = None if drain_ns is None else now + drain_ns
             return self.book.move(address, port, heir.name, heir.city, now, until)
 
-        return self._change(address, port, decide, if_match)
+        return self._change(address, port, decide, if_match, told=True)
 
     # -- time
 
@@ -214,7 +221,9 @@ class Lender:
             if not ready:
                 return
             self.book.apply(*ready)
-            self._store(ready)
+            following = self._store(ready)
+            drained = [x for x in ready if x.before and x.before.state is LeaseState.DRAINING]
+            self._let_know(drained, following)
             ended = sum(x.after.state is LeaseState.QUARANTINED for x in ready)
             if ended:
                 LOG.info("%d leases lapsed", ended)
@@ -249,18 +258,54 @@ class Lender:
         )
 
     def _change(
-        self, address: IPv4Address, port: int, decide: Decide, if_match: Versions | None
+        self,
+        address: IPv4Address,
+        port: int,
+        decide: Decide,
+        if_match: Versions | None,
+        *,
+        told: bool = False,
     ) -> Changed:
-        """Have an entry changed, if it is still one of the versions that the caller means."""
+        """Have an entry changed, if it is still one of the versions that the caller means.
+
+        ``told``: the servers whose lease it was, or is now, are let know.
+        """
+        seen: list[Transition] = []
 
         def checked() -> Transition:
             if if_match is not None:
                 lease = self.book.lease(address, port)
                 if lease is None or lease.version not in if_match:
                     raise ChangedMeanwhileError(address, port)
-            return decide()
+            seen.append(decide())
+            return seen[-1]
 
-        return self._do(checked)
+        lease, following = self._do(checked)
+        if told:
+            self._let_know(seen, following)
+        return lease, following
+
+    def _let_know(self, changed: Sequence[Transition], following: GreenThread | None) -> None:
+        """Tell servers what they have lost, and what they have got, when it is in force."""
+        heirs = []
+        for before, after in ((x.before, x.after) for x in changed):
+            if before is None or (after.live and after.server == before.server):
+                continue  # it drains: the holder may go on
+            self._tell(before.server, after)
+            if after.live:
+                heirs.append(after)
+        if heirs:
+            eventlet.spawn(self._tell_heirs, heirs, following)
+
+    def _tell_heirs(self, heirs: Sequence[Lease], following: GreenThread | None) -> None:
+        """Tell each until it has asked for its lease, or holds it no longer."""
+        if following is not None:
+            following.wait()
+        for pause_s in TELL_AGAIN_S:
+            for lease in heirs:
+                if self.book.lease(*lease.key) == lease:
+                    self._tell(lease.server, lease)
+            eventlet.sleep(pause_s)
 
     def _do(self, decide: Decide) -> Changed:
         """Have a verb decided and made true with those of all who wait for the disk."""

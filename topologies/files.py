@@ -147,6 +147,7 @@ class _Meaning:
                 for i, pool in enumerate(file.pools)
             ),
             borrow=tuple(file.borrow),
+            borrow_up_to=file.borrow_up_to,
             port_set_bits=file.port_set_bits,
         )
 

@@ -97,8 +97,9 @@ class Network:
     """A whole network. Equal networks give equal plans, rules and schedules.
 
     ``port_set_bits`` is the PSID length k of RFC 7597 (offset 0): an address is cut into 2^k
-    aligned port sets. Every server borrows one of each tag in ``borrow``. ``path_stretch`` says
-    how much longer fibre is than the great circle.
+    aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
+    ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
+    the great circle.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Network:
     services: tuple[IPv4Address, ...] = (IPv4Address("198.51.100.1"),)
     pools: tuple[Pool, ...] = field(default=(Pool(IPv4Network("203.0.113.0/24")),))
     borrow: tuple[str, ...] = (COMMON_TAG,)
+    borrow_up_to: int = 1
     port_set_bits: int = 5
     path_stretch: float = 1.5
     description: str = ""

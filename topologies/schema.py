@@ -122,6 +122,9 @@ class NetworkFile(_Part):
     services: list[str] = Field(["198.51.100.1"], description="Anycast addresses of all servers.")
     pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
     borrow: list[str] = Field([COMMON_TAG], description="Tags of which each server borrows a set.")
+    borrow_up_to: int = Field(
+        1, description="So many sets of a tag a server borrows as its ports run short, 1 to 8."
+    )
     port_set_bits: int = Field(5, description="An address is cut into 2^k port sets (RFC 7597).")
 
 

@@ -338,6 +338,12 @@ def _lendable(network: Network) -> Iterator[Problem]:
             "every server borrows at least one port set, and one of each tag",
             f"name each tag once, or leave it out: [{COMMON_TAG}]",
         )
+    if not 1 <= network.borrow_up_to <= 8:
+        yield Problem(
+            ("borrow_up_to",),
+            f"a server borrows 1 to 8 sets of a tag, not {network.borrow_up_to}",
+            "leave it out: 1",
+        )
     servers = sum(max(0, pop.servers) for pop in network.pops)
     for tag in dict.fromkeys(network.borrow):
         there = sum(x.prefix.num_addresses for x in network.pools if x.tag == tag)

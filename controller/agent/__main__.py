@@ -7,7 +7,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +17,37 @@ from controller.agent.client import Want
 from controller.agent.orders import obey
 from controller.agent.server import Server
 from controller.agent.status import Status
+from controller.agent.usage import Place, Towards, Usage
 from topologies.explicit import read_json
 from topologies.plan import HostPlan, HostRole, plan
 
 LOG = logging.getLogger("agent")
 
 
+LOOK_S = 1.0
+"""How often the ports in use are counted."""
+
+
+async def watch(servers: Iterable[Server], usage: Usage) -> None:
+    """Count what is in use for ever, and let servers borrow more before they run out."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        used: Counter[Towards] = Counter()
+        ports: Counter[Place] = Counter()
+        for server in servers:
+            mine, held = server.look()
+            server.grow(time.monotonic(), mine)
+            used.update(mine)
+            ports.update(held)
+        usage.look(time.time(), used, ports)
+
+
 async def serve(
-    hosts: Sequence[HostPlan], wants: Sequence[Want], status: Status, orders: Path | None = None
+    hosts: Sequence[HostPlan],
+    wants: Sequence[Want],
+    status: Status,
+    orders: Path | None = None,
+    most: int = 1,
 ) -> None:
     """Borrow for all these servers until SIGTERM or SIGINT. Raises what ends a client."""
     stop = asyncio.Event()
@@ -30,14 +55,17 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     status.write()
-    servers = {host.name: Server(host, status) for host in hosts}
+    servers = {host.name: Server(host, status, most) for host in hosts}
+    usage = Usage()
     for server in servers.values():
         await server.open()
     tasks = [server.borrow(want) for server in servers.values() for want in wants]
+    tasks.append(asyncio.create_task(watch(servers.values(), usage)))
     if orders is not None:
-        await asyncio.start_unix_server(partial(obey, servers), orders)
+        await asyncio.start_unix_server(partial(obey, servers, usage), orders)
     ended = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    tasks[-1].cancel()
     await asyncio.gather(*(server.close() for server in servers.values()))
     for task in done - {ended}:
         if not task.cancelled():
@@ -61,7 +89,9 @@ def main() -> int:
         parser.error(f"no server is called {arguments.only}; choose one of: {names}")
     wants = [Want(tag) for tag in network.borrow]
     try:
-        asyncio.run(serve(chosen, wants, Status(arguments.status), arguments.orders))
+        asyncio.run(
+            serve(chosen, wants, Status(arguments.status), arguments.orders, network.borrow_up_to)
+        )
     except OSError as error:
         LOG.error("%s; run it inside the lab", error)
         return 1

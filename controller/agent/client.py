@@ -7,6 +7,7 @@ cancelled; when it is lost it is no longer used, and the client starts anew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -36,6 +37,8 @@ EVERYONE = ("255.255.255.255", SERVER_PORT)
 WANTED = bytes((Option.LEASE_TIME, Option.SERVER_ID, Option.PORT_PARAMETERS))
 NOWHERE = IPv4Address(0)
 FIRST_TRY_S = 0.05
+OFTEN_S = 0.5
+"""At least so long after one renewal comes the next; a lease that drains has short times."""
 AGAIN_S = 1.0
 """How long a client waits after a failure before it starts anew."""
 QUICK_TRIES = 50
@@ -67,6 +70,10 @@ class Want:
         return given
 
 
+Handed = tuple[IPv4Address, PortParameters]
+"""A lease that became ours without our asking."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A lease in use; times are seconds of the monotonic clock."""
@@ -84,6 +91,12 @@ class Held:
     def range(self) -> tuple[int, int]:
         """Lowest and highest port."""
         return self.ports.first_port, self.ports.last_port
+
+    @property
+    def size(self) -> int:
+        """How many ports."""
+        first, last = self.range
+        return last - first + 1
 
     def describe(self, want: Want) -> dict[str, Any]:
         """The lease's entry in the status file."""
@@ -124,25 +137,37 @@ class Client:
         inbox: Inbox,
         send: Callable[[Message, tuple[str, int]], None],
         use: Callable[[Held | None], None],
+        handed: Handed | None = None,
     ) -> None:
         self.want = want
         self._mac = mac
         self._inbox = inbox
         self._send = send
         self._use = use
+        self._handed = handed
         self._held: Held | None = None
+        self._news = asyncio.Event()
+
+    def renew_now(self) -> None:
+        """Renew what is held without waiting for T1: it may be ours no longer."""
+        self._news.set()
 
     async def run(self) -> None:
-        """Borrow and keep on borrowing until cancelled; then give back."""
+        """Borrow and keep on borrowing until cancelled; then give back.
+
+        A lease that was handed to this client is kept for as long as it lasts; this returns then.
+        """
         try:
             while True:
                 try:
-                    self._begin(await self._acquire())
+                    self._begin(await (self._take_over() if self._handed else self._acquire()))
                     while True:
                         await self._hold()
                 except LostError as error:
                     LOG.warning("%s", error)
                     self._end()
+                    if self._handed:
+                        return
                 except (OSError, ValueError) as error:  # DhcpError among them
                     LOG.error("%s; once more in a moment", error)
                     self._end()
@@ -210,11 +235,28 @@ class Client:
                     waited_ms=(now - begin) / 1e6,
                 )
 
+    async def _take_over(self) -> Held:
+        """Ask for the lease that was handed to us, as after a reboot. Raises LostError."""
+        assert self._handed is not None
+        address, ports = self._handed
+        begin = time.monotonic_ns()
+        request = self._message(Kind.REQUEST, ports, (Option.REQUESTED_ADDRESS, address.packed))
+        answer, sent = await self._ask(request, EVERYONE, {Kind.ACK, Kind.NAK}, tries=5)
+        if answer is None or answer.kind is Kind.NAK:
+            raise LostError(f"{address} PSID {ports.psid} is not for us")
+        now = time.monotonic_ns()
+        took_ms = (now - begin) / 1e6
+        held = _held(answer, sent)
+        return replace(held, acquired_ns=now, acquire_ms=took_ms, waited_ms=took_ms)
+
     async def _hold(self) -> None:
-        """Sleep until T1, then renew; broadcast from T2 on. Raises LostError."""
+        """Wait for T1, or news, then renew; broadcast from T2 on. Raises LostError."""
         held = self._held
         assert held is not None
-        await asyncio.sleep(max(0.0, held.renew_at - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(OFTEN_S, held.renew_at - time.monotonic())):
+                await self._news.wait()
+        self._news.clear()
         request = self._message(Kind.REQUEST, held.ports, ciaddr=held.address)
         for target, until in ((LENDER, held.rebind_at), (EVERYONE, held.ends_at)):
             answer, sent = await self._ask(request, target, {Kind.ACK, Kind.NAK}, until=until)

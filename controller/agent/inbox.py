@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from controller.dhcp import SERVER_PORT, DhcpError, Message, parse
+from controller.dhcp import SERVER_PORT, DhcpError, Kind, Message, parse
 from topologies.plan import GATEWAY_ADDRESS
 
 __all__ = ["LENDER", "MESSAGES", "Inbox"]
@@ -19,10 +19,14 @@ MESSAGES = 16
 
 
 class Inbox(asyncio.DatagramProtocol):
-    """Sorts by transaction id; what nobody waits for is dropped."""
+    """Sorts by transaction id; what nobody waits for is dropped.
 
-    def __init__(self) -> None:
+    A FORCERENEW has been waited for by nobody, and goes to ``forced``.
+    """
+
+    def __init__(self, forced: Callable[[Message], None]) -> None:
         self.dropped = 0
+        self._forced = forced
         self._waiting: dict[int, asyncio.Queue[Message]] = {}
 
     @contextmanager
@@ -40,6 +44,9 @@ class Inbox(asyncio.DatagramProtocol):
             if source != LENDER:
                 raise DhcpError(f"not from the lender but from {source}")
             message = parse(data)
+            if message.kind is Kind.FORCERENEW:
+                self._forced(message)
+                return
             if message.xid not in self._waiting:
                 raise DhcpError("nobody waits for it")
             self._waiting[message.xid].put_nowait(message)

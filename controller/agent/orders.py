@@ -2,7 +2,9 @@
 
 ``{"do": "borrow", "server": "LHR-s1", "tag": "gb", "client_id": "web", "psid_bits": 8}`` is
 answered by the lease's entry when it is in use, ``{"do": "return", ...}`` when it is given back.
-What cannot be is answered by ``{"error": ...}``.
+``{"do": "usage"}`` is answered by ``{"usage": [...]}``, the rows of ``Usage.rows``, ``{"do":
+"metrics"}`` by ``{"metrics": TEXT}`` for Prometheus. What cannot be is answered by ``{"error":
+...}``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.agent.client import Want
+from controller.agent.metrics import metrics
 from controller.agent.server import Server
+from controller.agent.usage import Usage
 from topologies.model import COMMON_TAG
 
 __all__ = ["obey"]
@@ -22,11 +26,14 @@ PATIENCE_S = 20.0
 
 
 async def obey(
-    servers: Mapping[str, Server], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    servers: Mapping[str, Server],
+    usage: Usage,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     """Carry out one order."""
     try:
-        answer = await _carry_out(servers, json.loads(await reader.readline()))
+        answer = await _carry_out(servers, usage, json.loads(await reader.readline()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         answer = {"error": f"no order: {error}"}
     except TimeoutError:
@@ -36,7 +43,13 @@ async def obey(
     writer.close()
 
 
-async def _carry_out(servers: Mapping[str, Server], order: dict[str, Any]) -> dict[str, Any]:
+async def _carry_out(
+    servers: Mapping[str, Server], usage: Usage, order: dict[str, Any]
+) -> dict[str, Any]:
+    if order["do"] == "usage":
+        return {"usage": usage.rows()}
+    if order["do"] == "metrics":
+        return {"metrics": metrics(servers, usage)}
     name, bits = str(order["server"]), order.get("psid_bits")
     want = Want(
         str(order.get("tag") or COMMON_TAG),

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
 from typing import Any
 
 from controller.agent import address
-from controller.agent.client import Client, Held, Want
+from controller.agent.client import Client, Handed, Held, Want
+from controller.agent.growth import Growth, Step
 from controller.agent.inbox import Inbox
 from controller.agent.proxy import Proxy
 from controller.agent.status import Status
-from controller.dhcp import CLIENT_PORT, Message, build
+from controller.agent.usage import Place, Towards
+from controller.dhcp import CLIENT_PORT, DhcpError, Message, Option, build
 from controller.frames import octets
 from topologies.emulation import anyip, netns
+from topologies.emulation.sockdiag import TCP, UDP, Flow, SocketDiag
+from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan
 
 __all__ = ["Server", "client_socket"]
@@ -32,33 +39,50 @@ def client_socket(server: str) -> socket.socket:
     return made
 
 
-class Server:
-    """Borrows for one server until ``close``. Needs a running event loop."""
+MORE = "more-"
+"""How the client identifiers of sets begin that a server borrows by itself."""
 
-    def __init__(self, host: HostPlan, status: Status) -> None:
+
+class Server:
+    """Borrows for one server until ``close``. Needs a running event loop.
+
+    Of a tag of which it borrows at all it borrows up to ``most`` sets as ports run short.
+    """
+
+    def __init__(self, host: HostPlan, status: Status, most: int = 1) -> None:
         self.host = host
         self._status = status
-        self._inbox = Inbox()
+        self._inbox = Inbox(self._hear)
         self._socket: socket.socket | None = None
         self._usual = (0, 0)
         self._held: dict[Want, Held] = {}
         self._tasks: dict[Want, asyncio.Task[None]] = {}
+        self._clients: dict[Want, Client] = {}
         self._news = asyncio.Event()
         self._left = status.left(host.name)
+        self._most = most
+        self._growth: dict[str, Growth] = {}
+        self._diag: SocketDiag | None = None
+        self._shown = {TCP: "tcp", UDP: "udp"}
         self.proxy = Proxy(host.name, self.leases)
 
     async def open(self) -> None:
         """Make the socket, and let programs leave by the proxy. Raises OSError outside of a lab."""
         self._usual = address.usual_ports()
         self._socket = client_socket(self.host.name)
+        with netns.inside(self.host.name):
+            self._diag = SocketDiag()
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
         await self.proxy.open()
 
     # -- wishes
 
-    def borrow(self, want: Want) -> asyncio.Task[None]:
-        """Borrow this and keep it; the task ends when it is given back."""
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        """Borrow this and keep it; the task ends when it is given back.
+
+        What was ``handed`` over is kept for as long as it lasts.
+        """
         if want not in self._tasks:
             client = Client(
                 want,
@@ -66,17 +90,42 @@ class Server:
                 self._inbox,
                 self._send,
                 lambda held: self._use(want, held),
+                handed,
             )
+            self._clients[want] = client
             name = f"{self.host.name} {want.tag} {want.client_id}"
-            self._tasks[want] = asyncio.create_task(client.run(), name=name)
+            task = self._tasks[want] = asyncio.create_task(client.run(), name=name)
+            task.add_done_callback(lambda _: self._forget(want, task))
         return self._tasks[want]
+
+    def _cancel(self, want: Want) -> asyncio.Task[None] | None:
+        """Have a client give back what it holds; None if it was not wanted."""
+        task = self._tasks.pop(want, None)
+        self._clients.pop(want, None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    def _forget(self, want: Want, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(want) is task:
+            del self._tasks[want], self._clients[want]
+
+    def _hear(self, message: Message) -> None:
+        """The lender says that a lease has come to us, or gone. Raises DhcpError."""
+        want = Want(message.user_class or COMMON_TAG, message.client_id)
+        address, ports = message.address(Option.REQUESTED_ADDRESS), message.port_parameters
+        if message.mac != octets(self.host.mac) or address is None or ports is None:
+            raise DhcpError("a FORCERENEW that is for another, or names no lease")
+        if want in self._tasks:
+            self._clients[want].renew_now()
+        else:
+            self.borrow(want, (address, ports))
 
     async def give_back(self, want: Want) -> bool:
         """Return this; False if it was not wanted."""
-        task = self._tasks.pop(want, None)
+        task = self._cancel(want)
         if task is None:
             return False
-        task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return True
 
@@ -90,11 +139,82 @@ class Server:
         """What is held, in the order in which it was asked for."""
         return [self._held[x].describe(x) for x in self._tasks if x in self._held]
 
+    @property
+    def dropped(self) -> int:
+        """DHCP messages that nobody waited for."""
+        return self._inbox.dropped
+
+    def ports_by_tag(self) -> Counter[str]:
+        """How many ports are held."""
+        found: Counter[str] = Counter()
+        for want, held in self._held.items():
+            found[want.tag] += held.size
+        return found
+
     async def close(self) -> None:
         """Return everything."""
         await self.proxy.close()
         for want in list(self._tasks):
             await self.give_back(want)
+
+    # -- ports in use
+
+    def look(self) -> tuple[Counter[Towards], Counter[Place]]:
+        """Ports that are in use towards each destination, and that are held. Raises OSError."""
+        held: Counter[Place] = Counter()
+        for lease in self._held.values():
+            held[Place(self.host.city, lease.address)] += lease.size
+        used: Counter[Towards] = Counter()
+        if not held:
+            return used, held
+        for protocol, name in tuple(self._shown.items()):
+            for (source, target, port), many in self._count(protocol).items():
+                place = Place(self.host.city, source)
+                if place in held:
+                    origin = f"{target}:{port}" if protocol == TCP else "any"
+                    used[Towards(place, origin, name)] += many
+        return used, held
+
+    def _count(self, protocol: int) -> Counter[Flow]:
+        """The kernel's sockets; none, said once, of a protocol that it does not show."""
+        assert self._diag is not None
+        try:
+            return self._diag.count(protocol)
+        except FileNotFoundError as error:
+            LOG.warning("%s: %s not counted: %s", self.host.name, self._shown.pop(protocol), error)
+            return Counter()
+
+    def grow(self, now_s: float, used: Mapping[Towards, int]) -> None:
+        """Borrow one more set of a tag before its ports run out; return it when it is idle."""
+        if self._most < 2:
+            return
+        for tag in {want.tag for want in self._tasks}:
+            wants = [want for want in self._tasks if want.tag == tag]
+            if not all(want in self._held for want in wants):
+                continue  # one is on its way
+            extra = [want for want in wants if want.client_id.startswith(MORE)]
+            leases = [self._held[want] for want in wants]
+            busiest = _busiest(used, {lease.address for lease in leases})
+            idle = bool(extra) and self._is_idle(self._held[extra[-1]])
+            growth = self._growth.setdefault(tag, Growth(self._most))
+            step = growth.step(now_s, [lease.size for lease in leases], busiest, idle)
+            if step is Step.BORROW:
+                LOG.info(
+                    "%s: %d ports tagged %s in use, one set more", self.host.name, busiest, tag
+                )
+                self.borrow(Want(tag, f"{MORE}{len(extra) + 1}"))
+            elif step is Step.RETURN:
+                self._cancel(extra[-1])
+
+    def _is_idle(self, lease: Held) -> bool:
+        """Whether nothing uses a lease's ports."""
+        assert self._diag is not None
+        first, last = lease.range
+        return not any(
+            address == lease.address and first <= port <= last
+            for protocol in self._shown
+            for address, port in self._diag.sources(protocol)
+        )
 
     # -- the namespace
 
@@ -121,3 +241,12 @@ class Server:
             self._socket.sendto(build(message), target)
         except OSError as error:  # the interface may be down for a moment: asked again anyway
             LOG.warning("%s: cannot send: %s", self.host.name, error)
+
+
+def _busiest(used: Mapping[Towards, int], addresses: Collection[IPv4Address]) -> int:
+    """The most ports of these addresses that are in use towards one destination."""
+    totals: Counter[tuple[str, str]] = Counter()
+    for towards, many in used.items():
+        if towards.place.address in addresses:
+            totals[towards.origin, towards.protocol] += many
+    return max(totals.values(), default=0)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from controller.core import labels
+from controller.core.common import exactly
 from controller.core.lease import Lease
 from controller.core.matching import IPV4, TRANSPORTS, from_host
 from controller.core.priorities import (
@@ -54,6 +55,7 @@ def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
             Table.ADMISSION,
             ADMIT_HOST,
             from_host(server, lease.address, ip_proto=protocol, **{f"{name}_src": ports}),
+            exactly(f"{name}_src"),
             goto=Table.SERVICE,
             cookie=cookie(Duty.ADMIT_LEASE, int(lease.address)),
         )

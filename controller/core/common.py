@@ -94,6 +94,16 @@ def refuse_the_rest() -> tuple[Rule, ...]:
     return (*never, chatter, *spoofs, drop_the_rest(Table.ADMISSION))
 
 
+def exactly(*fields: str) -> tuple[Copy, ...]:
+    """Copy fields onto themselves: no packet changes, but the whole values decide.
+
+    Open vSwitch caches what it has decided for as many bits as rules have looked at. Where rules
+    come and go such decisions overlap, and may go stale; those for whole values do not (decision
+    008).
+    """
+    return tuple(Copy(field, field) for field in fields)
+
+
 def drop_the_rest(table: Table) -> Rule:
     """Drop and count what no other rule of a table matches."""
     return Rule(table, OTHERWISE, match(), cookie=cookie(Duty.DEFAULT, table))

@@ -14,6 +14,7 @@ from controller.core.common import (
     arp_responder,
     deliver,
     drop_the_rest,
+    exactly,
     nobody_here,
     refuse_the_rest,
 )
@@ -26,6 +27,7 @@ from controller.core.matching import (
     ICMP,
     ICMP_TO_BORROWERS,
     IPV4,
+    TRANSPORTS,
     UDP,
     destination,
     from_host,
@@ -36,6 +38,7 @@ from controller.core.priorities import (
     ADMIT_HOST,
     ADMIT_LABEL_HERE,
     ADMIT_PUNT,
+    ADMIT_SPOOF_PORTS,
     BORROWED_ICMP,
     BORROWED_LANDED,
     BORROWED_LANDED_ICMP,
@@ -45,6 +48,8 @@ from controller.core.priorities import (
     ROUTE_LABEL_BACK,
     ROUTE_UPLINK,
     SERVICE_ADDRESS,
+    SERVICE_IPV4,
+    SERVICE_PORTS,
 )
 from controller.core.routing import Routes, fabric_ports, uplink_port
 from controller.core.rules import (
@@ -82,6 +87,7 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
         yield arp_responder(server)
     for port in fabric_ports(plan, switch):
         yield from admit_fabric(switch, port)
+    yield from refuse_ports()
     yield from refuse_the_rest()
 
 
@@ -144,10 +150,23 @@ def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
         yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
 
 
+def refuse_ports() -> Iterator[Rule]:
+    """ADMISSION: drop what shows ports that nobody lent to this port, each decided by itself."""
+    for protocol, name in TRANSPORTS:
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_SPOOF_PORTS,
+            match(eth_type=IPV4, ip_proto=protocol),
+            exactly("ipv4_src", f"{name}_src"),
+            cookie=cookie(Duty.SPOOF, protocol),
+        )
+
+
 def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     """SERVICE: every protocol to a service address goes to one of the servers.
 
-    A PoP without a serving server drops and counts it.
+    A PoP without a serving server drops and counts it. On the rest leases decide, which come and
+    go: for each address and port by itself.
     """
     someone = serving(world, switch.city)
     for family in FAMILIES:
@@ -159,7 +178,27 @@ def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
                 (ToGroup(SERVICE_GROUP),) if someone else (),
                 cookie=cookie(Duty.SERVICE, int(address)),
             )
-    yield Rule(Table.SERVICE, OTHERWISE, match(), goto=Table.BORROWED, cookie=cookie(Duty.DEFAULT))
+    yield from to_the_leases()
+
+
+def to_the_leases() -> Iterator[Rule]:
+    """SERVICE: everything else, decided by all that leases look at."""
+    yield _to_the_leases(OTHERWISE)
+    yield _to_the_leases(SERVICE_IPV4, "ipv4_dst", eth_type=IPV4)
+    for protocol, name in TRANSPORTS:
+        shown = ("ipv4_dst", f"{name}_dst")
+        yield _to_the_leases(SERVICE_PORTS, *shown, eth_type=IPV4, ip_proto=protocol)
+
+
+def _to_the_leases(priority: int, *shown: str, **fields: int) -> Rule:
+    return Rule(
+        Table.SERVICE,
+        priority,
+        match(**fields),
+        exactly(*shown),
+        goto=Table.BORROWED,
+        cookie=cookie(Duty.DEFAULT, Table.SERVICE),
+    )
 
 
 def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:

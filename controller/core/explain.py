@@ -62,6 +62,9 @@ DUTIES: Mapping[Duty, str] = {
 """What each duty is for; counters are reported under these names in lower case."""
 
 NOTES = (
+    "`exactly` copies a field onto itself. No packet changes, but a switch caches what it decides "
+    "for the whole value, so that no two cached decisions overlap where leases come and go: see "
+    "[decision 008](decisions/008-cached-decisions-do-not-overlap.md).",
     "A label is a destination MAC address, `02:70:TT:TT:LL:LL`: TT is the number of the PoP to "
     "reach, LL the number of the PoP where the packet landed, 0 before it has. Hosts cannot send "
     "one: ADMISSION asks for the gateway's MAC address.",
@@ -146,7 +149,7 @@ def _describe(rule: Rule) -> tuple[str, str, str, str]:
     fields = sorted(rule.match, key=_reading_order)
     match = ", ".join(_field(m, rule.table) for m in fields) or "anything"
     actions = ", ".join(_action(action) for action in rule.actions)
-    dead_end = "" if rule.actions else "drop"
+    dead_end = "drop" if all(isinstance(action, Copy) for action in rule.actions) else ""
     then = dead_end if rule.goto is None else rule.goto.name.lower()
     return duty.name.lower(), match, actions, then
 
@@ -198,6 +201,8 @@ def _action(action: Action) -> str:
             return f"`{field}` := {IPv4Address(value)}"
         case SetField(field, value):
             return f"`{field}` := {value}"
+        case Copy(source, target) if source == target:
+            return f"exactly `{source}`"
         case Copy(source, target):
             return f"`{target}` := `{source}`"
         case Output():

@@ -162,6 +162,16 @@ class QuotaError(LendingError):
         )
 
 
+class PromisedError(LendingError):
+    """What is free is promised to servers that have nothing yet."""
+
+    def __init__(self, server: str, tag: str, free: int, waiting: int) -> None:
+        super().__init__(
+            f"{server} has a set tagged {tag!r}, and the last {free} are kept for {waiting} servers"
+            " that have none; wait for one to be returned, or give the network a larger pool"
+        )
+
+
 class UnknownTagError(LendingError):
     """No pool has this tag."""
 

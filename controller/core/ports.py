@@ -55,6 +55,13 @@ def blocks(free: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1024)
+def count(free: int, order: int) -> int:
+    """How many blocks of an order can be taken out of what is free."""
+    found = blocks(free)
+    return sum(found[at].bit_count() << at - order for at in range(order, WHOLE_ORDER + 1))
+
+
 def best_fit(free: int, order: int) -> int | None:
     """The first port of a block for this order: out of the smallest that is large enough, lowest.
 
@@ -68,6 +75,7 @@ def best_fit(free: int, order: int) -> int | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def profile(free: int) -> int:
     """Which orders have a free block of just that order, as a mask of orders."""
     return sum(1 << order for order, starts in enumerate(blocks(free)) if starts)

@@ -22,9 +22,15 @@ ADMIT_CHATTER: Final = 150
 """ADMISSION: what hosts send to IPv6 groups (listener reports): nobody listens here."""
 ADMIT_SPOOF: Final = 100
 """ADMISSION: the IPv4, IPv6 and ARP frames that nothing above admits."""
+ADMIT_SPOOF_PORTS: Final = 120
+"""ADMISSION: those among them that show ports, where ports are lent."""
 
 SERVICE_ADDRESS: Final = 100
 """SERVICE: the destination is a service address."""
+SERVICE_PORTS: Final = 20
+"""SERVICE: anything else that shows ports."""
+SERVICE_IPV4: Final = 10
+"""SERVICE: anything else that may be for a lent address."""
 
 BORROWED_RETURN: Final = 400
 """BORROWED: a live (address, port set)."""

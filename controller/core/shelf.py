@@ -42,14 +42,19 @@ class Opened:
 
 
 class Shelf:
-    """See the module. ``closed`` are the addresses without a home, any PoP may open them."""
+    """See the module. ``closed`` are the addresses without a home, any PoP may open them.
 
-    def __init__(self, pools: Sequence[Pool]) -> None:
+    ``sets`` counts the blocks of the usual ``order`` that are free.
+    """
+
+    def __init__(self, pools: Sequence[Pool], order: int) -> None:
+        self._order = order
         self._prefixes = [pool.prefix for pool in pools]
         self._starts = [0]
         for prefix in self._prefixes:
             self._starts.append(self._starts[-1] + prefix.num_addresses)
         self.closed = (1 << self._starts[-1]) - 1
+        self.sets = self._starts[-1] * ports.count(ports.UNTOUCHED, order)
         # By home and order: the addresses that have a free block of just that order.
         self._room: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (ports.WHOLE_ORDER + 1))
         self._live: defaultdict[str, list[_Note]] = defaultdict(list)
@@ -86,6 +91,7 @@ class Shelf:
         assert index is not None
         bit = 1 << index
         self.closed = self.closed | bit if after is None else self.closed & ~bit
+        self.sets += self._count(after) - self._count(before)
         for opened, put in ((before, False), (after, True)):
             if opened is not None:
                 room, profile = self._room[opened.home], ports.profile(opened.free)
@@ -93,6 +99,9 @@ class Shelf:
                     order = ports.lowest(profile)
                     room[order] = room[order] | bit if put else room[order] & ~bit
                     profile &= profile - 1
+
+    def _count(self, opened: Opened | None) -> int:
+        return ports.count(ports.UNTOUCHED if opened is None else opened.free, self._order)
 
     # -- time
 

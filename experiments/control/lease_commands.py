@@ -1,4 +1,4 @@
-"""``poplab lease ls``, ``who``, ``pool``, ``audit``: what is lent, was lent, and is left."""
+"""``poplab lease ls``, ``who``, ``pool``, ``usage``, ``audit``: what is lent, in use, and left."""
 
 from __future__ import annotations
 
@@ -108,6 +108,30 @@ def pool(lab: LabName = None, as_json: Json = False) -> None:
     put_table(("tag", "PoP", "addresses", "sets", "ports lent", "draining", "quarantined"), rows)
 
 
+def usage(lab: LabName = None, as_json: Json = False) -> None:
+    """How many ports are in use towards each destination, of the last five minutes and before."""
+    found = remote_of(lab).call("usage")
+    if as_json:
+        put(found)
+        return
+    rows = [
+        (
+            datetime.fromtimestamp(x["begin_s"], UTC).strftime("%H:%M"),
+            x["pop"],
+            x["address"],
+            f"{x['origin']} {x['protocol']}",
+            str(x["ports"]),
+            f"{x['used_avg']:.1f}",
+            str(x["used_max"]),
+            f"{x['share_avg']:.1%}",
+            f"{x['share_max']:.1%}",
+        )
+        for x in found
+    ]
+    names = ("from", "PoP", "address", "towards", "ports", "in use", "most", "share", "most")
+    put_table(names, rows)
+
+
 def _time_ns(text: str) -> int:
     """A time of day as nanoseconds since the epoch. Raises UsageError."""
     try:
@@ -129,5 +153,6 @@ SHOWN: Mapping[str, Callable[..., None]] = {
     "who": who,
     "audit": audit,
     "pool": pool,
+    "usage": usage,
 }
 """The commands by their verbs."""

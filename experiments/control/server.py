@@ -2,7 +2,8 @@
 
 ``POST /`` takes one call, ``{"jsonrpc": "2.0", "id": 1, "method": "link.cut", "params": {"link":
 "LHR-CDG"}}``. ``GET /`` tells every method with the JSON schema of its parameters. ``GET
-/events?after=N`` streams the log, one JSON object a line, until the caller hangs up.
+/events?after=N`` streams the log, one JSON object a line, until the caller hangs up. ``GET
+/metrics`` is for Prometheus.
 """
 
 from __future__ import annotations
@@ -111,16 +112,28 @@ class Caller(BaseHTTPRequestHandler):
         where = urlsplit(self.path)
         if where.path == "/":
             self._put(self.server.words.describe())
+        elif where.path == "/metrics":
+            self._put_metrics()
         elif where.path == "/events":
             after = parse_qs(where.query).get("after", ["0"])[0]
             self._stream(int(after) if after.isdecimal() else 0)
         else:
             self.send_error(404)
 
+    def _put_metrics(self) -> None:
+        try:
+            text = self.server.words.call("metrics", {})
+        except CallError as error:
+            self.send_error(503, str(error))
+            return
+        self._send(text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
     def _put(self, data: Any) -> None:
-        body = json.dumps(data).encode() + b"\n"
+        self._send(json.dumps(data).encode() + b"\n", "application/json")
+
+    def _send(self, body: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

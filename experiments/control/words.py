@@ -69,6 +69,14 @@ class Control:
         """What is free and what is taken of the pools, by tag and PoP."""
         return self._lab.controller_api.pool()
 
+    def usage(self) -> list[dict[str, Any]]:
+        """Ports in use by PoP, address and destination: five minutes' averages and maxima."""
+        return self._lab.usage()
+
+    def metrics(self) -> str:
+        """What the controller and the servers' agents count, in Prometheus' text format."""
+        return self._lab.metrics()
+
     def who(self, lease: str, at_ns: int | None = None, ago: str | None = None) -> dict[str, Any]:
         """Who might use a port (203.0.113.0:2048), now or at a time of the book."""
         address, port = find_port(lease)

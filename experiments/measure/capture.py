@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
-import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from experiments.measure.kernel import SO_RCVBUFFORCE
+from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts
 from topologies.emulation import netns
 
 __all__ = ["Capture", "CaptureError", "Digest"]
@@ -26,7 +25,6 @@ _ETH_P_ALL = 3
 _FRAME_BYTES = 1 << 16
 _LOOPBACK = "lo"
 _SOL_PACKET = 263
-_PACKET_STATISTICS = 6
 _PACKET_IGNORE_OUTGOING = 23
 _SO_TIMESTAMPNS = 35
 
@@ -119,7 +117,6 @@ class _Tap:
 
     def check(self) -> None:
         """Raise CaptureError if the kernel dropped frames because the buffer was full."""
-        counts = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        _, dropped = struct.unpack("=II", counts)
+        _, dropped = packet_counts(self._socket)
         if dropped:
             raise CaptureError(f"{dropped} frames in {self.namespace} came too fast to be kept.")

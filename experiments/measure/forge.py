@@ -10,15 +10,27 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
-from controller.core.matching import ICMP
+from controller.core.matching import ICMP, TCP
 from controller.frames import Datagram, build, checksum, checksummed, ipv4_header, octets
 from topologies.emulation import netns
 
-__all__ = ["Forged", "arp_reply", "echo", "fragment", "router_advertisement", "send", "tagged"]
+__all__ = [
+    "Forged",
+    "arp_reply",
+    "echo",
+    "fragment",
+    "neighbour_advertisement",
+    "on_the_wire",
+    "router_advertisement",
+    "segment",
+    "send",
+    "tagged",
+]
 
 _BROADCAST = b"\xff" * 6
+_SYN_ACK = 0x12
 _IP = 14  # where IPv4 begins in an untagged frame
 
 
@@ -69,6 +81,16 @@ def echo(like: Forged, identifier: int) -> bytes:
     return octets(like.eth_dst) + octets(like.eth_src) + b"\x08\0" + head + message
 
 
+def segment(like: Forged) -> bytes:
+    """A TCP segment (RFC 9293) with the ends of a datagram: an answer to a SYN."""
+    ports = struct.pack("!HH", like.source_port, like.target_port)
+    body = ports + struct.pack("!IIBBHHH", 1, 1, 5 << 4, _SYN_ACK, 0xFFFF, 0, 0) + like.mark
+    pseudo = like.source.packed + like.target.packed + struct.pack("!BBH", 0, TCP, len(body))
+    body = body[:16] + checksum(pseudo + body).to_bytes(2, "big") + body[18:]
+    head = ipv4_header(like.source, like.target, TCP, len(body))
+    return octets(like.eth_dst) + octets(like.eth_src) + b"\x08\0" + head + body
+
+
 def arp_reply(like: Forged, claimed: IPv4Address) -> bytes:
     """Tells everybody that ``claimed`` is at this MAC address (RFC 826)."""
     own = octets(like.eth_src)
@@ -79,20 +101,36 @@ def arp_reply(like: Forged, claimed: IPv4Address) -> bytes:
 
 def router_advertisement(like: Forged) -> bytes:
     """Tells everybody to send by way of this host (RFC 4861 section 4.2); checksum left out."""
+    return _to_all_nodes(like, b"\x86\0\0\0\x40\0\x07\x08" + bytes(8))
+
+
+def neighbour_advertisement(like: Forged, claimed: IPv6Address) -> bytes:
+    """Tells everybody that ``claimed`` is at this MAC address (RFC 4861 section 4.4); the same."""
+    option = b"\x02\x01" + octets(like.eth_src)
+    return _to_all_nodes(like, b"\x88\0\0\0\x20\0\0\0" + claimed.packed + option)
+
+
+def _to_all_nodes(like: Forged, message: bytes) -> bytes:
+    """An ICMPv6 message from this host's link-local address, and the mark behind it."""
     own = octets(like.eth_src)
     link_local = bytes.fromhex("fe80") + bytes(8) + own
     everybody = bytes.fromhex("ff02") + bytes(13) + b"\x01"
-    body = b"\x86\0\0\0\x40\0\x07\x08" + bytes(8) + like.mark
+    body = message + like.mark
     head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
     target = bytes.fromhex("333300000001")
     return target + own + b"\x86\xdd" + head + link_local + everybody + body
 
 
-def send(host: str, frames: Iterable[bytes]) -> None:
-    """Put frames on a host's wire. Raises FileNotFoundError if there is no such host, OSError."""
+def on_the_wire(host: str) -> socket.socket:
+    """A socket that sends whole frames from a host. Raises FileNotFoundError if there is none."""
     with netns.inside(host):
         raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    with raw:
-        raw.bind(("eth0", 0))
+    raw.bind(("eth0", 0))
+    return raw
+
+
+def send(host: str, frames: Iterable[bytes]) -> None:
+    """Put frames on a host's wire. Raises FileNotFoundError if there is no such host, OSError."""
+    with on_the_wire(host) as raw:
         for frame in frames:
             raw.send(frame)

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from experiments.measure.bpf import PortSet, attach, lent_to_any, lent_to_others
-from experiments.measure.kernel import SO_RCVBUFFORCE, kernel_time_ns, stamp_packets
+from experiments.measure.kernel import (
+    SO_RCVBUFFORCE,
+    kernel_time_ns,
+    packet_counts,
+    stamp_packets,
+)
 from experiments.measure.packets import headers
 from topologies.emulation import netns
 
@@ -24,7 +28,6 @@ __all__ = ["Judge", "MisdeliveredRow", "PortSet", "Verdict"]
 
 ETH_P_IP = 0x0800
 _SOL_PACKET = 263
-_PACKET_STATISTICS = 6
 _PACKET_IGNORE_OUTGOING = 23
 _EVIDENCE_BYTES = 1 << 20
 
@@ -137,8 +140,8 @@ class _Watch:
                 sniffer.bind(("eth0", ETH_P_IP))
 
     def verdict(self) -> Verdict:
-        self._delivered += _seen(self._all)
-        self._misdelivered += _seen(self._wrong)
+        self._delivered += packet_counts(self._all)[0]
+        self._misdelivered += packet_counts(self._wrong)[0]
         return Verdict(self._server, self._delivered, self._misdelivered)
 
     def evidence(self) -> Iterator[MisdeliveredRow]:
@@ -169,9 +172,3 @@ def sniffer() -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
     sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     return sock
-
-
-def _seen(sock: socket.socket) -> int:
-    """Packets that passed the filter since the last call, queued or not (packet(7))."""
-    packets, _dropped = struct.unpack("=II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-    return int(packets)

@@ -26,6 +26,7 @@ __all__ = [
     "handshake_rtt_ns",
     "kernel_time_ns",
     "open_in",
+    "packet_counts",
     "receive",
     "stamp_packets",
 ]
@@ -38,6 +39,8 @@ IP_LOCAL_PORT_RANGE = 51
 SO_RCVBUFFORCE = 33
 READABLE = select.EPOLLIN | select.EPOLLERR
 
+_SOL_PACKET = 263
+_PACKET_STATISTICS = 6
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SO_TIMESTAMPING = 37  # also the type of its control message
 _TX_SCHED = 1 << 8
@@ -146,6 +149,15 @@ def receive(sock: socket.socket, flags: int = 0) -> tuple[bytes, int | None] | N
     except BlockingIOError:
         return None
     return packet, kernel_time_ns(control)
+
+
+def packet_counts(sock: socket.socket) -> tuple[int, int]:
+    """Packets that passed a packet socket's filter since the last call, and those that found no
+    room in it, which are among them (packet(7)).
+    """
+    counts = sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+    passed, lost = struct.unpack("=II", counts)
+    return int(passed), int(lost)
 
 
 def handshake_rtt_ns(sock: socket.socket) -> int:

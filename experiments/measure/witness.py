@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import IPv4Network
 from types import TracebackType
 
-from experiments.measure.bpf import Instruction, attach, tcp_syns
+from experiments.measure.bpf import Instruction, attach, lent_to_any, tcp_syns
+from experiments.measure.capture import CaptureError
 from experiments.measure.judge import ETH_P_IP, sniffer
-from experiments.measure.kernel import SO_RCVBUFFORCE
+from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts, receive, stamp_packets
 from experiments.measure.packets import Headers, headers
+from experiments.measure.tenure import Arrival
 from topologies.emulation import netns
 
-__all__ = ["Marked", "Witness"]
+__all__ = ["Arrivals", "Marked", "Witness"]
 
 _ROOM_BYTES = 4 << 20
+_MUCH_ROOM_BYTES = 64 << 20
 _LONGEST = 2048
+_CLOCK_SET_NS = 1_000_000
 _ETH_P_ALL = 3
 
 
@@ -101,3 +107,44 @@ class Marked(_Watch):
                 number = int.from_bytes(packet[at + len(self._token) :][:4], "big")
                 found.setdefault(number, set()).add(host)
         return found
+
+
+class Arrivals(_Watch):
+    """Sees the TCP and UDP packets to some prefixes that reach hosts, and when.
+
+    Times are of CLOCK_MONOTONIC. The kernel stamps packets by the other clock, so nobody may set
+    that one meanwhile.
+    """
+
+    def __init__(self, hosts: Iterable[str], prefixes: Sequence[IPv4Network]) -> None:
+        super().__init__(hosts, ETH_P_IP, lent_to_any(prefixes))
+        for sock in self._sockets.values():
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _MUCH_ROOM_BYTES)
+            stamp_packets(sock)
+        self._epoch_ns = _epoch_ns()
+
+    def __enter__(self) -> Arrivals:
+        return self
+
+    def arrived(self) -> Iterator[Arrival]:
+        """The packets since the last call, host by host. Fragments show no port, so not those."""
+        for host, sock in self._sockets.items():
+            while (got := receive(sock)) is not None:
+                packet, stamp_ns = got
+                about = headers(packet)
+                if about.destination_port is not None and stamp_ns is not None:
+                    at_ns = stamp_ns - self._epoch_ns
+                    yield Arrival(host, at_ns, int(about.destination), about.destination_port)
+
+    def check(self) -> None:
+        """Raise CaptureError if packets were missed, or their times cannot be believed."""
+        lost = sum(packet_counts(sock)[1] for sock in self._sockets.values())
+        if lost:
+            raise CaptureError(f"{lost} packets came too fast to be kept: send fewer a second.")
+        if abs(_epoch_ns() - self._epoch_ns) > _CLOCK_SET_NS:
+            raise CaptureError("Somebody set the clock meanwhile: run it again.")
+
+
+def _epoch_ns() -> int:
+    """How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC."""
+    return time.time_ns() - time.monotonic_ns()

@@ -94,6 +94,11 @@ class Controller:
         """Where the pools' addresses are said to be, in the words of RFC 8805."""
         return self._read("geofeed").decode()
 
+    def metrics(self) -> str:
+        """The controller's metrics in Prometheus' text format."""
+        with urllib.request.urlopen(f"http://{REST}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
     def audit(self) -> dict[str, Any]:
         """Book, store and switches compared."""
         return dict(self._ask("audit", patience_s=30))
@@ -113,6 +118,9 @@ class Controller:
 
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
+
+    TERMS: tuple[str, ...] = ()
+    """What its controller is told besides, in the words of its command line."""
 
     def __init__(
         self, *args: Any, captured: bool = False, purpose: str = "up", **kwargs: Any
@@ -169,7 +177,8 @@ class Testbed(Lab):
         arguments = ["--db", str(self.folder / "leases.sqlite")]
         arguments += ["--openflow", OPENFLOW, "--rest", REST, "--namespaces"]
         arguments += dict.fromkeys(self.switch_namespaces.values())
-        self.launch("controller", "controller", str(self.network_file), *arguments)
+        arguments = [str(self.network_file), *arguments, *self.TERMS]
+        self.launch("controller", "controller", *arguments)
 
     def set_by_hand(self, link: LinkPlan, up: bool) -> None:
         """The prompt says the same words as everybody."""
@@ -195,11 +204,25 @@ class Testbed(Lab):
 
         Raises TrialError.
         """
-        order = {"do": do, "server": server} | wish
+        return self._ask_agents(server, {"do": do, "server": server} | wish)
+
+    def usage(self) -> list[dict[str, Any]]:
+        """Ports in use by PoP, address and destination, in buckets of five minutes.
+
+        Raises TrialError.
+        """
+        return list(self._ask_agents("The servers", {"do": "usage"})["usage"])
+
+    def metrics(self) -> str:
+        """All metrics in Prometheus' text format. Raises OSError, TrialError."""
+        agents = str(self._ask_agents("The servers", {"do": "metrics"})["metrics"])
+        return self.controller_api.metrics() + agents
+
+    def _ask_agents(self, whose: str, order: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = json.loads(tell(AGENT_ORDERS, json.dumps(order), patience_s=30))
         except (OSError, ValueError) as error:
-            raise TrialError(f"The agent of {server} does not answer: {error}.") from None
+            raise TrialError(f"{whose}: the agent does not answer: {error}.") from None
         if "error" in answer:
-            raise TrialError(f"{server}: {answer['error']}.")
+            raise TrialError(f"{whose}: {answer['error']}.")
         return dict(answer)

@@ -19,7 +19,7 @@ from experiments.parameters import Parameter
 from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict.controls import counted_at_each_pop
 from experiments.verdict.result import Check, Metric
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole
+from topologies.plan import GATEWAY_ADDRESS, GATEWAY_ADDRESS6, GATEWAY_MAC, HostPlan, HostRole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +148,8 @@ def _forge(t: Trial, server: HostPlan, lease: Borrowed, attack: str, own: Forged
             return forge.arp_reply(own, GATEWAY_ADDRESS)
         case "false router advertisement":
             return forge.router_advertisement(own)
+        case "false neighbour advertisement":
+            return forge.neighbour_advertisement(own, GATEWAY_ADDRESS6)
         case "foreign echo":
             return forge.echo(own, next_set)
     raise ValueError(attack)
@@ -169,6 +171,7 @@ FORGERIES = (
     "false DHCP answer",
     "false ARP answer",
     "false router advertisement",
+    "false neighbour advertisement",
     "foreign echo",
 )
 NEED_A_NEIGHBOUR = (

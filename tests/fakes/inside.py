@@ -107,11 +107,16 @@ class Inside:
         )
         self.loop = ControlLoop(PLAN, store, clock)
         self.switches = self.loop.switches
-        self.lender = Lender(self.book, self.loop)
+        self.told: list[tuple[str, Lease, bool]] = []
+        """Who was let know of which lease, and whether all switches were as they should be."""
+        self.lender = Lender(self.book, self.loop, self._tell)
         self.wires: dict[str, Wire] = {}
         for switch in PLAN.switches:
             self.connect(switch.name)
         self.settle()
+
+    def _tell(self, server: str, lease: Lease) -> None:
+        self.told.append((server, lease, self.installed() == self.desired()))
 
     def connect(self, name: str, *, hold: bool = False) -> None:
         self.wires[name] = Wire(self.switches[name], self.tables[name])

@@ -121,3 +121,63 @@ def test_agents_that_are_killed_find_their_own_again(lab_folder: Path) -> None:
         lab.wait(again, "the agents to hold their leases again")
         assert facts() == before
         assert {server: own(server) for server in held} == addresses
+
+
+def test_a_server_borrows_another_set_before_its_ports_run_out(lab_folder: Path) -> None:
+    network = replace(NETWORK, port_set_bits=12, borrow_up_to=2)
+    with Testbed(network, folder=lab_folder) as lab, ExitStack() as opened:
+        origin = str(lab.plan.hosts_of(HostRole.ORIGIN)[0].address)
+
+        def held() -> list[dict[str, Any]]:
+            return [x for x in lab.all_leases()["LHR-s1"] if x["tag"] == "gb"]
+
+        def connect(many: int) -> set[tuple[str, int]]:
+            with netns.inside("LHR-s1"):
+                made = [borrowed.connect((origin, 80), "gb", leases=held()) for _ in range(many)]
+            return {opened.enter_context(one).getsockname() for one in made}
+
+        first = connect(14)
+        assert {address for address, _ in first} == {held()[0]["address"]}
+        lab.wait(lambda: len(held()) == 2, "another set")
+        more = connect(18)
+        assert len(first | more) == 32
+        with pytest.raises(borrowed.PortsExhaustedError):
+            connect(1)
+
+        def used() -> int:
+            mine = [x for x in lab.usage() if (x["address"], x["pop"]) == (first_at, "LHR")]
+            return max((x["used_max"] for x in mine if x["origin"] == f"{origin}:80"), default=0)
+
+        first_at = held()[0]["address"]
+        lab.wait(lambda: used() == sum(x[0] == first_at for x in first | more), "all to be seen")
+        named = f'origin="{origin}:80",pop="LHR",protocol="tcp"'
+        shown = [x for x in lab.metrics().splitlines() if named in x and first_at in x]
+        assert [float(x.split()[-1]) for x in shown] == [used()]
+        assert "poplab_lease_ports" in lab.metrics()
+
+
+def test_a_set_that_is_moved_is_used_by_the_heirs_agent_and_by_nobody_elses(
+    lab_folder: Path,
+) -> None:
+    with Testbed(NETWORK, folder=lab_folder) as lab:
+        control, origin = lab.control, str(lab.plan.hosts_of(HostRole.ORIGIN)[0].address)
+        given = control.server_borrow("LHR-s1", tag="gb", client_id="web")
+
+        def web(server: str) -> dict[str, Any] | None:
+            held = lab.all_leases().get(server, [])
+            return next((x for x in held if x["client_id"] == "web"), None)
+
+        def same(lease: dict[str, Any] | None) -> bool:
+            return lease is not None and lease["first_port"] == given["first_port"]
+
+        control.lease_move(f"{given['address']}:{given['first_port']}", "FCO-s1")
+        lab.wait(lambda: same(web("FCO-s1")), "the heir to use it")
+        heir = web("FCO-s1")
+        assert heir is not None
+        with netns.inside("FCO-s1"):
+            borrowed.connect((origin, 80), "gb", leases=[heir], timeout=5).close()
+        # Its agent wants such a set still, and has got another.
+        lab.wait(lambda: web("LHR-s1") is not None and not same(web("LHR-s1")), "another set")
+        control.lease_revoke(f"{given['address']}:{given['first_port']}")
+        lab.wait(lambda: web("FCO-s1") is None, "the heir to stop")
+        assert control.audit()["agrees"]

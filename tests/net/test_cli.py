@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -82,6 +84,32 @@ def test_names_resolve_in_every_host() -> None:
 def test_up_returns_the_commands_exit_code(node: str) -> None:
     command = [POPLAB, "up", "triangle", "--", node, "sh", "-c", "exit 7"]
     assert subprocess.run(command, timeout=60, check=False).returncode == 7
+
+
+def test_ctrl_c_at_the_prompt_ends_a_command_and_not_the_lab() -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(POPLAB, [POPLAB, "up", "triangle"])
+    said = bytearray()
+
+    def hears(words: bytes) -> bool:
+        while select.select([terminal], [], [], 0)[0]:
+            said.extend(os.read(terminal, 4096))
+        return words in said
+
+    try:
+        _until(lambda: hears(b"mininet> "), "the prompt", 60)
+        os.write(terminal, b"LHR-c1 ping 10.1.0.2\n")
+        _until(lambda: hears(b"bytes of data"), "the ping", 10)
+        said.clear()
+        os.write(terminal, b"\x03")
+        _until(lambda: hears(b"mininet> "), "the prompt again", 10)
+        os.write(terminal, b"FCO-c1 curl -s http://198.51.100.1/trace\n")
+        _until(lambda: hears(b"pop=FCO"), "an answer", 10)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
 
 
 def test_up_speaks_mininet() -> None:

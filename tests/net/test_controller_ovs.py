@@ -20,7 +20,6 @@ from controller import dhcp, frames
 from controller.dhcp import Kind, Message, Option, PortParameters
 from experiments.runs.testbed import REST, Testbed
 from topologies.emulation import netns
-from topologies.emulation.processes import Program
 from topologies.plan import HostPlan, HostRole
 from topologies.sources import load
 
@@ -32,9 +31,7 @@ LEASE_S, QUARANTINE_S = 4, 1
 class ShortLeases(Testbed):
     """Leases of a few seconds, so that a test sees them end."""
 
-    def launch(self, name: str, module: str, *arguments: str) -> Program:
-        times = ("--lease-time", str(LEASE_S), "--quarantine", str(QUARANTINE_S))
-        return super().launch(name, module, *arguments, *(times if name == "controller" else ()))
+    TERMS = ("--lease-time", str(LEASE_S), "--quarantine", str(QUARANTINE_S))
 
 
 def restart(lab: Testbed) -> dict[str, Any]:

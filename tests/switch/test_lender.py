@@ -107,6 +107,58 @@ def test_a_server_that_borrows_and_returns_in_a_loop_leaves_the_others_theirs() 
     assert world.lender.lend(greedy).live
 
 
+def told(world: Inside) -> list[tuple[str, str, bool]]:
+    """Who was told of a set in which state, and whether that was in force."""
+    found = [(server, lease.state.value, in_force) for server, lease, in_force in world.told]
+    world.told.clear()
+    return found
+
+
+def test_who_loses_a_set_is_told_at_once_and_who_gets_it_when_it_is_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.lender.TELL_AGAIN_S", (0.0, 0.0))
+    world = Inside(*fresh())
+    one, other = PLAN.host("LHR-s1"), PLAN.host("FCO-s1")
+    lease, _ = world.lender.acquire(one, "any", client_id="web")
+    world.settle()
+    assert told(world) == []
+    at = lease.key
+    world.wires["eFCO"].hold = True
+    world.lender.move(*at, other)
+    world.settle()
+    assert [x[:2] for x in told(world)] == [("LHR-s1", "lent")]  # FCO's switch is not ready yet
+    world.release("eFCO")
+    world.settle()
+    assert told(world) == [("FCO-s1", "lent", True)] * 2  # it has not asked
+    world.lender.move(*at, one, 5 * SECOND)
+    world.settle()
+    assert told(world) == []  # it may finish
+    clock_s = world.lender.seconds_left(world.lender.keep(other, *at))
+    assert clock_s == 5  # it gets no more time
+    world.clock.at += 6 * SECOND
+    world.lender.sweep()
+    world.clock.at += 1
+    world.lender.keep(one, *at)  # it asks at once
+    world.settle()
+    assert [x[:2] for x in told(world)] == [("FCO-s1", "lent")]
+    world.lender.revoke(*at)
+    world.settle()
+    assert [x[:2] for x in told(world)] == [("LHR-s1", "quarantined")]
+
+
+def test_who_returns_a_set_or_lets_it_lapse_is_told_nothing() -> None:
+    world = Inside(*fresh())
+    server = PLAN.host("LHR-s1")
+    lease = world.lender.lend(server)
+    world.lender.give_back(server, *lease.key)
+    world.lender.lend(server)
+    world.clock.at += TERMS.lifetime_ns
+    world.lender.sweep()
+    world.settle()
+    assert world.told == []
+
+
 def test_sweeping_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)

@@ -124,10 +124,18 @@ class Program:
 
 
 def start(name: str, argv: list[str], logs: Path, env: Mapping[str, str] | None = None) -> Program:
-    """Start a program whose output goes to ``logs/<name>.log`` (appended to)."""
+    """Start a program whose output goes to ``logs/<name>.log`` (appended to).
+
+    Ctrl-C on the lab's terminal is not for it.
+    """
     log = logs / f"{name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            start_new_session=True,
         )
     return Program(name, process, log)

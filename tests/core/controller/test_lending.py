@@ -12,6 +12,7 @@ from controller.core.lease import (
     LeaseState,
     NotHeldError,
     PoolExhaustedError,
+    PromisedError,
     QuotaError,
     SizeError,
     StaleDecisionError,
@@ -126,13 +127,14 @@ def test_what_is_due_stays_due_until_it_is_applied() -> None:
     assert book.expire(100) == ()
 
 
-def test_a_draining_lease_works_until_its_end_but_is_not_renewed() -> None:
+def test_a_draining_lease_works_until_its_end_and_gets_no_more_time() -> None:
     book = _book()
     lease = _acquire(book, "s1")
     book.apply(book.drain(*lease.key, 40))
     assert [x.state for x in book.live()] == [LeaseState.DRAINING]
+    assert book.renew("s1", *lease.key, 10).after.until_ns == 40
     with pytest.raises(NotHeldError, match="draining"):
-        book.renew("s1", *lease.key, 10)
+        book.renew("s2", *lease.key, 10)
     assert _acquire(book, "s1", now=10).psid != lease.psid
     assert book.next_event_ns() == 40
     book.apply(*book.expire(40))
@@ -434,3 +436,45 @@ def test_what_could_not_be_stored_is_taken_back() -> None:
     book.undo(*decided)
     assert (book.entries(), book.next_event_ns(), dict(book.homes())) == before
     assert book.acquire("s2", "LHR", 0).after.first_port == 2 * lease.first_port
+
+
+# -- a first set for everybody
+
+
+def test_the_last_sets_are_kept_for_servers_that_have_none() -> None:
+    pools = [Pool(IPv4Network("203.0.113.0/32"))]  # three sets of a quarter
+    book = Book(pools, 2, TERMS, promised={"any": 2})
+    book.apply(book.acquire("L1", "LHR", 0))
+    book.apply(book.acquire("L1", "LHR", 0, client_id="b"))
+    with pytest.raises(PromisedError, match="the last 1 are kept for 1 servers that have none"):
+        book.acquire("L1", "LHR", 0, client_id="c")
+    with pytest.raises(PromisedError):
+        book.acquire("L1", "LHR", 0, client_id="c", psid_bits=4)
+    book.apply(book.acquire("L2", "LHR", 0))
+    with pytest.raises(PoolExhaustedError):
+        book.acquire("L3", "LHR", 0)
+
+
+def test_a_promise_ends_with_a_lease_and_is_known_after_a_crash() -> None:
+    pools = [Pool(IPv4Network("203.0.113.0/32"))]
+    book = Book(pools, 2, TERMS, promised={"any": 2})
+    book.apply(book.acquire("L1", "LHR", 0))
+    book.apply(book.acquire("L2", "LHR", 0))
+    again = Book.restore(book.entries(), pools, 2, TERMS, book.lendings, {"any": 2})
+    for one in (book, again):
+        third = one.acquire("L1", "LHR", 0, client_id="b")  # everybody has one
+        assert third.after.number == 3
+    lease = book.held("L2", "any")
+    assert lease is not None
+    book.apply(book.release("L2", *lease.key, 0))
+    with pytest.raises(PromisedError):
+        book.acquire("L1", "LHR", 0, client_id="b")
+    assert book.acquire("L2", "LHR", 0).after.server == "L2"
+
+
+def test_a_first_set_that_is_larger_leaves_the_others_theirs() -> None:
+    book = Book([Pool(IPv4Network("203.0.113.0/31"))], 2, TERMS, promised={"any": 5})
+    with pytest.raises(PromisedError):
+        book.acquire("L1", "LHR", 0, psid_bits=0)
+    few = Book([Pool(IPv4Network("203.0.113.0/31"))], 2, TERMS, promised={"any": 4})
+    assert few.acquire("L1", "LHR", 0, psid_bits=0).after.ports == 1 << 16

@@ -19,6 +19,7 @@ from controller.core.lease import (
     LendingError,
     NotHeldError,
     PoolExhaustedError,
+    PromisedError,
     QuotaError,
     Terms,
     Transition,
@@ -30,6 +31,8 @@ TERMS = Terms(lifetime_ns=12, quarantine_ns=6, sets_per_server=6)
 POOLS = (Pool(IPv4Network("203.0.113.0/31")), Pool(IPv4Network("192.0.2.0/32"), "gb"))
 BITS = 2
 """The usual set: a quarter of an address."""
+PROMISED = {"any": 4}
+"""Of six sets; there are more servers."""
 POP = {"L1": "LHR", "L2": "LHR", "L3": "LHR", "L4": "LHR", "C1": "CDG", "C2": "CDG", "M1": "MAN"}
 UNIT = 1024
 
@@ -66,7 +69,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         self.now = 0
         self.disk: dict[Port, Lease] = {}
         self.lendings = 0
-        self.book = Book(POOLS, BITS, TERMS)
+        self.book = Book(POOLS, BITS, TERMS, PROMISED)
         self.told: dict[Port, Held] = {}  # by the set's first port
         self.using: dict[Port, int] = {}  # every port's lending
         self.ended: dict[Port, int] = {}
@@ -96,7 +99,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.book = Book.restore(self.disk.values(), POOLS, BITS, TERMS, self.lendings)
+        self.book = Book.restore(self.disk.values(), POOLS, BITS, TERMS, self.lendings, PROMISED)
 
     # -- the judge
 
@@ -142,6 +145,7 @@ class LeaseBookMachine(RuleBasedStateMachine):
         crash: str,
     ) -> None:
         held = self.book.held(server, tag, client_id)
+        first = not self.has_any(server, tag)
         try:
             decided = self.book.acquire(
                 server,
@@ -153,11 +157,17 @@ class LeaseBookMachine(RuleBasedStateMachine):
                 abroad=abroad,
             )
             self.carry_out((decided,), crash)
+        except PromisedError:
+            assert not first or (size is not None and size < BITS)
+            assert self.waiting(tag, server if first else "") > 0
+            return
         except (PoolExhaustedError, QuotaError, CrashError):  # invariants judge the first two
             return
         lease = decided.after
         assert (lease.server, lease.tag, lease.client_id) == (server, tag, client_id)
         assert lease.first_port >= 1024 or lease.psid_bits == 0
+        if held is None and not first:
+            assert self.free_sets(tag) >= self.waiting(tag)
         if held is None:
             assert lease.psid_bits == (BITS if size is None else size)
             assert lease.pop == lease.home or lease.home in abroad
@@ -268,6 +278,29 @@ class LeaseBookMachine(RuleBasedStateMachine):
                     assert not self.free(pop, bits)
                 else:
                     assert self.free(pop, bits)
+
+    def has_any(self, server: str, tag: str) -> bool:
+        return any((x.server, x.tag) == (server, tag) for x in self.book.live())
+
+    def waiting(self, tag: str, but: str = "") -> int:
+        """How many servers are promised a first set yet."""
+        have = {x.server for x in self.book.live() if x.tag == tag} | ({but} - {""})
+        return max(0, PROMISED.get(tag, 0) - len(have))
+
+    def free_sets(self, tag: str) -> int:
+        """Counted the slow way: sets of the usual size that nobody has any port of."""
+        size = 1 << (16 - BITS)
+        entries = self.book.entries()
+        return sum(
+            not any(
+                x.address == address and x.first_port < first + size and first <= x.last_port
+                for x in entries
+            )
+            for pool in POOLS
+            if pool.tag == tag
+            for address in pool.prefix
+            for first in range(size, 1 << 16, size)
+        )
 
     def free(self, pop: str, bits: int) -> bool:
         """Looked for the slow way: a set of this size that this PoP could be lent at home."""

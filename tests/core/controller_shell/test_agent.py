@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -11,21 +12,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from controller import exchange
 from controller.agent import address, client, server
-from controller.agent.client import Client, Held, Want
+from controller.agent.client import Client, Handed, Held, Want
+from controller.agent.growth import Growth, Step
 from controller.agent.inbox import LENDER, MESSAGES, Inbox
 from controller.agent.orders import obey
 from controller.agent.server import Server
 from controller.agent.status import Status
+from controller.agent.usage import Place, Towards, Usage
+from controller.core.lease import Lease, LeaseState
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters, build
+from controller.frames import octets
 from topologies import sources
+from topologies.emulation.sockdiag import UDP, Flow
 from topologies.plan import plan
 
 MAC = b"\2\0\0\0\0\1"
 ACK = build(Message(Kind.ACK, 7, MAC, ((int(Option.LEASE_TIME), (120).to_bytes(4, "big")),)))
 HOST = plan(sources.load("triangle")).host("LHR-s1")
 ONE, TWO = Want(), Want("gb", "web", 8)
+LENT = Lease(
+    address=IPv4Address("203.0.113.4"),
+    psid=9,
+    psid_bits=8,
+    state=LeaseState.LENT,
+    server=HOST.name,
+    pop=HOST.city,
+    home=HOST.city,
+    tag="gb",
+    client_id="web",
+    number=7,
+    since_ns=0,
+    until_ns=1,
+)
 
 
 def held(at: str, psid: int, bits: int = 5) -> Held:
@@ -36,7 +59,7 @@ def held(at: str, psid: int, bits: int = 5) -> Held:
 
 
 def test_only_the_lender_is_heard_and_only_what_is_awaited() -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     inbox.datagram_received(ACK, LENDER)
     with inbox.expecting(8) as other, inbox.expecting(7) as answers:
         inbox.datagram_received(ACK, ("172.16.0.9", 67))
@@ -48,7 +71,7 @@ def test_only_the_lender_is_heard_and_only_what_is_awaited() -> None:
 
 
 def test_a_flood_costs_no_memory_and_few_words(caplog: pytest.LogCaptureFixture) -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     with inbox.expecting(7) as answers:
         for _ in range(MESSAGES + 1000):
             inbox.datagram_received(ACK, LENDER)
@@ -57,11 +80,21 @@ def test_a_flood_costs_no_memory_and_few_words(caplog: pytest.LogCaptureFixture)
 
 
 def test_what_is_no_message_is_dropped() -> None:
-    inbox = Inbox()
+    inbox = Inbox(lambda _: None)
     with inbox.expecting(7) as answers:
         for data in (b"", b"x" * 10_000, ACK[:100], ACK[:240]):
             inbox.datagram_received(data, LENDER)
         assert (answers.qsize(), inbox.dropped) == (0, 4)
+
+
+def test_a_force_renew_is_heard_though_nobody_waits_for_it() -> None:
+    heard: list[Message] = []
+    inbox = Inbox(heard.append)
+    told = build(exchange.force_renew(LENT, MAC))
+    inbox.datagram_received(told, ("172.16.0.9", 67))
+    assert (heard, inbox.dropped) == ([], 1)
+    inbox.datagram_received(told, LENDER)
+    assert [x.kind for x in heard] == [Kind.FORCERENEW]
 
 
 # -- what is left and told
@@ -146,7 +179,7 @@ class Lender:
     """Answers a client as a lender would, or not."""
 
     def __init__(self, answer: Callable[[Message], Message | None]) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(lambda _: None)
         self.asked: list[Message] = []
         self._answer = answer
 
@@ -227,13 +260,210 @@ def test_a_clients_failure_is_not_its_end(
     asyncio.run(live())
 
 
+def handed(answer: Callable[[Message], Message | None]) -> tuple[list[Message], list[Held | None]]:
+    """What a client asks and uses to which a lease was handed, until it is lost."""
+    used: list[Held | None] = []
+
+    async def live() -> list[Message]:
+        lender = Lender(answer)
+        mine = Client(
+            TWO, MAC, lender.inbox, lender.send, used.append, (LENT.address, PortParameters(8, 9))
+        )
+        running = asyncio.create_task(mine.run())
+        while used and used[-1] is not None and not running.done():
+            await asyncio.sleep(0)
+        mine.renew_now()
+        async with asyncio.timeout(10):
+            await running
+        return lender.asked
+
+    return asyncio.run(live()), used
+
+
+def test_a_lease_that_was_handed_over_is_asked_for_kept_and_never_replaced() -> None:
+    answers = iter([Kind.ACK, Kind.ACK, Kind.NAK])
+
+    def answer(asked: Message) -> Message:
+        good = agreeable(asked)
+        assert good is not None
+        return good if next(answers) is Kind.ACK else replace(good, kind=Kind.NAK)
+
+    def quickly(asked: Message) -> Message:
+        said = answer(asked)
+        short = tuple(
+            (code, bytes(4) if code == Option.RENEWAL_TIME else value)
+            for code, value in (*said.options, (int(Option.RENEWAL_TIME), bytes(4)))
+        )
+        return replace(said, options=short)
+
+    asked, used = handed(quickly)
+    assert [x.kind for x in asked] == [Kind.REQUEST] * 3
+    assert asked[0].address(Option.REQUESTED_ADDRESS) == LENT.address
+    assert (asked[0].client_id, asked[0].user_class) == ("web", "gb")
+    assert asked[0].port_parameters == PortParameters(8, 9)
+    assert used[-1] is None
+    assert len(used) == 3
+
+
+def test_what_is_not_for_us_is_not_taken() -> None:
+    asked, used = handed(lambda asked: replace(agreeable(asked) or asked, kind=Kind.NAK))
+    assert [x.kind for x in asked] == [Kind.REQUEST]
+    assert used == []
+
+
+def test_a_server_hears_of_its_leases_and_of_no_others() -> None:
+    mac = octets(HOST.mac)
+
+    class Heard(Server):
+        def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+            asked.append((want, handed))
+            return super().borrow(want, handed)
+
+    asked: list[tuple[Want, Handed | None]] = []
+
+    async def live() -> None:
+        mine = Heard(HOST, Status(None))
+        mine._send = lambda *_: None  # type: ignore[method-assign, assignment]
+        told = exchange.force_renew(LENT, mac)
+        mine._hear(told)
+        mine._hear(told)  # it is on its way
+        assert asked == [(TWO, (LENT.address, PortParameters(8, 9)))]
+        for bad in (replace(told, mac=MAC), replace(told, options=())):
+            with pytest.raises(DhcpError, match="for another, or names no lease"):
+                mine._hear(bad)
+        assert await mine.give_back(TWO)
+
+    asyncio.run(live())
+
+
+# -- ports in use
+
+PLACE = Place("LHR", IPv4Address("203.0.113.1"))
+TOWARDS = Towards(PLACE, "172.16.0.1:80", "tcp")
+
+
+def test_usage_is_an_average_and_a_maximum_of_five_minutes_by_destination() -> None:
+    usage, other = Usage(), TOWARDS._replace(origin="172.16.0.2:80")
+    usage.look(599, {TOWARDS: 16}, {PLACE: 16})
+    usage.look(600, {TOWARDS: 4, other: 8}, {PLACE: 16})
+    usage.look(899, {TOWARDS: 12}, {PLACE: 32})
+    usage.look(899.5, {}, {PLACE: 32})
+    old, new, beside = usage.rows()
+    assert (old["begin_s"], old["used_max"], old["share_max"], old["share_avg"]) == (300, 16, 1, 1)
+    assert (new["begin_s"], new["pop"], new["address"]) == (600, "LHR", "203.0.113.1")
+    assert (new["origin"], new["protocol"]) == ("172.16.0.1:80", "tcp")
+    assert (new["used_avg"], new["used_max"]) == (round(16 / 3, 3), 12)
+    assert (new["share_avg"], new["share_max"]) == (0.2, 0.375)
+    assert (beside["used_avg"], beside["ports"]) == (round(8 / 3, 3), 27)
+    for hour in range(20):
+        usage.look(1200 + 300 * hour, {}, {})
+    assert usage.rows() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 16)), min_size=1, max_size=50))
+def test_no_average_is_above_its_maximum(looks: list[tuple[int, int]]) -> None:
+    usage = Usage()
+    for at, used in sorted(looks):
+        usage.look(at, {TOWARDS: used}, {PLACE: 16})
+    for row in usage.rows():
+        assert 0 <= row["share_avg"] <= row["share_max"] <= 1
+        assert row["used_avg"] <= row["used_max"]
+
+
+def test_another_set_is_asked_for_before_ports_run_out_and_returned_when_it_is_idle() -> None:
+    growth = Growth(most=2)
+    assert growth.step(0, [16], 12, False) is Step.KEEP
+    assert growth.step(1, [16], 13, False) is Step.BORROW
+    assert growth.step(2, [16, 16], 26, False) is Step.KEEP  # no more than two
+    assert growth.step(3, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(20, [16, 16], 8, False) is Step.KEEP  # it is in use again
+    assert growth.step(21, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(40, [16, 16], 9, True) is Step.KEEP  # too many for one
+    assert growth.step(41, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(70, [16, 16], 8, True) is Step.KEEP
+    assert growth.step(71, [16, 16], 8, True) is Step.RETURN
+    assert growth.step(200, [16], 0, False) is Step.KEEP
+
+
+class Busy(Server):
+    """A server whose sockets are made up."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(HOST, Status(None), most)
+        self.asked: list[Want] = []
+        self.idle = True
+
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        assert handed is None
+        self.asked.append(want)
+        self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
+        return self._tasks[want]
+
+    def hold(self, want: Want, psid: int) -> None:
+        self._held[want] = held("203.0.113.1", psid, 12)
+
+    def _is_idle(self, lease: Held) -> bool:
+        assert lease.range == (3200, 3215)
+        return self.idle
+
+
+class NoUdp:
+    """A kernel that shows no sockets of UDP."""
+
+    def count(self, protocol: int) -> Counter[Flow]:
+        if protocol == UDP:
+            raise FileNotFoundError("the kernel shows no sockets")
+        return Counter({(PLACE.address, IPv4Address("172.16.0.1"), 80): 3})
+
+
+def test_what_the_kernel_does_not_show_is_said_once_and_the_rest_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def live() -> None:
+        mine = Busy(most=1)
+        mine._diag = NoUdp()  # type: ignore[assignment]
+        mine.hold(ONE, 128)
+        for _ in range(3):
+            assert mine.look() == ({TOWARDS: 3}, {PLACE: 16})
+
+    asyncio.run(live())
+    assert [x.message for x in caplog.records] == [
+        "LHR-s1: udp not counted: the kernel shows no sockets"
+    ]
+
+
+def test_a_server_borrows_more_by_itself_and_only_then() -> None:
+    async def live() -> None:
+        mine, alone = Busy(most=3), Busy(most=1)
+        for one in (mine, alone):
+            one.borrow(ONE)
+            one.grow(0, {TOWARDS: 99})  # nothing is held yet
+            one.hold(ONE, 128)
+            one.grow(1, {TOWARDS: 13})
+        assert alone.asked == [ONE]
+        more = Want("any", "more-1")
+        assert mine.asked == [ONE, more]
+        mine.grow(2, {TOWARDS: 16})  # it is on its way
+        assert mine.asked == [ONE, more]
+        mine.hold(more, 200)
+        assert mine.ports_by_tag() == {"any": 32}
+        other = Towards(PLACE, "172.16.0.2:80", "tcp")
+        for second in (3, 34):
+            mine.grow(second, {TOWARDS: 8, other: 8})  # the same ports twice
+        assert more not in mine._tasks
+        assert mine.asked == [ONE, more]
+
+    asyncio.run(live())
+
+
 # -- orders
 
 
 class Straw(Server):
     """A server whose wishes come true at once."""
 
-    def borrow(self, want: Want) -> asyncio.Task[None]:
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        assert handed is None
         self._tasks[want] = asyncio.create_task(asyncio.sleep(60))
         self._held[want] = replace(held("203.0.113.4", 9, 8), acquire_ms=1.5)
         return self._tasks[want]
@@ -245,6 +475,8 @@ class Straw(Server):
         ('{"do": "borrow", "server": "LHR-s1", "tag": "gb"}', "203.0.113.4"),
         ('{"do": "return", "server": "LHR-s1"}', "LHR-s1 has not borrowed that"),
         ('{"do": "borrow", "server": "X"}', "there is no server X"),
+        ('{"do": "usage"}', "'share_max': 0.5"),
+        ('{"do": "metrics"}', 'poplab_egress_ports_used{address="203.0.113.1"'),
         ("[]", "no order"),
         ("{", "no order"),
         ('{"do": "borrow"}', "no order"),
@@ -253,8 +485,10 @@ class Straw(Server):
 def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_path: Path) -> None:
     async def ask() -> str:
         servers = {HOST.name: Straw(HOST, Status(None))}
+        usage = Usage()
+        usage.look(600.0, {TOWARDS: 8}, {PLACE: 16})
         door = await asyncio.start_unix_server(
-            lambda r, w: obey(servers, r, w), tmp_path / "orders"
+            lambda r, w: obey(servers, usage, r, w), tmp_path / "orders"
         )
         reader, writer = await asyncio.open_unix_connection(tmp_path / "orders")
         writer.write(line.encode() + b"\n")

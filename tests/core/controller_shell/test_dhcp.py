@@ -120,7 +120,7 @@ def test_a_damaged_message_is_read_or_refused(message: Message, data: st.DataObj
         (lambda raw: raw[:1] + b"\x06" + raw[2:], "hardware"),
         (lambda raw: raw[:236] + b"\0\0\0\0" + raw[240:], "magic"),
         (lambda raw: raw[:240] + b"\xff", "message type"),
-        (lambda raw: raw[:240] + b"\x35\x01\x09\xff", "unknown message type 9"),
+        (lambda raw: raw[:240] + b"\x35\x01\x0a\xff", "unknown message type 10"),
         (lambda raw: raw[:240] + b"\x35\x01\x01", "no end"),
         (lambda raw: raw[:240] + b"\x35\x01\x01\x32\x09\x01\xff", "runs over"),
         (lambda raw: raw[:240] + b"\x35\x01\x01\x34\x01\x01\xff", "overload"),

@@ -90,6 +90,7 @@ class DelayLine:
                 stdin=subprocess.DEVNULL,
                 stdout=self._words,
                 stderr=self._words,
+                start_new_session=True,  # Ctrl-C on the lab's terminal is not for it
             )
         try:
             self._ask(["ping"])
