@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from typing import Any
 
 
 class UsageError(Exception):
@@ -11,6 +13,14 @@ class UsageError(Exception):
 
 class TrialError(Exception):
     """The trial was started and gave no answer (exit code 1)."""
+
+
+class RefusedError(TrialError):
+    """The controller refused; ``earliest_ns`` is when it may not, by the book's clock, if known."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.earliest_ns: int | None = problem.get("earliest_ns")
+        super().__init__(f"The controller refused: {problem['detail']}")
 
 
 _ELSEWHERE = "choose another place with --results"

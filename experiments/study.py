@@ -22,6 +22,7 @@ from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
 from topologies.emulation.links import Histogram
 from topologies.family import FAMILIES, Address, Family
+from topologies.model import Network
 from topologies.plan import HostPlan, Plan
 
 if TYPE_CHECKING:
@@ -209,6 +210,14 @@ class Findings:
     tables: Mapping[str, pd.DataFrame]
 
 
+Prepare = Callable[[Network, Mapping[str, Value]], Network]
+"""From a network and the study's parameters to the network to run on. Raises UsageError."""
+
+
+def _as_it_is(network: Network, _params: Mapping[str, Value]) -> Network:
+    return network
+
+
 @dataclass(frozen=True)
 class Study:
     """A question, how it is asked, and how the answer is read.
@@ -229,6 +238,10 @@ class Study:
     """Which of its samples are times, by which every run is judged; None if it measures none."""
     families: tuple[Family, ...] = FAMILIES
     """By which families clients can ask."""
+    prepare: Prepare = _as_it_is
+    """The network that it needs, made from the one that is asked for."""
+    sends_packets: bool = True
+    """Whether packets are part of the answer, which could be late."""
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 

@@ -11,7 +11,7 @@ import eventlet
 from eventlet.greenthread import GreenThread
 from webob import Response
 
-from controller.core.lease import ChangedMeanwhileError, LendingError
+from controller.core.lease import ChangedMeanwhileError, LendingError, PoolExhaustedError
 from controller.dhcp import LONGEST_NAME
 from controller.loop import FORCE_S
 from controller.session import SwitchError
@@ -33,9 +33,9 @@ def answer(found: Answer, status: int = 200) -> Response:
     return Response(status=status, content_type="application/json", charset="utf-8", body=body)
 
 
-def refuse(status: int, error: object) -> Response:
-    """A problem: its status and what is wrong."""
-    refused = answer({"status": status, "detail": str(error)}, status)
+def refuse(status: int, error: object, **more: Any) -> Response:
+    """A problem: its status, what is wrong, and what else there is to know (RFC 9457)."""
+    refused = answer({"status": status, "detail": str(error)} | more, status)
     refused.content_type = "application/problem+json"
     return refused
 
@@ -53,6 +53,8 @@ def refusing(method: Callable[..., Response]) -> Callable[..., Response]:
             return refuse(400, error)
         except ChangedMeanwhileError as error:
             return refuse(412, error)
+        except PoolExhaustedError as error:
+            return refuse(409, error, earliest_ns=error.earliest_ns)
         except LendingError as error:
             return refuse(409, error)
         except (StoreError, SwitchError) as error:

@@ -22,10 +22,11 @@ from experiments.control import scenario as scenarios
 from experiments.control.scenario import Scenario
 from experiments.errors import TrialError, UsageError
 from experiments.host import machine
+from experiments.parameters import Value
 from experiments.runs import clock as clocks
 from experiments.runs import fingerprint, runfolder
 from experiments.runs.spec import Spec
-from experiments.study import Evidence, Findings
+from experiments.study import Evidence, Findings, Study
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Fidelity, Result
 from topologies import sources
@@ -35,6 +36,7 @@ from topologies.emulation.sandbox import LIMIT_S, Sandbox, sandbox
 from topologies.family import Family
 from topologies.model import Network
 from topologies.plan import Plan, plan
+from topologies.validate import NetworkError, problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +93,7 @@ def make_spec(
     for what, present in (("client", network.clients), ("origin", network.origins)):
         if not present:
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
+    network = _prepared(asked, network, resolved)
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
     steps = _scenario(scenario, plan(network))
@@ -98,6 +101,15 @@ def make_spec(
         able = " and ".join(f"IPv{one}" for one in asked.families)
         raise UsageError(f"The study {study_name} is about {able} alone: leave --family out.")
     return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps, family)
+
+
+def _prepared(asked: Study, network: Network, params: Mapping[str, Value]) -> Network:
+    """The network with what the study adds. Raises UsageError, NetworkError."""
+    prepared = asked.prepare(network, params)
+    found = [] if prepared is network else problems(prepared)
+    if found:
+        raise NetworkError(found)
+    return prepared
 
 
 def _scenario(source: ScenarioSource, network_plan: Plan) -> Scenario:
@@ -320,7 +332,8 @@ def _fidelity_checks(
     times = asked.timed
     own = truth.checks(times, evidence.samples, evidence.plan) if times else ()
     virtual = evidence.spec.options.clock == "virtual"
-    return (*calibrate.checks(fidelity, judged=bool(own) or virtual), *own)
+    judged = bool(own) or virtual or not asked.sends_packets
+    return (*calibrate.checks(fidelity, judged=judged), *own)
 
 
 def _write_frames(tmp: Path, samples: pd.DataFrame, findings: Findings) -> None:

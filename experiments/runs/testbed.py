@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.control.words import Control, link_name
-from experiments.errors import TrialError
+from experiments.errors import RefusedError, TrialError
 from experiments.measure.capture import Capture
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
@@ -28,17 +28,22 @@ AGENT_ORDERS = Path("/run/agent.sock")
 class Controller:
     """What the lab's controller says of itself and lets happen, over its REST interface.
 
-    Raises OSError when it does not answer, TrialError when it refuses.
+    Raises OSError when it does not answer, RefusedError when it refuses.
     """
 
     def _ask(self, path: str, data: Mapping[str, Any] | None = None, patience_s: float = 5) -> Any:
+        return json.loads(self._read(path, data, patience_s))
+
+    def _read(
+        self, path: str, data: Mapping[str, Any] | None = None, patience_s: float = 5
+    ) -> bytes:
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(f"http://{REST}/v1/{path}", body)
         try:
             with urllib.request.urlopen(request, timeout=patience_s) as answer:
-                return json.load(answer)
+                return bytes(answer.read())
         except urllib.error.HTTPError as refused:
-            raise TrialError(f"The controller refused: {json.load(refused)['detail']}") from None
+            raise RefusedError(json.load(refused)) from None
 
     def status(self) -> dict[str, Any]:
         """Switches, whether all are programmed, packet-ins and changes so far."""
@@ -84,6 +89,10 @@ class Controller:
     def pool(self) -> dict[str, Any]:
         """What is free and what is taken, by tag and PoP."""
         return dict(self._ask("pool"))
+
+    def geofeed(self) -> str:
+        """Where the pools' addresses are said to be, in the words of RFC 8805."""
+        return self._read("geofeed").decode()
 
     def metrics(self) -> str:
         """The controller's metrics in Prometheus' text format."""

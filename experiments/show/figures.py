@@ -141,6 +141,126 @@ def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: P
     return path
 
 
+GEO_LOOKS: Mapping[str, tuple[str, str]] = {
+    "pop country": (BLUE, "its PoP's own country"),
+    "one owner": (ORANGE, "one owner of each country"),
+    "borrowed": (GREEN, "borrowed by tag"),
+    "abroad": (PINK, "borrowed abroad"),
+}
+"""Colour and label of each way to an address of a country."""
+
+
+def geo(designs: pd.DataFrame, fetches: pd.DataFrame, path: Path) -> Path:
+    """How many fetches have their user's country, and how long they take, by design.
+
+    ``designs`` and ``fetches`` are the tables of the study of that name.
+    """
+    figure, (right, far) = _figure(10.5, 4.2, 2, width_ratios=[1, 1.15])
+    _right_country(right, designs)
+    good = fetches[fetches["outcome"] == "ok"]
+    for design in ("borrowed", "abroad", "one owner"):
+        for withdrawn in (False, True):
+            mine = good[(good["design"] == design) & (good["withdrawn"] == withdrawn)]
+            _way(far, mine["rtt_ms"], design, withdrawn)
+    far.set_xlabel("round trip to the origin, ms")
+    far.set_xlim(left=0)
+    _shares(far, "share of the fetches")
+    if len(good):
+        far.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
+    _title(far, "How long the way is (pale: a PoP is withdrawn)")
+    figure.savefig(path)
+    return path
+
+
+def _way(axes: Axes, rtt_ms: pd.Series[float], design: str, withdrawn: bool) -> None:
+    """One step line of round trips; pale ones share the label of the others."""
+    values, shares = stats.cdf(rtt_ms)
+    if not values:
+        return
+    colour, label = GEO_LOOKS[design]
+    lines: Mapping[str, Any] = {"one owner": "--", "abroad": ":"}
+    axes.step([values[0], *values], [0, *shares], where="post", color=colour,
+              linestyle=lines.get(design, "-"), linewidth=2.8 if design == "abroad" else 2,
+              alpha=0.45 if withdrawn else 1, label=None if withdrawn else label)  # fmt: skip
+
+
+def _right_country(axes: Axes, designs: pd.DataFrame) -> None:
+    rows = list(reversed(designs.to_dict("records")))
+    for height, row in enumerate(rows):
+        colour, _ = GEO_LOOKS[row["design"]]
+        parts = ((0.19, "accuracy_usual", 1.0), (-0.19, "accuracy_withdrawn", 0.45))
+        for offset, column, alpha in parts:
+            share = row[column]
+            if share is None or share != share:
+                continue
+            axes.barh(height + offset, share, height=0.34, color=colour, alpha=alpha)
+            axes.text(share + 0.015, height + offset, f"{share:.0%}", va="center", fontsize=8.5)
+    axes.set_yticks(range(len(rows)), [GEO_LOOKS[row["design"]][1] for row in rows])
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks([0, 0.5, 1])
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("fetches with the user's country")
+    _title(axes, "Who leaves with the right country")
+    _plain(axes)
+
+
+SCARCITY_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "own": (BLUE, "s", "A  an address for every server"),
+    "port sets": (GREEN, "o", "C  port sets, in each PoP"),
+    "shared": (PINK, "^", "C' port sets, across PoPs"),
+    "owner": (ORANGE, "v", "B  one owner"),
+}
+"""Colour, marker and label of each way to use addresses, the most costly first."""
+
+
+def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> Path:
+    """Addresses for one tag as servers grow, and all that was counted beside the closed form.
+
+    ``points`` is the table of the study of that name; ``formula`` gives the addresses for a design,
+    the servers by PoP, tags and a size of set.
+    """
+    figure, (growth, true) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
+    _growth(growth, points[points["place"] == "book"], formula)
+    for place, face in (("book", False), ("lab", True)):
+        for design, (colour, marker, _) in SCARCITY_LOOKS.items():
+            mine = points[(points["place"] == place) & (points["design"] == design)]
+            true.plot(mine["needed"], mine["taken"], marker=marker, color=colour, linestyle="",
+                      markersize=7, markerfacecolor=colour if face else "none")  # fmt: skip
+    most = max(2, int(points["needed"].max()))
+    true.plot([1, most], [1, most], color=QUIET, linewidth=1, zorder=0)
+    true.set(xscale="log", yscale="log")
+    true.set(xlabel="addresses by the closed form", ylabel="addresses taken")
+    true.grid(color=GRID, linewidth=0.8)
+    _plain(true)
+    _title(true, "As counted (filled: in the lab; hollow: in the book)")
+    figure.savefig(path)
+    return path
+
+
+def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> None:
+    """Lines by the closed form, points as counted, for the smallest sets and the most tags."""
+    tags, ports = int(points["tags"].max()), int(points["ports"].min())
+    pops = max(len(row.split()) for row in points["servers_by_pop"])
+    most = int(points["servers"].max()) // pops
+    each = range(1, most + 1)
+    for design, (colour, marker, label) in SCARCITY_LOOKS.items():
+        needed = [formula(design, (n,) * pops, tags, ports) for n in each]
+        axes.plot([n * pops for n in each], needed, color=colour)
+        mine = points[(points["design"] == design) & (points["tags"] == tags)]
+        mine = mine[mine["ports"].isin((ports, points["ports"].max()))]
+        axes.plot(mine["servers"], mine["taken"], marker=marker, color=colour, linestyle="",
+                  markersize=8, markeredgecolor="white", label=label)  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlim(0, most * pops * 1.04)
+    axes.set(xlabel=f"servers, in {pops} PoPs", ylabel=f"IPv4 addresses for {tags} tags")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_ylim(top=10 * points["taken"].max())
+    axes.legend(title=f"lines: closed form; sets of {ports:,} ports", loc="upper left", ncols=2,
+                frameon=False, fontsize=9)  # fmt: skip
+    _plain(axes)
+    _title(axes, "How many addresses it takes")
+
+
 def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
     """How many frames of each kind were sent, and how many of them arrived.
 

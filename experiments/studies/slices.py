@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import TrialError
-from experiments.parameters import Parameter
+from experiments import pools
+from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.result import Check, Metric
+from topologies.model import Network
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -49,14 +50,17 @@ def trial(t: Trial) -> None:
         t.observed["filled"] = _fill(t, chosen[0], leases[0])
 
 
+def prepare(network: Network, params: Mapping[str, Value]) -> Network:
+    """The network as it is. Raises UsageError for a size that is not lent."""
+    pools.check_sizes(params["ports"])
+    return network
+
+
 def _points(t: Trial) -> Iterator[tuple[int, float]]:
-    """PSID bits, and the load offered for each port. Raises TrialError for no size of a set."""
-    for number in t.spec.numbers("ports"):
-        ports = int(number)
-        if ports != number or ports < 16 or ports.bit_count() != 1:
-            raise TrialError(f"A port set of {number:g} ports is not lent: use 16, 32, 64 ...")
+    """PSID bits, and the load offered for each port."""
+    for ports in t.spec.numbers("ports"):
         for load in t.spec.numbers("loads"):
-            yield 17 - ports.bit_length(), load
+            yield pools.psid_bits(ports), load
 
 
 def _borrow(t: Trial, server: HostPlan, number: int, bits: int) -> dict[str, Any]:
@@ -263,6 +267,7 @@ STUDY = Study(
         "loads": Parameter((0.6, 0.9, 1.2), (0.6, 0.9, 1.2), "load offered for each port, Erlang"),
         "holds": Parameter(100, 20, "how long it goes on, in times that a connection stays"),
     },
+    prepare=prepare,
     trial=trial,
     evaluate=evaluate,
     draw=draw,

@@ -185,7 +185,8 @@ def checks(found: Fidelity, *, judged: bool) -> tuple[Check, ...]:
     """Whether the emulator was true enough, path by path and link by link.
 
     ``judged`` says that packets cannot have been late unseen: the study's own times are judged
-    too, or time is virtual. Otherwise what no backend tells stays unknown.
+    too, time is virtual, or no packets are part of the study. Otherwise what no backend tells
+    stays unknown.
     """
     always = (_check_paths(found), _check_replies(found), _check_overruns(found))
     if found.late_p99_us is None and judged:

@@ -48,9 +48,10 @@ class Oracle:
         way = paths.route(self.plan, a, b)
         return tuple(self.plan.link_between(*step) for step in itertools.pairwise(way))
 
-    def nearest_pops(self, host: str) -> tuple[str, ...]:
-        """The PoPs with the least delay from a host: its catchment, ties included."""
-        delays = {pop: self.delay_ns(host, self.plan.edge(pop).name) for pop in self.pops}
+    def nearest_pops(self, host: str, without: str = "") -> tuple[str, ...]:
+        """The PoPs with the least delay from a host, ties included; ``without`` is withdrawn."""
+        pops = [pop for pop in self.pops if pop != without]
+        delays = {pop: self.delay_ns(host, self.plan.edge(pop).name) for pop in pops}
         least = min(delays.values())
         return tuple(pop for pop, delay in delays.items() if delay == least)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from controller.core.geofeed import geofeed
 from experiments import study
 from experiments.measure.calls import arrivals
 from experiments.runs import runner
-from experiments.studies import isolation
+from experiments.studies import geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
@@ -236,7 +237,133 @@ def _slices(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str,
     return rows, {"filled": full}
 
 
+def _geo(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    leases = _tagged_leases(made)
+    landed, rows = [], []
+    clients = made.hosts_of(HostRole.CLIENT)
+    countries = {client.name: made.network.city(client.city).country for client in clients}
+    owners = {
+        country: oracle.nearest_pops(client)[0] for client, country in reversed(countries.items())
+    }
+    known = sorted({pool.country for pool in made.network.pools} - {""})
+    for without in ("", made.edges[0].city):
+        for client, country in countries.items():
+            pops = oracle.nearest_pops(client, without)
+            landed.append({"without": without, "client": client, "pop": pops[0], "nearest": pops})
+            here = made.network.city(pops[0]).country
+            other = known[(known.index(country) + 1) % len(known)]
+            ways = [
+                (geo.POP_COUNTRY, geo.tag(here), pops[0]),
+                (geo.OWNER, geo.tag(country), owners[country]),
+                (geo.BORROWED, geo.tag(country), pops[0]),
+            ]
+            if not without:
+                ways += [
+                    (geo.ABROAD, geo.scarce(country), pops[0]),
+                    (geo.WRONG, geo.tag(other), pops[0]),
+                    (geo.NOWHERE, geo.NO_TAG, pops[0]),
+                ]
+            who = {"without": without, "client": client, "country": country, "pop": pops[0]}
+            who["pop_country"] = here
+            rows += [
+                who | _fetch_by_tag(made, oracle, leases, pops[0], design, tag, via, origin.name)
+                for design, tag, via in ways
+                for origin in made.hosts_of(HostRole.ORIGIN)
+            ]
+    return rows, {
+        "landed": landed,
+        "leases": leases,
+        "owners": owners,
+        "geofeed": geofeed(made.network),
+        "refusal": "The controller refused: no pool is tagged 'nowhere'; ask for one of: any",
+        "abroad_packets": 30,
+    }
+
+
+def _tagged_leases(made: Plan) -> list[dict[str, Any]]:
+    """A set of each tag in each PoP; of the scarce tags all sets are of one address."""
+    leases = []
+    for pool in made.network.pools:
+        for n, edge in enumerate(made.edges):
+            few = pool.tag.endswith(geo.SCARCE)
+            lease = {"tag": pool.tag, "pop": edge.city, "first_port": 2048 * (n + 1)}
+            lease["home"] = made.edges[0].city if few else edge.city
+            lease |= {"address": str(pool.prefix[0 if few else n])}
+            leases.append(lease | {"last_port": lease["first_port"] + 2047})
+    return leases
+
+
+def _fetch_by_tag(
+    made: Plan,
+    oracle: Oracle,
+    leases: list[dict[str, Any]],
+    pop: str,
+    design: str,
+    tag: str,
+    via: str,
+    origin: str,
+) -> dict[str, Any]:
+    held = [x for x in leases if (x["tag"], x["pop"]) == (tag, via)]
+    server, proxy = (made.servers_of(x)[0].name for x in (pop, via))
+    landing = oracle.nearest_pops(origin)[0]
+    model_ms = oracle.rtt_ms(server, proxy) + oracle.borrowed_rtt_ms(proxy, origin, landing)
+    return {
+        "design": design,
+        "server": server,
+        "origin": origin,
+        "tag": tag,
+        "outcome": "ok" if held else "proxy refused",
+        "seen_address": held[0]["address"] if held else None,
+        "seen_port": held[0]["first_port"] + 5 if held else None,
+        "rtt_ms": model_ms + EMULATOR_ERROR_MS if held else None,
+        "model_rtt_ms": model_ms,
+    }
+
+
+def _scarcity(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    params = study.study("scarcity").params(True, {})
+    points = {
+        scarcity.LAB: scarcity.lab_points(made.network, params),
+        scarcity.BOOK: scarcity.book_points(params),
+    }
+    rows = [
+        _counted(place, point)
+        for place, mine in points.items()
+        for point in mine
+        if not point.name.endswith((scarcity.SHORT, scarcity.ENOUGH))
+    ]
+    held = [{"pop": "LHR", "since_ns": 5}, {"pop": "FCO", "since_ns": 3}]
+    dry_ns = 5 + scarcity.TERMS.lifetime_ns + scarcity.TERMS.quarantine_ns
+    short = {"pool": 2, "lent": held, "refused": [{"pop": "LHR", "earliest_ns": dry_ns}]}
+    enough = {"pool": 3, "lent": [*held, {"pop": "LHR", "since_ns": 7}], "refused": []}
+    lab = {scarcity.SHORT: short, scarcity.ENOUGH: enough}
+    book = lab | {scarcity.SHORT: short | {"again": [False, True]}}
+    return rows, {"controls": {scarcity.LAB: lab, scarcity.BOOK: book}}
+
+
+def _counted(place: str, point: scarcity.Point) -> dict[str, Any]:
+    """A point at which as much is taken as the closed form says."""
+    by_pop, size = point.servers, {"tags": point.tags, "ports": point.ports}
+    taken = scarcity.needed(point.design, by_pop, **size)
+    sharing = point.design == scarcity.SHARED
+    return {
+        "place": place,
+        "design": point.design,
+        "servers_by_pop": " ".join(map(str, by_pop)),
+        "servers": sum(by_pop),
+        "pool": point.pool,
+        "outcome": "ok",
+        "sets": sum(by_pop) * point.tags,
+        "abroad": int(sharing and taken < scarcity.needed(scarcity.PORT_SETS, by_pop, **size)),
+        "taken": taken,
+        "told": taken,
+        **size,
+    }
+
+
 MAKERS = {
+    "scarcity": _scarcity,
+    "geo": _geo,
     "latency": _latency,
     "reachability": _reachability,
     "borrowing": _borrowing,

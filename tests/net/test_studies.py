@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from experiments import RunData, load, run
-from experiments.study import STUDIES
+from experiments.study import STUDIES, study
 from experiments.verdict.oracle import Oracle
 from topologies import sources
 from topologies.plan import HostRole, plan
@@ -64,7 +64,7 @@ def test_run_is_valid_and_its_folder_whole(
     whole = {"spec.json", "manifest.json", "samples.parquet", "summary.csv", "events.csv", "logs"}
     assert whole <= files
     assert {figure.name for figure in data.figures} <= files
-    assert data.spec.network == PLAN.network
+    assert data.spec.network == study(name).prepare(PLAN.network, data.spec.params)
     assert data.result.clock == clock
     assert data.manifest["links"]["backend"] == data.result.fidelity.backend
     assert data.result.fidelity.links == data.manifest["links"]["emulated"]
@@ -128,6 +128,24 @@ def test_ports_are_those_of_the_lease(runs: dict[str, RunData]) -> None:
         lease = leases[row.server]
         assert row.seen_address == lease["address"]
         assert lease["first_port"] <= row.source_port <= lease["last_port"]
+
+
+def test_users_leave_with_their_country_from_where_they_landed(runs: dict[str, RunData]) -> None:
+    metrics = {name: m.value for name, m in runs["geo"].result.metrics.items()}
+    assert metrics["borrowed_accuracy"] == metrics["borrowed_local_share"] == 1
+    assert metrics["abroad_accuracy"] == metrics["one_owner_accuracy"] == 1
+    # Three users, each at home; then one whose PoP is withdrawn.
+    assert metrics["pop_country_accuracy"] == pytest.approx(5 / 6, abs=1e-5)
+    assert metrics["one_owner_local_share"] == pytest.approx(5 / 6, abs=1e-5)
+    assert metrics["sets_abroad"] == 3
+
+
+def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: dict[str, RunData]) -> None:
+    points = runs["scarcity"].tables["points"]
+    assert (points["taken"] == points["needed"]).all()
+    of_article = (points["servers"] == 200) & (points["tags"] == 12) & (points["ports"] != 32768)
+    taken = points[of_article].set_index("design")["taken"]
+    assert dict(taken) == {"own": 2400, "owner": 12, "port sets": 120, "shared": 84}
 
 
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)

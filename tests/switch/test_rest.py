@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from webob import Request
 
 from controller import ryu_compat
+from controller.core.lease import PoolExhaustedError
 from tests.fakes.inside import PLAN, SERVERS, Inside, inside
 
 importlib.import_module("setuptools")  # brings distutils where Python has none, and
@@ -125,6 +126,19 @@ def test_what_cannot_be_is_a_problem_in_words(
     found, text = Doors().ask(method, path, body)
     assert found == code, text
     assert cause in text
+
+
+@pytest.mark.parametrize("earliest_ns", [180_000_000_000, None])
+def test_a_pool_that_is_dry_says_when_to_come_again(
+    earliest_ns: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dry(*_: object, **__: object) -> None:
+        raise PoolExhaustedError("LHR", "any", earliest_ns)
+
+    doors = Doors()
+    monkeypatch.setattr(doors.inside.lender, "acquire", dry)
+    refused = doors.answer("POST", "/v1/leases", b'{"server": "LHR-s1"}')
+    assert (refused.status_code, refused.json["earliest_ns"]) == (409, earliest_ns)
 
 
 def test_a_verb_with_if_match_changes_only_what_the_caller_saw() -> None:

@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
 from experiments.runs import trial
 from experiments.runs.testbed import Testbed
+from topologies.emulation.processes import Program
 
 POP = "ARN"
 OTHER = "FCO"
@@ -112,6 +115,31 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
 }
 
 
+FROM_THE_START: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tags mixed up": ("controller.agent", ()),
+    "any tag served": ("controller.agent", ()),
+    "addresses wasted": ("controller", ()),
+    "leases are shorter than is said": ("controller", ("--lease-time", "60")),
+}
+"""The module in which it is done (see ``tampered.py``), or an option that it gets instead."""
+
+
+def launch_tampered(mutation: str) -> None:
+    """Have one program of the lab start otherwise."""
+    launch, here = Testbed.launch, str(Path(__file__).resolve().parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ["PYTHONPATH"]])
+    tampered_module, options = FROM_THE_START[mutation]
+
+    def otherwise(lab: Testbed, name: str, module: str, *arguments: str) -> Program:
+        if module != tampered_module:
+            return launch(lab, name, module, *arguments)
+        if options:
+            return launch(lab, name, module, *arguments, *options)
+        return launch(lab, name, "tampered", module, mutation, *arguments)
+
+    Testbed.launch = otherwise  # type: ignore[method-assign]
+
+
 def main(mutation: str, *arguments: str) -> int:
     start = Testbed.start
 
@@ -119,7 +147,10 @@ def main(mutation: str, *arguments: str) -> int:
         start(lab)
         MUTATIONS[mutation](lab)
 
-    Testbed.start = tampered  # type: ignore[method-assign]
+    if mutation in FROM_THE_START:
+        launch_tampered(mutation)
+    else:
+        Testbed.start = tampered  # type: ignore[method-assign]
     return trial.main(list(arguments))
 
 

@@ -16,7 +16,7 @@ from experiments.verdict.result import Check
 
 pytestmark = pytest.mark.virtual
 
-MUTANT = Path(__file__).parent / "mutant.py"
+MUTANT, TAMPERED = (Path(__file__).parent / name for name in ("mutant.py", "tampered.py"))
 
 NOTICED: Mapping[str, Mapping[str, str]] = {
     "guard bypassed": {
@@ -32,6 +32,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "isolation": "twin: its own port set arrives",
         "reachability": "twin: a server that uses its own port set is answered",
         "borrowing": "every borrowed connection works",
+        "geo": "every fetch by a tag is answered",
     },
     "return removed": {
         "reachability": "twin: a port set that somebody holds answers",
@@ -64,7 +65,16 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "reachability": "every pair reaches",
         "latency": "every client is answered",
     },
-    "steered elsewhere": {"latency": "every client lands in its best PoP"},
+    "steered elsewhere": {
+        "latency": "every client lands in its best PoP",
+        "geo": "every client lands in the nearest PoP that is announced",
+    },
+    "tags mixed up": {"geo": "who borrows has the right country"},
+    "any tag served": {"geo": "control: a tag that no pool has gives no connection"},
+    "addresses wasted": {"scarcity": "lab: as many addresses are taken as the closed form says"},
+    "leases are shorter than is said": {
+        "scarcity": "control: lab: a pool one address too small refuses, and says until when"
+    },
 }
 """By mutation and study: a check that must fail."""
 
@@ -72,12 +82,15 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
 def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
     """What a study says of a network with this mutation."""
     spec = runner.make_spec(study, "triangle", quick=True, clock="virtual")
-    shutil.copy(MUTANT, folder)
+    for program in (MUTANT, TAMPERED):
+        shutil.copy(program, folder)
     runner.run_trial(spec, folder, program=(MUTANT.name, mutation))
     return [check for check in runner.conclude(folder).checks if not check.passed]
 
 
-@pytest.mark.parametrize("study", ["reachability", "latency", "borrowing", "agility", "isolation"])
+@pytest.mark.parametrize(
+    "study", ["reachability", "latency", "borrowing", "agility", "isolation", "geo", "scarcity"]
+)
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from experiments import study
-from experiments.studies import isolation, slices
+from experiments import pools, study
+from experiments.studies import isolation, scarcity, slices
 from experiments.study import STUDIES, Evidence
 from tests.fakes.evidence import EMULATOR_ERROR_MS, failed, perfect, spoil
 from topologies.plan import HostRole
@@ -31,6 +32,25 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "scarcity": {
+        "book_own_addresses",
+        "book_owner_addresses",
+        "book_port_sets_addresses",
+        "book_shared_addresses",
+        "lab_port_sets_addresses",
+        "error_max",
+    },
+    "geo": {
+        "borrowed_accuracy",
+        "borrowed_local_share",
+        "borrowed_rtt_p50",
+        "pop_country_accuracy",
+        "pop_country_accuracy_model",
+        "one_owner_accuracy",
+        "one_owner_local_share",
+        "abroad_accuracy",
+        "detour_p50",
+    },
     "slices": {"connections", "erlang_error_max", "model_error_max", "lost_16_ports_load_0.9"},
     "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
     "agility": {
@@ -78,7 +98,7 @@ def test_a_run_in_which_nothing_came_back_is_invalid_and_whole(
     kept = {column: value for column, value in lost.items() if column in evidence.samples}
     if name == "isolation":
         kept = {"outcome": "dropped", "seen_by": ""}
-    if name == "borrowing":
+    if name in ("borrowing", "geo"):
         del kept["pop"]  # there it is the server's own
     spoilt = spoil(evidence, lambda s: s["outcome"] != "", **kept)
     for facts in ("lies", "knocks"):
@@ -313,6 +333,147 @@ def test_agility_counts_connections(how: str, fact: str, value: int, check: str)
     evidence = perfect("agility")
     evidence.observed["connections"][how] = evidence.observed["connections"][how] | {fact: value}
     assert failed(evidence) == [check]
+
+
+def test_geo_tells_designs_apart() -> None:
+    metrics = study.study("geo").evaluate(perfect("geo", "europe")).metrics
+    assert metrics["borrowed_accuracy"].value == metrics["one_owner_accuracy"].value == 1
+    assert metrics["borrowed_local_share"].value == 1
+    # Five PoPs in five countries: most clients land abroad.
+    assert metrics["pop_country_accuracy"].value == metrics["pop_country_accuracy_model"].value
+    assert 0.2 < (metrics["pop_country_accuracy"].value or 0) < 0.5
+    assert 0.5 < (metrics["one_owner_local_share"].value or 0) < 1
+    assert (metrics["detour_p50"].value or 0) > 1
+
+
+NOTICES: Mapping[str, str] = {
+    "borrowed": "who borrows has the right country",
+    "one owner": "one owner gives the right country, from its own PoP",
+    "pop country": "without tags an address is of its PoP's country",
+    "abroad": "a pool that is dry here lends abroad, and the country is still right",
+}
+"""By design: the check that must notice a wrong address."""
+
+
+@pytest.mark.parametrize("design", NOTICES)
+def test_geo_notices_one_address_of_another_country(design: str) -> None:
+    evidence = perfect("geo")
+    mine = evidence.samples[evidence.samples["client"] == "ARN-c1"]
+    other = mine[mine["design"] == "another country"].iloc[0]
+    seen = {name: other[name] for name in ("seen_address", "seen_port")}
+    spoilt = spoil(
+        evidence,
+        lambda s: (s["design"] == design) & (s["client"] == "ARN-c1") & (s["without"] == ""),
+        **seen,
+    )
+    assert failed(spoilt) == [NOTICES[design]]
+
+
+def test_geo_notices_an_address_of_nobody_and_one_of_another_pop() -> None:
+    def of_arn(s: pd.DataFrame) -> pd.Series[bool]:
+        return (s["design"] == "borrowed") & (s["client"] == "ARN-c1")
+
+    unlent = spoil(perfect("geo"), of_arn, seen_port=60_000)
+    assert failed(unlent) == ["and leaves where its client landed"]
+    evidence = perfect("geo")
+    elsewhere = [x for x in evidence.observed["leases"] if (x["tag"], x["pop"]) == ("se", "FCO")]
+    seen = {"seen_address": elsewhere[0]["address"], "seen_port": elsewhere[0]["first_port"]}
+    assert failed(spoil(evidence, of_arn, **seen)) == ["and leaves where its client landed"]
+
+
+def test_geo_controls_must_fail() -> None:
+    right = spoil(perfect("geo"), lambda s: s["design"] == "another country", country="")
+    right.samples.loc[right.samples["design"] == "another country", "country"] = "GB"
+    assert failed(right) == ["control: an address of another country is found out"]
+    lent = spoil(perfect("geo"), lambda s: s["design"] == "no such tag", outcome="ok")
+    assert failed(lent) == ["control: a tag that no pool has gives no connection"]
+    evidence = perfect("geo")
+    evidence.observed["refusal"] = ""
+    assert failed(evidence) == ["control: a tag that no pool has gives no connection"]
+
+
+def test_geo_notices_a_wrong_landing_a_wrong_feed_and_nobody_abroad() -> None:
+    evidence = perfect("geo")
+    evidence.observed["landed"][0]["pop"] = "FCO"
+    assert failed(evidence) == ["every client lands in the nearest PoP that is announced"]
+    evidence = perfect("geo")
+    evidence.observed["geofeed"] = evidence.observed["geofeed"].replace(",SE,", ",IT,")
+    assert "who borrows has the right country" in failed(evidence)
+    evidence = perfect("geo")
+    for lease in evidence.observed["leases"]:
+        lease["home"] = lease["pop"]
+    assert failed(evidence) == [NOTICES["abroad"]]
+
+
+def test_scarcity_knows_the_closed_forms() -> None:
+    ten = (20,) * 10
+    found = {x: scarcity.needed(x, ten, 12, 2048) for x in scarcity.DESIGNS}
+    assert found == {"own": 2400, "owner": 12, "port sets": 120, "shared": 12 * 7}
+    assert scarcity.needed("port sets", (31, 32), 1, 2048) == 3
+
+
+@pytest.mark.parametrize("ports", [1 << bits for bits in range(4, 17)])
+def test_scarcity_counts_sets_as_the_book_lends_them(ports: int) -> None:
+    each = pools.sets_per_address(ports)
+    point = scarcity.Point("p", "shared", ports, (each + 1,), 1, 2)
+    lender = scarcity.BookLender(point)
+    told = [lender.borrow(*who, point.tag(0), ports).address for who in lender.servers(point)]
+    assert len(set(told[:-1])) == 1
+    assert told[-1] not in told[:-1]
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "check"),
+    [
+        ({"place": "lab", "design": "own"}, {"taken": 4, "told": 4}, "lab: as many"),
+        ({"place": "book", "design": "port sets"}, {"taken": 4, "told": 4}, "book alone: as many"),
+        ({"place": "lab", "design": "own"}, {"told": 1}, "the borrowers are told"),
+        ({"place": "book", "design": "port sets"}, {"abroad": 1}, "from an ample pool"),
+        ({"design": "shared", "ports": 2048}, {"abroad": 0}, "where PoPs must share"),
+        ({"design": "owner"}, {"outcome": "refused"}, "every borrower is lent"),
+    ],
+)
+def test_scarcity_notices_a_wrong_count(
+    where: Mapping[str, object], change: Mapping[str, object], check: str
+) -> None:
+    def mine(s: pd.DataFrame) -> pd.Series[bool]:
+        chosen = s["servers"] > 0
+        for column, value in where.items():
+            chosen &= s[column] == value
+        return chosen
+
+    (name,) = failed(spoil(perfect("scarcity"), mine, **change))
+    assert name.startswith(check)
+
+
+LEND = {"pop": "LHR", "earliest_ns": 6}
+
+
+@pytest.mark.parametrize("place", ["lab", "book"])
+@pytest.mark.parametrize(
+    ("which", "refused"),
+    [
+        ("short", []),
+        ("short", [LEND]),
+        ("short", [LEND | {"earliest_ns": None}]),
+        ("enough", [LEND]),
+    ],
+)
+def test_scarcity_control_must_refuse_one_with_the_right_time(
+    place: str, which: str, refused: list[dict[str, object]]
+) -> None:
+    evidence = perfect("scarcity")
+    controls = evidence.observed["controls"][place]
+    controls[which] = controls[which] | {"refused": refused}
+    (name,) = failed(evidence)
+    assert name.startswith("control: ")
+
+
+@pytest.mark.parametrize("again", [[True, True], [False, False]])
+def test_scarcity_tries_again_at_the_time_that_was_told(again: list[bool]) -> None:
+    evidence = perfect("scarcity")
+    evidence.observed["controls"]["book"]["short"]["again"] = again
+    assert failed(evidence) == ["twin: at the time that was told a set can be had, and not before"]
 
 
 @pytest.mark.parametrize("attack", [*isolation.FORGERIES, *isolation.LAWFUL])

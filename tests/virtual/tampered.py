@@ -1,0 +1,69 @@
+"""A program of the lab in which one thing is wrong from the start.
+
+``python -m tampered MODULE MUTATION ARGUMENT...`` runs in a guest, beside ``mutant.py``.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Leases = Iterable[Mapping[str, Any]]
+
+
+def tags_mixed_up() -> None:
+    """A server leaves by the lease after the one that was asked for."""
+    from controller.agent import borrowed
+
+    def mixed(leases: Leases, tag: str) -> list[Mapping[str, Any]]:
+        held = list(leases)
+        places = [n for n, lease in enumerate(held) if lease["tag"] == tag]
+        if not places:
+            raise borrowed.NoLeaseError(f"no lease tagged {tag!r}")
+        return [held[(places[0] + 1) % len(held)]]
+
+    borrowed._tagged = mixed
+
+
+def any_tag_served() -> None:
+    """A server leaves by some lease where it has none of the tag."""
+    from controller.agent import borrowed
+
+    tagged = borrowed._tagged
+
+    def generous(leases: Leases, tag: str) -> Any:
+        held = list(leases)
+        try:
+            return tagged(held, tag)
+        except borrowed.NoLeaseError:
+            return held[:1]
+
+    borrowed._tagged = generous
+
+
+def addresses_wasted() -> None:
+    """The book opens an address for every borrower, as long as there are any."""
+    from controller.core.shelf import Shelf
+
+    with_room = Shelf.with_room
+
+    def wasteful(shelf: Shelf, home: str, order: int) -> Any:
+        return None if shelf.closed else with_room(shelf, home, order)
+
+    Shelf.with_room = wasteful  # type: ignore[method-assign]
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "tags mixed up": tags_mixed_up,
+    "any tag served": any_tag_served,
+    "addresses wasted": addresses_wasted,
+}
+
+
+if __name__ == "__main__":
+    _, module, mutation, *rest = sys.argv
+    MUTATIONS[mutation]()
+    sys.argv = [module, *rest]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
