@@ -123,7 +123,7 @@ class Terms:
     The quarantine default is Linux's TIME_WAIT: a later holder of the ports must not meet
     connections that the far end still remembers. ``sets_per_server`` counts ports, in sets of the
     usual size, of each tag: what a server holds and what it held that is still in quarantine.
-    Who borrows and returns in a loop empties no pool.
+    One set alone may be larger than that. Who borrows and returns in a loop empties no pool.
     """
 
     lifetime_ns: int = 120 * SECOND

@@ -319,7 +319,7 @@ class Book:
         free = ports.UNTOUCHED if opened is None else opened.free
         first = None if address is None else ports.best_fit(free, order)
         if address is None or first is None:
-            earliest = shelf.earliest(self._entries, self.terms.quarantine_ns, pop)
+            earliest = shelf.earliest(self._entries, self.terms.quarantine_ns)
             raise PoolExhaustedError(pop, tag, earliest)
         return address if opened is None else opened.address, first
 
@@ -342,7 +342,7 @@ class Book:
     def _check_quota(self, server: str, tag: str, more: int) -> None:
         most = self.terms.sets_per_server << (16 - self.port_set_bits)
         kept = self._kept[server, tag]
-        if kept + more > most:
+        if kept and kept + more > most:  # one set may be of any size
             raise QuotaError(server, tag, kept, more, most)
 
     def _check_promise(self, server: str, tag: str, psid_bits: int) -> None:

@@ -125,7 +125,7 @@ class Shelf:
         Their notes stay until they have really changed.
         """
         found: dict[Key, Lease] = {}
-        for _, notes, live in self._heaps():
+        for notes, live in self._heaps():
             due: list[_Note] = []
             while len(due) != most and _settle(notes, entries, live) and notes[0][0] <= now_ns:
                 due.append(heapq.heappop(notes))
@@ -134,25 +134,19 @@ class Shelf:
                 heapq.heappush(notes, note)
         return list(found.values())
 
-    def earliest(
-        self, entries: Mapping[Key, Lease], extra_live_ns: int, pop: str | None = None
-    ) -> int | None:
-        """The first time in the notes, live ones counted ``extra_live_ns`` later.
-
-        With ``pop``, only the sets of its own servers, if any of those are not free.
-        """
-        times = [
-            (where == pop, notes[0][0] + (extra_live_ns if live else 0))
-            for where, notes, live in self._heaps()
+    def earliest(self, entries: Mapping[Key, Lease], extra_live_ns: int) -> int | None:
+        """The first time in the notes, live ones counted ``extra_live_ns`` later."""
+        times = (
+            notes[0][0] + (extra_live_ns if live else 0)
+            for notes, live in self._heaps()
             if _settle(notes, entries, live)
-        ]
-        own = [time for is_own, time in times if is_own]
-        return min(own or [time for _, time in times], default=None)
+        )
+        return min(times, default=None)
 
-    def _heaps(self) -> Iterator[tuple[str, list[_Note], bool]]:
+    def _heaps(self) -> Iterator[tuple[list[_Note], bool]]:
         for heaps, live in ((self._live, True), (self._quarantined, False)):
-            for pop, notes in heaps.items():
-                yield pop, notes, live
+            for notes in heaps.values():
+                yield notes, live
 
 
 def _true(note: _Note, entries: Mapping[Key, Lease], live: bool) -> bool:
