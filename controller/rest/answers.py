@@ -90,6 +90,8 @@ def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> di
         if name not in wanted:
             raise ValueError(f"there is no field {name!r}: {', '.join(wanted)}")
         kind = wanted[name]
+        if kind is int and isinstance(value, float) and value.is_integer():
+            data[name] = value = int(value)  # 6.0 is a whole number in JSON
         right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not right or isinstance(value, bool):
             raise ValueError(f"{name} is {kind.__name__}, not {value!r}")
