@@ -41,7 +41,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 _LOCK = WORDS / "root.lock"
 _REQUIREMENTS = PROJECT / "requirements.lock"
-_NEEDED = ("mininet", "ryu", "eventlet", "immutables", "setuptools")
+_NEEDED = ("mininet", "ryu", "eventlet", "immutables", "prometheus_client", "setuptools")
 """What runs in a guest needs these and what they depend on, in the locked versions."""
 
 _MIRRORS = ("http://deb.debian.org/debian", "http://snapshot.debian.org/archive/debian/{snapshot}")
