@@ -42,7 +42,7 @@ def opened(name: str) -> Iterator[socket.socket]:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
         path = _bind(made, re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40] or "lab")
-        made.listen(16)
+        made.listen(128)
         try:
             yield made
         finally:
