@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from controller.agent.client import Want
 from controller.agent.orders import obey
@@ -63,13 +64,19 @@ async def serve(
     tasks.append(asyncio.create_task(watch(servers.values(), usage)))
     if orders is not None:
         await asyncio.start_unix_server(partial(obey, servers, usage), orders)
-    ended = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    ended = await _first_to_end({asyncio.create_task(stop.wait()), *tasks})
     tasks[-1].cancel()
     await asyncio.gather(*(server.close() for server in servers.values()))
-    for task in done - {ended}:
-        if not task.cancelled():
-            task.result()  # a client never ends by itself but by an error
+    ended.result()  # a client never ends by itself but by an error
+
+
+async def _first_to_end(tasks: set[asyncio.Task[Any]]) -> asyncio.Task[Any]:
+    """The task that ends first; one that is cancelled gives back what it held, and is no end."""
+    while True:
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                return task
 
 
 def main() -> int:

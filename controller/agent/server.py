@@ -6,27 +6,29 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.agent import address
 from controller.agent.client import Client, Handed, Held, Want
 from controller.agent.growth import Growth, Step
 from controller.agent.inbox import Inbox
+from controller.agent.ports import PortsInUse, busiest
 from controller.agent.proxy import Proxy
 from controller.agent.status import Status
 from controller.agent.usage import Place, Towards
 from controller.dhcp import CLIENT_PORT, DhcpError, Message, Option, build
 from controller.frames import octets
 from topologies.emulation import anyip, netns
-from topologies.emulation.sockdiag import TCP, UDP, Flow, SocketDiag
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan
 
 __all__ = ["Server", "client_socket"]
 
 LOG = logging.getLogger("agent")
+
+MORE = "more-"
+"""How the client identifiers of sets begin that a server borrows by itself."""
 
 
 def client_socket(server: str) -> socket.socket:
@@ -37,10 +39,6 @@ def client_socket(server: str) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
         made.bind(("0.0.0.0", CLIENT_PORT))
     return made
-
-
-MORE = "more-"
-"""How the client identifiers of sets begin that a server borrows by itself."""
 
 
 class Server:
@@ -62,16 +60,14 @@ class Server:
         self._left = status.left(host.name)
         self._most = most
         self._growth: dict[str, Growth] = {}
-        self._diag: SocketDiag | None = None
-        self._shown = {TCP: "tcp", UDP: "udp"}
+        self._in_use: PortsInUse | None = None
         self.proxy = Proxy(host.name, self.leases)
 
     async def open(self) -> None:
         """Make the socket, and let programs leave by the proxy. Raises OSError outside of a lab."""
         self._usual = address.usual_ports()
         self._socket = client_socket(self.host.name)
-        with netns.inside(self.host.name):
-            self._diag = SocketDiag()
+        self._in_use = PortsInUse(self.host)
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self._inbox, sock=self._socket)
         await self.proxy.open()
@@ -161,28 +157,8 @@ class Server:
 
     def look(self) -> tuple[Counter[Towards], Counter[Place]]:
         """Ports that are in use towards each destination, and that are held. Raises OSError."""
-        held: Counter[Place] = Counter()
-        for lease in self._held.values():
-            held[Place(self.host.city, lease.address)] += lease.size
-        used: Counter[Towards] = Counter()
-        if not held:
-            return used, held
-        for protocol, name in tuple(self._shown.items()):
-            for (source, target, port), many in self._count(protocol).items():
-                place = Place(self.host.city, source)
-                if place in held:
-                    origin = f"{target}:{port}" if protocol == TCP else "any"
-                    used[Towards(place, origin, name)] += many
-        return used, held
-
-    def _count(self, protocol: int) -> Counter[Flow]:
-        """The kernel's sockets; none, said once, of a protocol that it does not show."""
-        assert self._diag is not None
-        try:
-            return self._diag.count(protocol)
-        except FileNotFoundError as error:
-            LOG.warning("%s: %s not counted: %s", self.host.name, self._shown.pop(protocol), error)
-            return Counter()
+        assert self._in_use is not None
+        return self._in_use.look(self._held.values())
 
     def grow(self, now_s: float, used: Mapping[Towards, int]) -> None:
         """Borrow one more set of a tag before its ports run out; return it when it is idle."""
@@ -190,31 +166,24 @@ class Server:
             return
         for tag in {want.tag for want in self._tasks}:
             wants = [want for want in self._tasks if want.tag == tag]
-            if not all(want in self._held for want in wants):
-                continue  # one is on its way
-            extra = [want for want in wants if want.client_id.startswith(MORE)]
-            leases = [self._held[want] for want in wants]
-            busiest = _busiest(used, {lease.address for lease in leases})
-            idle = bool(extra) and self._is_idle(self._held[extra[-1]])
-            growth = self._growth.setdefault(tag, Growth(self._most))
-            step = growth.step(now_s, [lease.size for lease in leases], busiest, idle)
-            if step is Step.BORROW:
-                LOG.info(
-                    "%s: %d ports tagged %s in use, one set more", self.host.name, busiest, tag
-                )
-                self.borrow(Want(tag, f"{MORE}{len(extra) + 1}"))
-            elif step is Step.RETURN:
-                self._cancel(extra[-1])
+            if all(want in self._held for want in wants):  # else one is on its way
+                self._grow(tag, wants, now_s, used)
 
-    def _is_idle(self, lease: Held) -> bool:
-        """Whether nothing uses a lease's ports."""
-        assert self._diag is not None
-        first, last = lease.range
-        return not any(
-            address == lease.address and first <= port <= last
-            for protocol in self._shown
-            for address, port in self._diag.sources(protocol)
-        )
+    def _grow(
+        self, tag: str, wants: Sequence[Want], now_s: float, used: Mapping[Towards, int]
+    ) -> None:
+        assert self._in_use is not None
+        extra = [want for want in wants if want.client_id.startswith(MORE)]
+        leases = [self._held[want] for want in wants]
+        many = busiest(used, {lease.address for lease in leases})
+        idle = bool(extra) and self._in_use.is_idle(self._held[extra[-1]])
+        growth = self._growth.setdefault(tag, Growth(self._most))
+        step = growth.step(now_s, [lease.size for lease in leases], many, idle)
+        if step is Step.BORROW:
+            LOG.info("%s: %d ports tagged %s in use, one set more", self.host.name, many, tag)
+            self.borrow(Want(tag, f"{MORE}{len(extra) + 1}"))
+        elif step is Step.RETURN:
+            self._cancel(extra[-1])
 
     # -- the namespace
 
@@ -241,12 +210,3 @@ class Server:
             self._socket.sendto(build(message), target)
         except OSError as error:  # the interface may be down for a moment: asked again anyway
             LOG.warning("%s: cannot send: %s", self.host.name, error)
-
-
-def _busiest(used: Mapping[Towards, int], addresses: Collection[IPv4Address]) -> int:
-    """The most ports of these addresses that are in use towards one destination."""
-    totals: Counter[tuple[str, str]] = Counter()
-    for towards, many in used.items():
-        if towards.place.address in addresses:
-            totals[towards.origin, towards.protocol] += many
-    return max(totals.values(), default=0)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import exchange
-from controller.agent import address, client, server
+from controller.agent import __main__ as agent
+from controller.agent import address, client, ports, server
 from controller.agent.client import Client, Handed, Held, Want
 from controller.agent.growth import Growth, Step
 from controller.agent.inbox import LENDER, MESSAGES, Inbox
@@ -391,7 +395,7 @@ class Busy(Server):
     def __init__(self, most: int) -> None:
         super().__init__(HOST, Status(None), most)
         self.asked: list[Want] = []
-        self.idle = True
+        self._in_use = self  # type: ignore[assignment]
 
     def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
         assert handed is None
@@ -402,9 +406,9 @@ class Busy(Server):
     def hold(self, want: Want, psid: int) -> None:
         self._held[want] = held("203.0.113.1", psid, 12)
 
-    def _is_idle(self, lease: Held) -> bool:
+    def is_idle(self, lease: Held) -> bool:
         assert lease.range == (3200, 3215)
-        return self.idle
+        return True
 
 
 class NoUdp:
@@ -417,16 +421,13 @@ class NoUdp:
 
 
 def test_what_the_kernel_does_not_show_is_said_once_and_the_rest_is_counted(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def live() -> None:
-        mine = Busy(most=1)
-        mine._diag = NoUdp()  # type: ignore[assignment]
-        mine.hold(ONE, 128)
-        for _ in range(3):
-            assert mine.look() == ({TOWARDS: 3}, {PLACE: 16})
-
-    asyncio.run(live())
+    monkeypatch.setattr(ports.netns, "inside", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(ports, "SocketDiag", NoUdp)
+    in_use = ports.PortsInUse(HOST)
+    for _ in range(3):
+        assert in_use.look([held("203.0.113.1", 128, 12)]) == ({TOWARDS: 3}, {PLACE: 16})
     assert [x.message for x in caplog.records] == [
         "LHR-s1: udp not counted: the kernel shows no sockets"
     ]
@@ -499,3 +500,43 @@ def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_
 
     found = json.loads(asyncio.run(ask()))
     assert answer in str(found)
+
+
+# -- all of them
+
+
+class Quiet(Straw):
+    """A server without a namespace."""
+
+    async def open(self) -> None:
+        pass
+
+    def look(self) -> tuple[Counter[Towards], Counter[Place]]:
+        return Counter(), Counter()
+
+
+def test_a_server_that_returns_what_it_was_told_to_borrow_is_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(agent, "Server", Quiet)
+    orders = tmp_path / "orders"
+
+    async def say(word: str) -> Any:
+        reader, writer = await asyncio.open_unix_connection(orders)
+        writer.write(json.dumps({"do": word, "server": HOST.name}).encode() + b"\n")
+        answer = json.loads(await reader.read())
+        writer.close()
+        return answer
+
+    async def live() -> None:
+        serving = asyncio.create_task(agent.serve([HOST], [ONE], Status(None), orders))
+        while not orders.exists():
+            await asyncio.sleep(0)
+        assert await say("return") == {}
+        assert await say("usage") == {"usage": []}
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await serving
+
+    asyncio.run(live())
