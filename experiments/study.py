@@ -65,6 +65,12 @@ class Borrowed:
         """The port set, first and last."""
         return (self.first_port, self.last_port)
 
+    @property
+    def foreign_port(self) -> int:
+        """A port of the next set: the same address, but somebody else's or nobody's."""
+        after, size = self.last_port + 1, self.last_port - self.first_port + 1
+        return after if after + size <= 65536 else self.first_port - 1
+
 
 class Reporter(Protocol):
     """Where a trial's rows, events and progress go."""
@@ -154,6 +160,11 @@ class Trial:
             for name, lease in self.leases.items()
         }
         return Judge([pool.prefix for pool in self.plan.network.pools], held)
+
+    def foreign_address(self, lease: Borrowed) -> IPv4Address:
+        """Another PoP's lent address, or else an address of the pool that nobody holds."""
+        others = sorted({other.address for other in self.leases.values()} - {lease.address})
+        return IPv4Address(self.random.choice(others)) if others else self.unlent_address()
 
     def unlent_address(self) -> IPv4Address:
         """An address of the pool that nobody holds, from the end that is lent last."""

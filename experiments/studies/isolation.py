@@ -107,19 +107,17 @@ def _forge(t: Trial, server: HostPlan, lease: Borrowed, attack: str, own: Forged
     from experiments.measure import forge
 
     neighbour = _neighbour(t, server)
-    size = lease.last_port - lease.first_port + 1
-    next_set = (lease.first_port + size) % 65536
     match attack:
         case "own port set":
             return own.frame()
         case "own echo":
             return forge.echo(own, lease.last_port)
         case "foreign port set":
-            return replace(own, source_port=next_set).frame()
+            return replace(own, source_port=lease.foreign_port).frame()
         case "system port":
             return replace(own, source_port=443).frame()
         case "foreign address":
-            return replace(own, source=_foreign(t, lease)).frame()
+            return replace(own, source=t.foreign_address(lease)).frame()
         case "address nobody borrowed":
             return replace(own, source=t.unlent_address()).frame()
         case "neighbour's own address":
@@ -151,7 +149,7 @@ def _forge(t: Trial, server: HostPlan, lease: Borrowed, attack: str, own: Forged
         case "false neighbour advertisement":
             return forge.neighbour_advertisement(own, GATEWAY_ADDRESS6)
         case "foreign echo":
-            return forge.echo(own, next_set)
+            return forge.echo(own, lease.foreign_port)
     raise ValueError(attack)
 
 
@@ -193,12 +191,6 @@ def _neighbour(t: Trial, server: HostPlan) -> HostPlan:
 def _other_pop(t: Trial, server: HostPlan) -> str:
     pops = [edge.city for edge in t.plan.edges if edge.city != server.city]
     return pops[0] if pops else server.city
-
-
-def _foreign(t: Trial, lease: Borrowed) -> IPv4Address:
-    """An address that another PoP has borrowed, or one that nobody has."""
-    others = sorted({other.address for other in t.leases.values()} - {lease.address})
-    return IPv4Address(others[0]) if others else t.unlent_address()
 
 
 # -- names

@@ -114,9 +114,9 @@ def _claimed(t: Trial) -> Iterator[list[_Act]]:
     acts: list[_Act] = []
     with contextlib.ExitStack() as claims:
         for server, lease in t.leases.items():
-            foreign = _never_borrowed(t, lease)
+            foreign = t.foreign_address(lease)
             claims.enter_context(claim(server, foreign))
-            port = _foreign_port(lease)
+            port = lease.foreign_port
             own = IPv4Address(lease.address)
             for control, source, ports in (
                 (FOREIGN_PORT, own, (port, port)),
@@ -135,19 +135,6 @@ def _truths(t: Trial) -> Iterator[_Act]:
         source = IPv4Address(lease.address)
         attempt = TcpAttempt(server, origin.address, source=source, ports=lease.ports)
         yield OWN_SET, origin.name, lease.pop, attempt
-
-
-def _foreign_port(lease: Borrowed) -> int:
-    """A port of the next set: the same address, but somebody else's or nobody's."""
-    size = lease.last_port - lease.first_port + 1
-    after = lease.last_port + 1
-    return after if after + size <= 65536 else lease.first_port - 1
-
-
-def _never_borrowed(t: Trial, lease: Borrowed) -> IPv4Address:
-    """Another PoP's lent address, or else an address of the pool that nobody holds."""
-    others = sorted({other.address for other in t.leases.values()} - {lease.address})
-    return IPv4Address(t.random.choice(others)) if others else t.unlent_address()
 
 
 def _knocks(t: Trial, control: str) -> Iterator[_Act]:
