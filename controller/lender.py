@@ -291,7 +291,7 @@ class Lender:
         for before, after in ((x.before, x.after) for x in changed):
             if before is None or (after.live and after.server == before.server):
                 continue  # it drains: the holder may go on
-            self._tell(before.server, after)
+            self._tell(before.server, before)
             if after.live:
                 heirs.append(after)
         if heirs:

@@ -200,11 +200,12 @@ class NotHeldError(LendingError):
 
 
 class HoldsAlreadyError(LendingError):
-    """The server holds another set of this tag by the same client identifier."""
+    """The set is the heir's own."""
 
-    def __init__(self, server: str, tag: str, client_id: str) -> None:
-        by = f" as client {client_id!r}" if client_id else ""
-        super().__init__(f"{server} already holds another set tagged {tag!r}{by}; release it first")
+    def __init__(self, server: str, lease: Lease) -> None:
+        super().__init__(
+            f"{lease.address} port {lease.first_port} is {server}'s already; move it to another"
+        )
 
 
 class ChangedMeanwhileError(LendingError):

@@ -26,7 +26,7 @@ The idea is RFC 6346's (A+P), the act RFC 7618's (dynamic allocation of shared I
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
@@ -38,7 +38,6 @@ from controller.core.lease import (
     HoldsAlreadyError,
     Lease,
     LeaseState,
-    LendingError,
     NotHeldError,
     PoolExhaustedError,
     PromisedError,
@@ -57,6 +56,19 @@ PORTION = 200
 
 Holder = tuple[str, str, str]
 """Server, tag and client identifier: who asks again by the same is told the same."""
+
+
+class _Inherited:
+    """What heirs get at one moment: by which names, and how many ports."""
+
+    def __init__(self) -> None:
+        self.names: set[Holder] = set()
+        self.ports: Counter[tuple[str, str]] = Counter()  # by server and tag
+
+    def add(self, lease: Lease) -> None:
+        """One more."""
+        self.names.add((lease.server, lease.tag, lease.client_id))
+        self.ports[lease.server, lease.tag] += lease.ports
 
 
 class Book:
@@ -249,10 +261,14 @@ class Book:
         """Hand a set over to ``heir``, which stands in ``pop``: at once, or when it has drained.
 
         There is no quarantine between: whoever moves a set says that the heir may meet the
-        holder's connections. Raises NotHeldError, HoldsAlreadyError, QuotaError.
+        holder's connections. The heir has it by the holder's client identifier, or by
+        ``moved-NUMBER`` of the lending where it has another set by that. Raises NotHeldError,
+        HoldsAlreadyError, QuotaError.
         """
         lease = self._must_hold(address, port, None, frozenset({LeaseState.LENT}))
-        self._check_heir(lease, heir)
+        if heir == lease.server:
+            raise HoldsAlreadyError(heir, lease)
+        self._check_quota(heir, lease.tag, lease.ports)
         if drain_until_ns is None:
             return self._hand_over(lease, heir, pop, now_ns, self.lendings + 1)
         drained = self.drain(address, port, drain_until_ns).after
@@ -268,15 +284,17 @@ class Book:
         shelves = self._shelves.values()
         due = [lease for shelf in shelves for lease in shelf.due(self._entries, now_ns, most)]
         due.sort(key=lambda lease: lease.key)
-        number, found, heirs = self.lendings, [], set[Holder]()
+        number, found, inherited = self.lendings, [], _Inherited()
         for lease in due:
-            heir = (lease.heir, lease.tag, lease.client_id)
             if not lease.live:
                 found.append(Transition(lease, _freed(lease)))
-            elif lease.heir and heir not in heirs and self._may_inherit(lease):
+            elif lease.heir and self._may_inherit(lease, inherited):
                 number += 1
-                heirs.add(heir)
-                found.append(self._hand_over(lease, lease.heir, lease.heir_pop, now_ns, number))
+                handed = self._hand_over(
+                    lease, lease.heir, lease.heir_pop, now_ns, number, inherited.names
+                )
+                inherited.add(handed.after)
+                found.append(handed)
             else:
                 found.append(self._quarantine(lease, now_ns))
         return tuple(found)
@@ -339,9 +357,10 @@ class Book:
             raise NotHeldError(address, port, server, lease.state)
         return lease
 
-    def _check_quota(self, server: str, tag: str, more: int) -> None:
+    def _check_quota(self, server: str, tag: str, more: int, soon: int = 0) -> None:
+        """``soon``: ports that it gets at this very moment."""
         most = self.terms.sets_per_server << (16 - self.port_set_bits)
-        kept = self._kept[server, tag]
+        kept = self._kept[server, tag] + soon
         if kept and kept + more > most:  # one set may be of any size
             raise QuotaError(server, tag, kept, more, most)
 
@@ -356,19 +375,25 @@ class Book:
         if waiting > 0 and free - min(1 << max(0, self.port_set_bits - psid_bits), whole) < waiting:
             raise PromisedError(server, tag, free, waiting)
 
-    def _check_heir(self, lease: Lease, heir: str) -> None:
-        if self.held(heir, lease.tag, lease.client_id) is not None:
-            raise HoldsAlreadyError(heir, lease.tag, lease.client_id)
-        self._check_quota(heir, lease.tag, lease.ports)
-
-    def _may_inherit(self, lease: Lease) -> bool:
+    def _may_inherit(self, lease: Lease, inherited: _Inherited) -> bool:
+        soon = inherited.ports[lease.heir, lease.tag]
         try:
-            self._check_heir(lease, lease.heir)
-        except LendingError:
+            self._check_quota(lease.heir, lease.tag, lease.ports, soon)
+        except QuotaError:
             return False
         return True
 
-    def _hand_over(self, lease: Lease, heir: str, pop: str, now_ns: int, number: int) -> Transition:
+    def _hand_over(
+        self,
+        lease: Lease,
+        heir: str,
+        pop: str,
+        now_ns: int,
+        number: int,
+        names: Collection[Holder] = (),
+    ) -> Transition:
+        name = (heir, lease.tag, lease.client_id)
+        taken = self.held(*name) is not None or name in names
         alone = _alone(lease, self._opened[lease.address].free)
         after = replace(
             lease,
@@ -376,6 +401,7 @@ class Book:
             server=heir,
             pop=pop,
             home=pop if alone else lease.home,
+            client_id=f"moved-{number}" if taken else lease.client_id,
             number=number,
             since_ns=now_ns,
             until_ns=now_ns + self.terms.lifetime_ns,

@@ -108,7 +108,7 @@ def test_a_server_that_borrows_and_returns_in_a_loop_leaves_the_others_theirs() 
 
 
 def told(world: Inside) -> list[tuple[str, str, bool]]:
-    """Who was told of a set in which state, and whether that was in force."""
+    """Who was told of a set that stands so, or stood, and whether that was in force."""
     found = [(server, lease.state.value, in_force) for server, lease, in_force in world.told]
     world.told.clear()
     return found
@@ -141,10 +141,10 @@ def test_who_loses_a_set_is_told_at_once_and_who_gets_it_when_it_is_in_force(
     world.clock.at += 1
     world.lender.keep(one, *at)  # it asks at once
     world.settle()
-    assert [x[:2] for x in told(world)] == [("FCO-s1", "lent")]
+    assert [x[:2] for x in told(world)] == [("FCO-s1", "draining")]
     world.lender.revoke(*at)
     world.settle()
-    assert [x[:2] for x in told(world)] == [("LHR-s1", "quarantined")]
+    assert [x[:2] for x in told(world)] == [("LHR-s1", "lent")]
 
 
 def test_who_returns_a_set_or_lets_it_lapse_is_told_nothing() -> None:

@@ -405,32 +405,45 @@ def test_a_set_that_drains_for_an_heir_is_its_when_the_time_comes() -> None:
     assert book.held("s2", "any") == decided.after
 
 
-def test_an_heir_that_holds_one_by_then_gets_nothing_and_the_set_is_quarantined() -> None:
-    book = _book()
+def test_an_heir_that_keeps_too_much_by_then_gets_nothing_and_the_set_is_quarantined() -> None:
+    book = Book([Pool(NET)], 5, replace(TERMS, sets_per_server=2))
     lease = _acquire(book, "s1")
     book.apply(book.move(*lease.key, "s2", "LHR", 0, drain_until_ns=40))
-    _acquire(book, "s2")
+    for name in ("a", "b"):
+        book.apply(book.acquire("s2", "LHR", 0, client_id=name))
     (decided,) = book.expire(40)
     assert decided.after.state is LeaseState.QUARANTINED
     assert decided.after.heir == ""
 
 
-def test_one_heir_of_two_sets_gets_one() -> None:
-    book = _book()
-    for server in ("s1", "s2"):
+def test_an_heir_of_several_sets_gets_as_many_as_it_may_keep_each_by_a_name() -> None:
+    book = Book([Pool(NET)], 5, replace(TERMS, sets_per_server=2))
+    for server in ("s1", "s2", "s3"):
         lease = _acquire(book, server)
         book.apply(book.move(*lease.key, "heir", "LHR", 0, drain_until_ns=40))
     decided = book.expire(40)
     book.apply(*decided)
-    assert sorted(x.after.state for x in decided) == [LeaseState.LENT, LeaseState.QUARANTINED]
+    lent = [x.after for x in decided if x.after.state is LeaseState.LENT]
+    assert [(x.server, x.client_id) for x in lent] == [("heir", ""), ("heir", "moved-5")]
+    assert len(decided) == 3
 
 
-def test_nobody_is_moved_a_second_set() -> None:
+def test_who_has_such_a_set_gets_the_moved_one_by_another_name() -> None:
+    book = _book()
+    lease, own = _acquire(book, "s1"), _acquire(book, "s2")
+    moved = book.move(*lease.key, "s2", "LHR", 0)
+    book.apply(moved)
+    assert moved.after.client_id == "moved-3"
+    assert book.held("s2", "any", "moved-3") == moved.after
+    assert book.held("s2", "any") == own
+    assert book.held("s1", "any") is None
+
+
+def test_nobody_is_moved_its_own_set() -> None:
     book = _book()
     lease = _acquire(book, "s1")
-    _acquire(book, "s2")
-    with pytest.raises(HoldsAlreadyError, match="s2 already holds another set tagged 'any'"):
-        book.move(*lease.key, "s2", "LHR", 0)
+    with pytest.raises(HoldsAlreadyError, match="is s1's already"):
+        book.move(*lease.key, "s1", "LHR", 0)
 
 
 def test_what_could_not_be_stored_is_taken_back() -> None:
