@@ -180,4 +180,12 @@ def test_a_set_that_is_moved_is_used_by_the_heirs_agent_and_by_nobody_elses(
         lab.wait(lambda: web("LHR-s1") is not None and not same(web("LHR-s1")), "another set")
         control.lease_revoke(f"{given['address']}:{given['first_port']}")
         lab.wait(lambda: web("FCO-s1") is None, "the heir to stop")
+        # One that has such a set gets another by a name of its own.
+        own = lab.leases()["LHR-s1"]
+        moved = control.lease_move(f"{own['address']}:{own['first_port']}", "FCO-s1")
+
+        def named() -> list[str]:
+            return [x["client_id"] for x in lab.all_leases()["FCO-s1"]]
+
+        lab.wait(lambda: f"moved-{moved['number']}" in named(), "the heir to use it")
         assert control.audit()["agrees"]
