@@ -12,6 +12,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 from struct import Struct
 
+from topologies.model import COMMON_TAG
+
 __all__ = [
     "CLIENT_PORT",
     "LONGEST_NAME",
@@ -35,7 +37,7 @@ _MAGIC = b"\x63\x82\x53\x63"
 _ETHERNET = 1
 _BROADCAST = 0x8000
 _MINIMUM = 300  # BOOTP relays of old drop anything shorter (RFC 1542 section 2.1)
-_NOWHERE = IPv4Address(0)
+NOWHERE = IPv4Address(0)
 
 
 class DhcpError(ValueError):
@@ -135,10 +137,10 @@ class Message:
     xid: int
     mac: bytes
     options: tuple[tuple[int, bytes], ...] = ()
-    ciaddr: IPv4Address = _NOWHERE
-    yiaddr: IPv4Address = _NOWHERE
-    siaddr: IPv4Address = _NOWHERE
-    giaddr: IPv4Address = _NOWHERE
+    ciaddr: IPv4Address = NOWHERE
+    yiaddr: IPv4Address = NOWHERE
+    siaddr: IPv4Address = NOWHERE
+    giaddr: IPv4Address = NOWHERE
     secs: int = 0
     broadcast: bool = False
 
@@ -213,6 +215,16 @@ def client_identifier(name: str) -> bytes:
 def user_class(tag: str) -> bytes:
     """Option 77 with one class (RFC 3004 section 4)."""
     return bytes((len(tag.encode()),)) + tag.encode()
+
+
+def names(tag: str, client_id: str) -> list[tuple[int, bytes]]:
+    """The options that name a lease; what is usual is not said."""
+    given = []
+    if client_id:
+        given.append((int(Option.CLIENT_ID), client_identifier(client_id)))
+    if tag != COMMON_TAG:
+        given.append((int(Option.USER_CLASS), user_class(tag)))
+    return given
 
 
 REPLIES = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK, Kind.FORCERENEW})

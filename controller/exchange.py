@@ -16,13 +16,13 @@ from ipaddress import IPv4Address
 
 from controller.core.lease import SECOND, Lease
 from controller.dhcp import (
+    NOWHERE,
     DhcpError,
     Kind,
     Message,
     Option,
     PortParameters,
-    client_identifier,
-    user_class,
+    names,
 )
 from topologies.model import COMMON_TAG
 from topologies.plan import GATEWAY_ADDRESS
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 EVERYONE = IPv4Address("255.255.255.255")
-NOWHERE = IPv4Address(0)
 
 OFFER_NS = 10 * SECOND
 """How long an offer is held."""
@@ -176,16 +175,13 @@ def force_renew(lease: Lease, mac: bytes) -> Message:
     It names the lease as a REQUEST would that asks for it. RFC 3203 wants it authenticated, because
     elsewhere anybody could send it: here the switch lets nothing but the lender's through.
     """
-    options = [
+    options = (
         (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed),
         (int(Option.REQUESTED_ADDRESS), lease.address.packed),
         (int(Option.PORT_PARAMETERS), PortParameters(lease.psid_bits, lease.psid).encode()),
-    ]
-    if lease.tag != COMMON_TAG:
-        options.append((int(Option.USER_CLASS), user_class(lease.tag)))
-    if lease.client_id:
-        options.append((int(Option.CLIENT_ID), client_identifier(lease.client_id)))
-    return Message(Kind.FORCERENEW, lease.number & 0xFFFFFFFF, mac, tuple(options))
+    )
+    whole = (*options, *names(lease.tag, lease.client_id))
+    return Message(Kind.FORCERENEW, lease.number & 0xFFFFFFFF, mac, whole)
 
 
 def destination(reply: Message, source: IPv4Address) -> IPv4Address:

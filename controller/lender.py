@@ -103,7 +103,8 @@ class Lender:
         Raises LendingError, StoreError, SwitchError.
         """
         now = self._clock.now_ns
-        lease, _ = self._do(lambda: self.book.renew(server.name, address, port, now()))
+        decided, _ = self._do(lambda: self.book.renew(server.name, address, port, now()))
+        lease = decided.after
         self._loop.wait_in_force(lease)
         return lease
 
@@ -244,7 +245,7 @@ class Lender:
     def _lend(
         self, server: HostPlan, tag: str, client_id: str, psid_bits: int | None, lifetime_ns: int
     ) -> Changed:
-        return self._do(
+        decided, following = self._do(
             lambda: self.book.acquire(
                 server.name,
                 server.city,
@@ -256,6 +257,7 @@ class Lender:
                 abroad=self._loop.nearby(server.city),
             )
         )
+        return decided.after, following
 
     def _change(
         self,
@@ -270,20 +272,18 @@ class Lender:
 
         ``told``: the servers whose lease it was, or is now, are let know.
         """
-        seen: list[Transition] = []
 
         def checked() -> Transition:
             if if_match is not None:
                 lease = self.book.lease(address, port)
                 if lease is None or lease.version not in if_match:
                     raise ChangedMeanwhileError(address, port)
-            seen.append(decide())
-            return seen[-1]
+            return decide()
 
-        lease, following = self._do(checked)
+        decided, following = self._do(checked)
         if told:
-            self._let_know(seen, following)
-        return lease, following
+            self._let_know([decided], following)
+        return decided.after, following
 
     def _let_know(self, changed: Sequence[Transition], following: GreenThread | None) -> None:
         """Tell servers what they have lost, and what they have got, when it is in force."""
@@ -307,13 +307,13 @@ class Lender:
                     self._tell(lease.server, lease)
             eventlet.sleep(pause_s)
 
-    def _do(self, decide: Decide) -> Changed:
+    def _do(self, decide: Decide) -> tuple[Transition, GreenThread | None]:
         """Have a verb decided and made true with those of all who wait for the disk."""
         wish = _Wish(decide)
         self._wishes.append(wish)
         if len(self._wishes) == 1:
             eventlet.spawn(self._carry_out_wishes)
-        done: Changed = wish.done.wait()
+        done: tuple[Transition, GreenThread | None] = wish.done.wait()
         return done
 
     def _carry_out_wishes(self) -> None:
@@ -336,7 +336,7 @@ class Lender:
                 wish.done.send_exception(error)
         else:
             for wish, transition in decided:
-                wish.done.send((transition.after, following))
+                wish.done.send((transition, following))
 
     def _store(self, applied: Sequence[Transition]) -> GreenThread | None:
         """Make durable what the book holds by now, and have the switches follow.

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 
 from experiments.errors import UsageError
 from experiments.parameters import Value
-from topologies.model import SYSTEM_PORTS, Network, Pool
+from topologies import model
+from topologies.model import Network, Pool
 
 PORTS = 65536
 """The ports of an address."""
@@ -28,7 +29,7 @@ class Wanted:
 
 def sets_per_address(ports: int) -> int:
     """How many sets of so many ports an address has; system ports go with a whole one only."""
-    return 1 if ports == PORTS else (PORTS - max(ports, SYSTEM_PORTS)) // ports
+    return 1 if ports == PORTS else model.sets_per_address(psid_bits(ports))
 
 
 def addresses_for(servers: Iterable[int], ports: int) -> int:

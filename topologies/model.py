@@ -120,7 +120,7 @@ class Network:
     @property
     def sets_per_address(self) -> int:
         """How many port sets of one address can be lent."""
-        return (1 << self.port_set_bits) - first_port_set(self.port_set_bits)
+        return sets_per_address(self.port_set_bits)
 
     def city(self, code: str) -> City:
         """The city with this code; KeyError if there is none."""
@@ -128,6 +128,11 @@ class Network:
             if city.code == code:
                 return city
         raise KeyError(code)
+
+
+def sets_per_address(port_set_bits: int) -> int:
+    """How many sets of this size an address has, if none of them is the whole address."""
+    return (1 << port_set_bits) - first_port_set(port_set_bits)
 
 
 def first_port_set(port_set_bits: int) -> int:

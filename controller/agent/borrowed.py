@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
-from typing import Any
+from typing import Any, TypeVar
 
 from topologies.model import COMMON_TAG, SYSTEM_PORTS
 
@@ -40,6 +40,8 @@ __all__ = [
     "open_connection",
     "read",
 ]
+
+T = TypeVar("T")
 
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_LOCAL_PORT_RANGE = 51
@@ -64,11 +66,18 @@ def bind(made: socket.socket, leases: Iterable[Mapping[str, Any]], tag: str = CO
 
     Raises NoLeaseError, OSError, and PortsExhaustedError for UDP.
     """
+    return _first(leases, tag, lambda lease: _use(made, lease))
+
+
+def _first(
+    leases: Iterable[Mapping[str, Any]], tag: str, attempt: Callable[[Mapping[str, Any]], T]
+) -> T:
+    """What is made of the first lease with a tag that has a port left."""
     *others, last = _tagged(leases, tag)
     for lease in others:
         with contextlib.suppress(PortsExhaustedError):
-            return _use(made, lease)
-    return _use(made, last)
+            return attempt(lease)
+    return attempt(last)
 
 
 def _tagged(leases: Iterable[Mapping[str, Any]], tag: str) -> Sequence[Mapping[str, Any]]:
@@ -99,11 +108,7 @@ def connect(
     timeout: float | None = None,
 ) -> socket.socket:
     """A connected socket. Raises NoLeaseError, PortsExhaustedError, OSError."""
-    *others, last = _tagged(leases, tag)
-    for lease in others:
-        with contextlib.suppress(PortsExhaustedError):
-            return _connect(target, lease, kind, timeout)
-    return _connect(target, last, kind, timeout)
+    return _first(leases, tag, lambda lease: _connect(target, lease, kind, timeout))
 
 
 def _connect(

@@ -18,13 +18,13 @@ from typing import Any
 
 from controller.agent.inbox import LENDER, Inbox
 from controller.dhcp import (
+    NOWHERE,
     SERVER_PORT,
     Kind,
     Message,
     Option,
     PortParameters,
-    client_identifier,
-    user_class,
+    names,
 )
 from topologies.model import COMMON_TAG
 from topologies.plan import GATEWAY_ADDRESS
@@ -35,7 +35,6 @@ LOG = logging.getLogger("agent")
 
 EVERYONE = ("255.255.255.255", SERVER_PORT)
 WANTED = bytes((Option.LEASE_TIME, Option.SERVER_ID, Option.PORT_PARAMETERS))
-NOWHERE = IPv4Address(0)
 FIRST_TRY_S = 0.05
 OFTEN_S = 0.5
 """At least so long after one renewal comes the next; a lease that drains has short times."""
@@ -62,12 +61,7 @@ class Want:
 
     def options(self) -> list[tuple[int, bytes]]:
         """What says so in every message of this lease."""
-        given = []
-        if self.client_id:
-            given.append((int(Option.CLIENT_ID), client_identifier(self.client_id)))
-        if self.tag != COMMON_TAG:
-            given.append((int(Option.USER_CLASS), user_class(self.tag)))
-        return given
+        return names(self.tag, self.client_id)
 
 
 Handed = tuple[IPv4Address, PortParameters]

@@ -33,11 +33,10 @@ MORE = "more-"
 
 def client_socket(server: str) -> socket.socket:
     """A DHCP client's socket in a server's namespace. Raises OSError outside of a lab."""
-    with netns.inside(server):
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-        made.bind(("0.0.0.0", CLIENT_PORT))
+    made = netns.open_socket(server, socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    made.bind(("0.0.0.0", CLIENT_PORT))
     return made
 
 

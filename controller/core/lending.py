@@ -100,7 +100,7 @@ class Book:
         self._promised = promised
         self._entries: dict[Key, Lease] = {}
         # By tag; a tuple of two for each of a million leases is 8 MB less than one of three.
-        self._held: defaultdict[str, dict[tuple[str, str], Lease]] = defaultdict(dict)
+        self._held: dict[str, dict[tuple[str, str], Lease]] = {tag: {} for tag in grouped}
         self._kept: Counter[tuple[str, str]] = Counter()  # ports, by server and tag
         self._live: Counter[tuple[str, str]] = Counter()  # sets, by server and tag
         self._holders: Counter[str] = Counter()  # servers that have one, by tag
@@ -145,7 +145,7 @@ class Book:
 
     def held(self, server: str, tag: str, client_id: str = "") -> Lease | None:
         """What a server has been lent by these names (not what it is draining)."""
-        return self._held[tag].get((server, client_id)) if tag in self._held else None
+        return self._held.get(tag, {}).get((server, client_id))
 
     def entries(self) -> tuple[Lease, ...]:
         """Every set that is not free, by address and port: enough to restore the book."""

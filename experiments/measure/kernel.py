@@ -56,8 +56,7 @@ def open_in(host: str, kind: int, protocol: int = 0, family: Family = 4) -> sock
 
     Raises FileNotFoundError if the host does not exist, OSError if the kernel refuses.
     """
-    with netns.inside(host):
-        return socket.socket(_FAMILIES[family], kind | socket.SOCK_NONBLOCK, protocol)
+    return netns.open_socket(host, _FAMILIES[family], kind, protocol)
 
 
 def bind_source(sock: socket.socket, source: Address | None, ports: Ports | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -48,6 +49,12 @@ def inside(name: str) -> Iterator[None]:
             yield
         finally:
             _check(_libc.setns(here.fileno(), CLONE_NEWNET), "setns back")
+
+
+def open_socket(name: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """A non-blocking socket of the namespace called ``name``. Raises as ``inside``."""
+    with inside(name):
+        return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
 
 
 def leave() -> None:

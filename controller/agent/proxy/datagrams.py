@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator
 
 from controller.agent import borrowed
 from controller.agent.proxy import socks
-from controller.agent.proxy.tunnel import Leases, socket_inside
+from controller.agent.proxy.tunnel import Leases
+from topologies.emulation import netns
 
 __all__ = ["relayed"]
+
+UDP = socket.AF_INET, socket.SOCK_DGRAM
 
 
 @contextlib.asynccontextmanager
@@ -24,9 +27,9 @@ async def relayed(
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as opened:
-        inner = opened.enter_context(socket_inside(host, socket.SOCK_DGRAM))
+        inner = opened.enter_context(netns.open_socket(host, *UDP))
         inner.bind((here, 0))
-        outer = opened.enter_context(socket_inside(host, socket.SOCK_DGRAM))
+        outer = opened.enter_context(netns.open_socket(host, *UDP))
         if tag is not None:
             borrowed.bind(outer, leases(), tag)
         relay = _Relay(inner, outer, client)

@@ -18,8 +18,8 @@ from controller.agent.proxy.tunnel import (
     Target,
     carry,
     open_tunnel,
-    socket_inside,
 )
+from topologies.emulation import netns
 from topologies.emulation.endpoints.http import MAX_HEAD, HttpError
 
 __all__ = ["PROXY_PORT", "Proxy"]
@@ -44,7 +44,7 @@ class Proxy:
 
     async def open(self) -> None:
         """Listen on every address of the server. Raises OSError."""
-        listening = socket_inside(self._host, socket.SOCK_STREAM)
+        listening = netns.open_socket(self._host, socket.AF_INET, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("", PROXY_PORT))
         self._server = await asyncio.start_server(

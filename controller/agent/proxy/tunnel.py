@@ -12,7 +12,7 @@ from typing import Any
 from controller.agent import borrowed
 from topologies.emulation import netns
 
-__all__ = ["CONNECT_TIMEOUT_S", "Leases", "Target", "carry", "open_tunnel", "socket_inside"]
+__all__ = ["CONNECT_TIMEOUT_S", "Leases", "Target", "carry", "open_tunnel"]
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK = 1 << 16
@@ -30,12 +30,6 @@ class Target:
     tag: str | None = None
 
 
-def socket_inside(host: str, kind: socket.SocketKind) -> socket.socket:
-    """A socket in a host's namespace. Raises OSError."""
-    with netns.inside(host):
-        return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
-
-
 async def open_tunnel(
     host: str, target: Target, leases: Leases
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -43,7 +37,7 @@ async def open_tunnel(
     where = (str(target.address), target.port)
 
     def make() -> socket.socket:
-        return socket_inside(host, socket.SOCK_STREAM)
+        return netns.open_socket(host, socket.AF_INET, socket.SOCK_STREAM)
 
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         if target.tag is not None:

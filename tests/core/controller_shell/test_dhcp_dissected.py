@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -12,29 +13,16 @@ import pytest
 
 from controller import dhcp, exchange, frames
 from controller.agent.client import WANTED, Want
-from controller.core.lease import SECOND, Lease, LeaseState
+from controller.core.lease import SECOND
 from controller.dhcp import CLIENT_PORT, REPLIES, SERVER_PORT, Kind, Message, Option, PortParameters
+from tests.core.controller_shell.test_dhcp import LEASE, MAC
 from topologies.plan import GATEWAY_ADDRESS
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="no tshark here: `setup/packages.sh tshark`"
 )
 
-MAC = bytes.fromhex("020aac100001")
-LENT = Lease(
-    address=IPv4Address("203.0.113.7"),
-    psid=5,
-    psid_bits=5,
-    state=LeaseState.LENT,
-    server="LHR-s1",
-    pop="LHR",
-    tag="gb",
-    home="LHR",
-    client_id="web",
-    number=1,
-    since_ns=0,
-    until_ns=120 * SECOND,
-)
+LENT = replace(LEASE, tag="gb", client_id="web")
 SET = PortParameters(LENT.psid_bits, LENT.psid)
 WANT = Want("gb", "web")
 OURS = (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed)
