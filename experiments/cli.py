@@ -40,6 +40,10 @@ NetworkRef = Annotated[
 Pops = Annotated[
     str | None, typer.Option(help="PoPs elsewhere: cities (LHR,CDG), or how many (5).")
 ]
+Steering = Annotated[
+    str | None,
+    typer.Option(help="How cities choose their PoP: nearest, bgp, regional, weighted, capacity."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Links = Annotated[str, typer.Option(help="Link emulation: auto, delayline or netem.")]
 Datapath = Annotated[
@@ -171,6 +175,7 @@ def _parameters(study: Study, given: list[str]) -> dict[str, Value]:
 def show(
     network: NetworkRef,
     pops: Pops = None,
+    steering: Steering = None,
     picture: Annotated[Path | None, typer.Option("--map", help="Where the map goes (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -182,7 +187,7 @@ def show(
     from topologies.explicit import dump_json
     from topologies.plan import plan
 
-    loaded = sources.load(network, pops)
+    loaded = sources.load(network, pops, steering)
     path = picture or runfolder.root() / "maps" / f"{loaded.name}.png"
     if path.suffix != ".png":
         raise UsageError(f"A map is a PNG picture: {path} should end in .png.")
@@ -219,6 +224,7 @@ def up(
         typer.Argument(help="After `--`: a host and its command; without, the Mininet prompt."),
     ] = None,
     pops: Pops = None,
+    steering: Steering = None,
     links: Links = "auto",
     datapath: Datapath = "auto",
     clock: Annotated[
@@ -232,7 +238,7 @@ def up(
     from topologies import sources
 
     options = hands.options(links, datapath, clock, root, command or [])
-    loaded = sources.load(network, pops)
+    loaded = sources.load(network, pops, steering)
     raise typer.Exit(hands.work(loaded, options, command or [], scenario))
 
 
@@ -241,6 +247,7 @@ def run(
     study: Annotated[str, typer.Argument(help="One of `poplab studies`.")],
     network: Annotated[str, typer.Option(help="A name, a file, or a topohub key.")] = "triangle",
     pops: Pops = None,
+    steering: Steering = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal schedules.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer probes.")] = False,
     links: Links = "auto",
@@ -272,6 +279,7 @@ def run(
         study,
         network,
         pops=pops,
+        steering=steering,
         seed=seed,
         quick=quick,
         links=links,

@@ -13,7 +13,18 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from topologies.model import COMMON_TAG, Attachment, City, Line, Link, Network, Pool, Pop
+from topologies.model import (
+    COMMON_TAG,
+    Attachment,
+    City,
+    Line,
+    Link,
+    Network,
+    Policy,
+    Pool,
+    Pop,
+    Scope,
+)
 
 FORMAT = "poplab-network-1"
 
@@ -43,7 +54,8 @@ def parse(data: Mapping[str, Any]) -> Network:
         | {
             "cities": tuple(City(**city) for city in data["cities"]),
             "links": tuple(_link(link) for link in data["links"]),
-            "pops": tuple(Pop(**pop | {"uplink": _line(pop["uplink"])}) for pop in data["pops"]),
+            "pops": tuple(map(_pop, data["pops"])),
+            "steering": Policy(data.get("steering", Policy.NEAREST)),
             "clients": tuple(_attachment(at) for at in data["clients"]),
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
@@ -71,6 +83,11 @@ def _line(data: dict[str, Any]) -> Line:
 
 def _link(data: dict[str, Any]) -> Link:
     return Link(**data | {"line": _line(data["line"])})
+
+
+def _pop(data: dict[str, Any]) -> Pop:
+    scope = Scope(data.get("scope", Scope.ALL))
+    return Pop(**data | {"uplink": _line(data["uplink"]), "scope": scope})
 
 
 def _attachment(data: dict[str, Any]) -> Attachment:

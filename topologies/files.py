@@ -7,6 +7,7 @@ with the line it stands in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -26,6 +27,7 @@ from topologies.schema import (
     CityFile,
     LineFile,
     LinkFile,
+    LongHaulFile,
     NetworkFile,
 )
 from topologies.units import UnitError, parse_rate, parse_share, parse_time
@@ -103,6 +105,10 @@ def _shape_problem(detail: ErrorDetails) -> Problem:
         return Problem(
             path, "nobody knows this key", suggest(str(path[-1]), PARTS[where].model_fields)
         )
+    if detail["type"] == "enum":
+        words = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
+        cause = f"{detail['input']!r} is none of its words"
+        return Problem(path, cause, suggest(str(detail["input"]), words))
     cause, mend = _SHAPES.get(detail["type"], (detail["msg"], "mend it"))
     return Problem(path, cause, mend)
 
@@ -126,6 +132,7 @@ class _Meaning:
             name=file.name,
             description=file.description,
             path_stretch=file.path_stretch,
+            steering=file.steering,
             cities=cities,
             links=self._links("links", file.links),
             pops=tuple(
@@ -133,6 +140,10 @@ class _Meaning:
                     pop.city,
                     pop.servers,
                     self._line(("pops", i, "uplink"), pop.uplink, default.uplink),
+                    pop.weight,
+                    pop.capacity,
+                    pop.prepend,
+                    pop.scope,
                 )
                 for i, pop in enumerate(file.pops)
             ),
@@ -167,6 +178,7 @@ class _Meaning:
 
     def _city(self, path: Path, city: CityFile) -> City:
         lat, lon, name, country = city.lat, city.lon, city.name, city.country
+        region = city.region
         if lat is None or lon is None:
             try:
                 known = airport(city.code)
@@ -178,14 +190,17 @@ class _Meaning:
             lon = known.lon if lon is None else lon
             name = known.name if name is None else name
             country = known.country if country is None else country
-        return City(city.code, name or city.code, float(lat), float(lon), country or "")
+            region = known.region if region is None else region
+        place = (float(lat), float(lon), country or "", region or "", city.operator)
+        return City(city.code, name or city.code, *place)
 
     def _links(self, field: str, links: Sequence[LinkFile]) -> tuple[Link, ...]:
         found = []
         for i, link in enumerate(links):
             a, b = link.between
             far = Line(delay_ns=self._delay(a, b))
-            found.append(Link(a, b, self._line((field, i), link, far)))
+            customer = link.customer if isinstance(link, LongHaulFile) else None
+            found.append(Link(a, b, self._line((field, i), link, far), customer))
         return tuple(found)
 
     def _delay(self, a: str, b: str) -> int:

@@ -35,6 +35,10 @@ def fibre_delay_ns(km: float, stretch: float = 1.0) -> int:
     return round(stretch * km / FIBRE_KM_PER_S * 1e6) * 1000
 
 
+_CONTINENTS = {"Australia": "Oceania", "Pacific": "Oceania"}
+"""Areas of the time zone database that are less than a part of the world."""
+
+
 @lru_cache(maxsize=1)
 def _airports() -> Mapping[str, Any]:
     import airportsdata  # 0.1 s: only networks that name a city by code alone pay for it
@@ -48,4 +52,6 @@ def airport(code: str) -> City:
     found = _airports()[code.upper()]
     name = found["city"] or found["name"]
     lat, lon = round(found["lat"], 4), round(found["lon"], 4)
-    return City(code.upper(), name, lat, lon, found["country"])
+    area = found["tz"].partition("/")[0]  # Europe of Europe/London
+    region = _CONTINENTS.get(area, area)
+    return City(code.upper(), name, lat, lon, found["country"], region)

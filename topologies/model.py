@@ -8,18 +8,24 @@ opens a file or touches the kernel. Units are in the names: ``_ns`` nanoseconds 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 __all__ = [
     "COMMON_TAG",
+    "MAX_PREPEND",
+    "MAX_WEIGHT",
+    "NOBODY",
     "SYSTEM_PORTS",
     "Attachment",
     "City",
     "Line",
     "Link",
     "Network",
+    "Policy",
     "Pool",
     "Pop",
+    "Scope",
     "first_port_set",
 ]
 
@@ -28,6 +34,34 @@ COMMON_TAG = "any"
 
 SYSTEM_PORTS = 1024
 """The ports below are for programs with privileges (RFC 6335 section 6)."""
+
+
+MAX_WEIGHT = 0xFFFF
+"""Weights travel in 16 bits (OpenFlow 1.3.5 section 7.3.4.2)."""
+
+MAX_PREPEND = 16
+"""Many networks refuse longer AS paths, and these move nothing more."""
+
+NOBODY = "nobody"
+"""The customer of a link on which neither end pays the other: they are peers."""
+
+
+class Policy(StrEnum):
+    """How cities choose their PoP; see ``controller.core.steering``."""
+
+    NEAREST = "nearest"
+    BGP = "bgp"
+    REGIONAL = "regional"
+    WEIGHTED = "weighted"
+    CAPACITY = "capacity"
+
+
+class Scope(StrEnum):
+    """To whom the network of a PoP's city passes on the route to the PoP (policy bgp)."""
+
+    ALL = "all"  # customers, peers and providers, as a route of its own customer
+    CUSTOMERS = "customers"
+    NOBODY = "nobody"  # a local node: the city's own network alone (NO_EXPORT, RFC 1997)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +80,9 @@ class City:
     """A place on the Internet: one transit switch.
 
     ``code`` is a short unique name (an IATA code where there is one), ``country`` an
-    ISO 3166-1 alpha-2 code or empty, coordinates in degrees.
+    ISO 3166-1 alpha-2 code or empty, coordinates in degrees. ``region`` is the part of the world
+    that policy regional serves by itself, ``operator`` whose network the city belongs to (empty:
+    one of its own, named by its code).
     """
 
     code: str
@@ -54,24 +90,45 @@ class City:
     lat: float
     lon: float
     country: str = ""
+    region: str = ""
+    operator: str = ""
+
+    @property
+    def network(self) -> str:
+        """The name of the network (autonomous system) that the city belongs to."""
+        return self.operator or self.code
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A long-haul link between two cities, or a private backbone link between two PoPs."""
+    """A long-haul link between two cities, or a private backbone link between two PoPs.
+
+    ``customer`` is the end that pays the other for transit, NOBODY between peers, None if the
+    network does not say (``topologies.business`` works it out).
+    """
 
     a: str
     b: str
     line: Line
+    customer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pop:
-    """A point of presence in a city: an edge switch, its servers, an uplink to the transit."""
+    """A point of presence in a city: an edge switch, its servers, an uplink to the transit.
+
+    ``weight`` is its share of the cities (policy weighted), ``capacity_packets_s`` how much service
+    traffic it takes (policy capacity; None: any), ``prepend`` how many times its announcements
+    name us once more, and ``scope`` how far they go (policy bgp).
+    """
 
     city: str
     servers: int
     uplink: Line = Line(delay_ns=250_000)
+    weight: int = 1
+    capacity_packets_s: int | None = None
+    prepend: int = 0
+    scope: Scope = Scope.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +173,7 @@ class Network:
     port_set_bits: int = 5
     path_stretch: float = 1.5
     description: str = ""
+    steering: Policy = Policy.NEAREST
 
     @property
     def sets_per_address(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from topologies.model import COMMON_TAG
+from topologies.model import COMMON_TAG, Policy, Scope
 
 EVERY_CITY = "every city"
 """Stands for a city's code in ``clients`` and ``origins``."""
@@ -64,12 +64,22 @@ class CityFile(_Part):
     lat: float | None = Field(None, description="Degrees north.")
     lon: float | None = Field(None, description="Degrees east.")
     country: str | None = Field(None, description="ISO 3166-1, two letters.")
+    region: str | None = Field(None, description="For policy regional. Default: the continent.")
+    operator: str = Field("", description="Whose network it is in. Default: one of its own.")
 
 
 class LinkFile(LineFile):
-    """A link between two cities, or of the backbone between the PoPs of two cities."""
+    """A link of the backbone between the PoPs of two cities."""
 
     between: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class LongHaulFile(LinkFile):
+    """A link between two cities."""
+
+    customer: str | None = Field(
+        None, description="The end that pays the other, or nobody. Default: who is further out."
+    )
 
 
 class PopFile(_Part):
@@ -78,6 +88,14 @@ class PopFile(_Part):
     city: str
     servers: int = 2
     uplink: LineFile = Field(LineFile(), description="Default delay: 0.25 ms.")
+    weight: int = Field(1, description="Its share of the cities under policy weighted.")
+    capacity: int | None = Field(
+        None, description="Packets a second that it takes under policy capacity."
+    )
+    prepend: int = Field(0, description="How often its announcements name us once more.")
+    scope: Annotated[Scope, Field(strict=False)] = Field(
+        Scope.ALL, description="To whom its city's network passes on its announcements."
+    )
 
 
 class AttachmentFile(_Part):
@@ -97,7 +115,8 @@ class PoolFile(_Part):
 
 
 CityEntry = Annotated[CityFile, _short("code", CityFile)]
-LinkEntry = Annotated[LinkFile, _short("between", LinkFile, list[str])]
+LinkEntry = Annotated[LongHaulFile, _short("between", LongHaulFile, list[str])]
+PrivateEntry = Annotated[LinkFile, _short("between", LinkFile, list[str])]
 PopEntry = Annotated[PopFile, _short("city", PopFile)]
 AttachmentEntry = Annotated[AttachmentFile, _short("city", AttachmentFile)]
 Attachments = Annotated[
@@ -112,13 +131,16 @@ class NetworkFile(_Part):
 
     name: str = Field(description="Letters, digits, dots, dashes: it becomes part of file names.")
     description: str = ""
+    steering: Annotated[Policy, Field(strict=False)] = Field(
+        Policy.NEAREST, description="How cities choose their PoP."
+    )
     path_stretch: float = Field(1.5, description="Length of fibre over that of the great circle.")
     cities: list[CityEntry]
     links: list[LinkEntry] = []
     pops: list[PopEntry]
     clients: Attachments = []
     origins: Attachments = []
-    backbone: list[LinkEntry] = Field([], description="Private links between PoPs.")
+    backbone: list[PrivateEntry] = Field([], description="Private links between PoPs.")
     services: list[str] = Field(["198.51.100.1"], description="Anycast addresses of all servers.")
     pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
     borrow: list[str] = Field([COMMON_TAG], description="Tags of which each server borrows a set.")
@@ -131,9 +153,9 @@ class NetworkFile(_Part):
 PARTS: dict[tuple[str, ...], type[BaseModel]] = {
     (): NetworkFile,
     ("cities",): CityFile,
-    ("links",): LinkFile,
     ("pops",): PopFile,
     ("pops", "uplink"): LineFile,
+    ("links",): LongHaulFile,
     ("clients",): AttachmentFile,
     ("clients", "access"): LineFile,
     ("origins",): AttachmentFile,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from topologies import explicit
 from topologies.explicit import dump_json
-from topologies.model import Network
+from topologies.model import Network, Policy
 from topologies.validate import NetworkError, Problem, problems, suggest
 
 __all__ = ["NetworkError", "Problem", "catalog", "dump_json", "load", "parse"]
@@ -33,14 +33,27 @@ def catalog() -> list[tuple[str, str]]:
     return found
 
 
-def load(ref: str | Path, pops: str | None = None) -> Network:
+def load(ref: str | Path, pops: str | None = None, steering: str | None = None) -> Network:
     """A network by name, free of problems.
 
     ``ref``: a name of the catalog, a file (YAML, JSON or GraphML), or a topohub key such as
     ``topozoo/Abilene``. ``pops`` puts the PoPs elsewhere: city codes or names divided by
-    commas, or how many (spread by k-centre). Raises NetworkError with everything that is wrong.
+    commas, or how many (spread by k-centre). ``steering`` is a policy in place of its own.
+    Raises NetworkError with everything that is wrong.
     """
-    ref = str(ref)
+    found = _load(str(ref), pops)
+    return found if steering is None else replace(found, steering=_policy(steering))
+
+
+def _policy(word: str) -> Policy:
+    try:
+        return Policy(word)
+    except ValueError:
+        cause = f"there is no policy {word!r}"
+        raise NetworkError([Problem(("steering",), cause, suggest(word, Policy))]) from None
+
+
+def _load(ref: str, pops: str | None) -> Network:
     in_catalog = CATALOG / f"{ref}.yaml"
     if in_catalog.parent == CATALOG and in_catalog.is_file():
         return _read(in_catalog, in_catalog.name, pops)

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network
 
-from topologies.model import COMMON_TAG, Attachment, City, Line, Link, Network
+from topologies import business
+from topologies.model import (
+    COMMON_TAG,
+    MAX_PREPEND,
+    MAX_WEIGHT,
+    NOBODY,
+    Attachment,
+    City,
+    Line,
+    Link,
+    Network,
+    Pop,
+)
 from topologies.plan import CITY_PARTS, POP_PARTS, part
 from topologies.units import format_rate, format_time
 
@@ -105,6 +117,7 @@ def problems(network: Network) -> list[Problem]:
         *_backbone(network),
         *_addresses(network),
         *_numbers(network),
+        *_business(network),
         *_capacity(network),
     ]
 
@@ -164,6 +177,14 @@ def _place(at: tuple[str | int, ...], city: City) -> Iterator[Problem]:
             (*at, "country"),
             f"{city.country!r} is no country code",
             "use two capital letters (ISO 3166-1)",
+        )
+    if not city.region.isprintable():
+        yield Problem((*at, "region"), f"{city.region!r} cannot be printed", "use plain text")
+    if city.operator and not _NAME.fullmatch(city.operator):
+        yield Problem(
+            (*at, "operator"),
+            f"{city.operator!r} is no operator's name",
+            "use up to 63 letters, digits, dots, dashes and underscores",
         )
 
 
@@ -251,6 +272,27 @@ def _islands(codes: list[str], links: tuple[Link, ...]) -> list[list[str]]:
     return sorted(groups, key=len, reverse=True)
 
 
+def _business(network: Network) -> Iterator[Problem]:
+    """Customers are ends of their links, and nobody is its own provider."""
+    known = {city.code for city in network.cities}
+    sound = bool(network.cities)
+    for i, link in enumerate(network.links):
+        sound = sound and {link.a, link.b} <= known
+        if link.customer not in (None, NOBODY, link.a, link.b):
+            yield Problem(
+                ("links", i, "customer"),
+                f"{link.customer!r} is not at this link",
+                f"name {link.a}, {link.b} or {NOBODY}",
+            )
+            sound = False
+    if sound and (circle := business.circle(network)):
+        yield Problem(
+            ("links",),
+            f"each of these networks pays the next for transit, in a circle: {', '.join(circle)}",
+            f"let one of their links have another customer, or {NOBODY}",
+        )
+
+
 def _pops(network: Network) -> Iterator[Problem]:
     if not network.pops:
         yield Problem(("pops",), "there is no PoP", "name at least one city that has servers")
@@ -273,6 +315,20 @@ def _pops(network: Network) -> Iterator[Problem]:
                 ("pops", i, "servers"), f"{pop.servers} servers serve nobody", "use 1 or more"
             )
         yield from _line(("pops", i, "uplink"), pop.uplink)
+        yield from _share(("pops", i), pop)
+
+
+def _share(at: Path, pop: Pop) -> Iterator[Problem]:
+    """How much of the traffic a PoP wants and takes."""
+    if not 0 <= pop.weight <= MAX_WEIGHT:
+        cause = f"{pop.weight} is no weight"
+        yield Problem((*at, "weight"), cause, f"use 0 (no city) to {MAX_WEIGHT}")
+    if pop.capacity_packets_s is not None and pop.capacity_packets_s < 1:
+        cause = f"{pop.capacity_packets_s} packets a second serve nobody"
+        yield Problem((*at, "capacity"), cause, "use 1 or more, or leave it out for any")
+    if not 0 <= pop.prepend <= MAX_PREPEND:
+        cause = f"nobody prepends {pop.prepend} times"
+        yield Problem((*at, "prepend"), cause, f"use 0 to {MAX_PREPEND}")
 
 
 def _attachments(

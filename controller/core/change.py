@@ -80,11 +80,7 @@ def _static(before: Configuration, world: World) -> Configuration:
         port in fabric_ports(plan, plan.switch(name)) for name, port in old.down ^ world.down
     )
     found = routes(world) if moved else before.routes
-    steered = moved or (old.policy, old.overrides, old.pops) != (
-        world.policy,
-        world.overrides,
-        world.pops,
-    )
+    steered = moved or old.steered_by != world.steered_by
     ranking = rank(world) if steered else before.ranking
 
     def same(switch: SwitchPlan) -> bool:

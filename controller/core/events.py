@@ -14,12 +14,7 @@ from ipaddress import IPv4Address
 from typing import Any, get_origin, get_type_hints
 
 from controller.core.lease import FIELDS, Lease, LeaseState, values
-
-
-class Policy(StrEnum):
-    """How cities choose their PoP; see ``controller.core.steering``."""
-
-    NEAREST = "nearest"
+from topologies.model import Policy, Scope
 
 
 class PopState(StrEnum):
@@ -58,6 +53,39 @@ class PopSet:
 
     pop: str
     state: PopState
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSet:
+    """A PoP's share of the cities under policy weighted; 0 takes none."""
+
+    pop: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrependSet:
+    """A PoP's announcements name us ``times`` times more (policy bgp)."""
+
+    pop: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSet:
+    """How far a PoP's announcements go (policy bgp)."""
+
+    pop: str
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ShedSet:
+    """A city is moved off a PoP that has too much to do, or may return to it (policy capacity)."""
+
+    city: str
+    pop: str
+    shed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +145,18 @@ class Command:
 
 
 Event = (
-    LeaseChanged | PolicySet | OverrideSet | PopSet | WeightSet | HealthSet | PortStatus | MetricSet
+    LeaseChanged
+    | PolicySet
+    | OverrideSet
+    | PopSet
+    | ShareSet
+    | PrependSet
+    | ScopeSet
+    | ShedSet
+    | WeightSet
+    | HealthSet
+    | PortStatus
+    | MetricSet
 )
 """What changes the world."""
 
@@ -168,11 +207,19 @@ def sentence(event: Event | Note) -> str:
             ports = f"{lease.first_port}-{lease.last_port}"
             return f"{lease.address} ports {ports}: {lease.state.value}{whom}{heir}"
         case PolicySet(policy):
-            return f"cities go to the {policy.value} PoP"
+            return f"cities are steered by policy {policy.value}"
         case OverrideSet(city, pop):
             return f"{city} goes {'where the policy says' if pop is None else f'to {pop}'}"
         case PopSet(pop, state):
             return f"PoP {pop} is {state.value}"
+        case ShareSet(pop, weight):
+            return f"PoP {pop} has weight {weight}"
+        case PrependSet(pop, times):
+            return f"PoP {pop} prepends {times} times"
+        case ScopeSet(pop, scope):
+            return f"PoP {pop} is announced to {scope.value}"
+        case ShedSet(city, pop, shed):
+            return f"{city} {'is shed from' if shed else 'may return to'} PoP {pop}"
         case WeightSet(server, weight):
             return f"{server} has weight {weight}"
         case HealthSet(server, healthy):

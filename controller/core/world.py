@@ -19,22 +19,24 @@ from controller.core.events import (
     LeaseChanged,
     MetricSet,
     OverrideSet,
-    Policy,
     PolicySet,
     PopSet,
     PopState,
     PortStatus,
+    PrependSet,
+    ScopeSet,
+    ShareSet,
+    ShedSet,
     WeightSet,
 )
 from controller.core.lease import Lease, LeaseState
+from topologies.model import MAX_PREPEND, MAX_WEIGHT, Policy, Pop, Scope
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 
 FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
 """The links between switches."""
 
 USUAL_WEIGHT = 1
-MOST_WEIGHT = 0xFFFF
-"""Weights travel in 16 bits (OpenFlow 1.3.5 section 7.3.4.2)."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -59,16 +61,22 @@ class Home:
 class World:
     """What is true now. Whatever is as planned stands in none of the maps.
 
-    ``overrides`` is the PoP of a city, ``pops`` the state of a PoP, ``weights`` a server's,
+    ``chosen`` is a policy in place of the network's own, ``overrides`` the PoP of a city, ``pops``
+    the state of a PoP, ``shares`` its weight, ``prepends`` and ``scopes`` what BGP tells of it;
+    ``shed`` are cities and the PoPs that they were moved off. ``weights`` are servers',
     ``metrics`` a link's delay in ns, by its number; ``sick`` are servers, ``down`` ports
     (switch and number). ``leases`` are the live ones, by address and first port, ``homes`` the
     addresses that have a home.
     """
 
     plan: Plan
-    policy: Policy = Policy.NEAREST
+    chosen: Policy | None = None
     overrides: Map[str, str] = Map()
     pops: Map[str, PopState] = Map()
+    shares: Map[str, int] = Map()
+    prepends: Map[str, int] = Map()
+    scopes: Map[str, Scope] = Map()
+    shed: frozenset[tuple[str, str]] = frozenset()
     weights: Map[str, int] = Map()
     sick: frozenset[str] = frozenset()
     down: frozenset[tuple[str, int]] = frozenset()
@@ -87,6 +95,33 @@ class World:
         """An address's home PoP; None while all its port sets are free."""
         found = self.homes.get(address)
         return None if found is None else found.pop
+
+    @property
+    def policy(self) -> Policy:
+        """How cities choose their PoP."""
+        return self.chosen or self.plan.network.steering
+
+    @property
+    def steered_by(self) -> tuple[object, ...]:
+        """All that steering looks at, but for the links' delays and the ports."""
+        shares = (self.shares, self.prepends, self.scopes, self.shed)
+        return (self.policy, self.overrides, self.pops, *shares)
+
+    def share(self, pop: str) -> int:
+        """A PoP's weight under policy weighted."""
+        return self.shares.get(pop, self.planned(pop).weight)
+
+    def prepend(self, pop: str) -> int:
+        """How often a PoP's announcements name us once more."""
+        return self.prepends.get(pop, self.planned(pop).prepend)
+
+    def scope(self, pop: str) -> Scope:
+        """How far a PoP's announcements go."""
+        return self.scopes.get(pop, self.planned(pop).scope)
+
+    def planned(self, pop: str) -> Pop:
+        """A PoP as the network has it."""
+        return self.plan.network.pops[self.plan.edge(pop).number - 1]
 
     def pop_state(self, pop: str) -> PopState:
         """What a PoP tells the world."""
@@ -125,27 +160,42 @@ class World:
                     "homes": _put(self.homes, lease.address, self._home_with(lease)),
                 }
             case PolicySet(policy):
-                return {"policy": policy}
+                return {"chosen": None if policy is self.plan.network.steering else policy}
             case OverrideSet(city, pop):
-                self._need("city", city, {transit.city for transit in self.plan.transits})
+                self._need_city(city)
                 if pop is not None:
                     self._need_pop(pop)
                 return {"overrides": _put(self.overrides, city, pop)}
             case PopSet(pop, state):
                 self._need_pop(pop)
                 return {"pops": _put(self.pops, pop, state, PopState.ANNOUNCED)}
+            case ShareSet(pop, weight):
+                self._need_pop(pop)
+                _need_within("a weight", weight, MAX_WEIGHT)
+                return {"shares": _put(self.shares, pop, weight, self.planned(pop).weight)}
+            case PrependSet(pop, times):
+                self._need_pop(pop)
+                _need_within("a number of times", times, MAX_PREPEND)
+                return {"prepends": _put(self.prepends, pop, times, self.planned(pop).prepend)}
+            case ScopeSet(pop, scope):
+                self._need_pop(pop)
+                return {"scopes": _put(self.scopes, pop, scope, self.planned(pop).scope)}
+            case ShedSet(city, pop, shed):
+                self._need_city(city)
+                self._need_pop(pop)
+                here = {(city, pop)}
+                return {"shed": self.shed | here if shed else self.shed - here}
             case WeightSet(server, weight):
                 self._need_server(server)
-                if not 0 <= weight <= MOST_WEIGHT:
-                    raise UnknownError(f"a weight is from 0 to {MOST_WEIGHT}, not {weight}")
+                _need_within("a weight", weight, MAX_WEIGHT)
                 return {"weights": _put(self.weights, server, weight, USUAL_WEIGHT)}
             case HealthSet(server, healthy):
                 self._need_server(server)
                 return {"sick": self.sick - {server} if healthy else self.sick | {server}}
             case PortStatus(switch, port, up):
                 self._need("port", port, self._ports(switch))
-                here = {(switch, port)}
-                return {"down": self.down - here if up else self.down | here}
+                at = {(switch, port)}
+                return {"down": self.down - at if up else self.down | at}
             case MetricSet(number, delay_ns):
                 fabric = {link.number for link in self.plan.links if link.kind in FABRIC}
                 self._need("link between switches", number, fabric)
@@ -159,6 +209,9 @@ class World:
         taken = before.taken if before else frozenset()
         taken = taken - here if lease.state is LeaseState.FREE else taken | here
         return Home(lease.home, taken) if taken else None
+
+    def _need_city(self, city: str) -> None:
+        self._need("city", city, {transit.city for transit in self.plan.transits})
 
     def _need_pop(self, pop: str) -> None:
         self._need("PoP", pop, {edge.city for edge in self.plan.edges})
@@ -174,6 +227,11 @@ class World:
         if name not in known:
             some = ", ".join(sorted(map(str, known))[:12])
             raise UnknownError(f"{self.plan.network.name} has no {what} {name}; it has {some}")
+
+
+def _need_within(what: str, number: int, most: int) -> None:
+    if not 0 <= number <= most:
+        raise UnknownError(f"{what} is from 0 to {most}, not {number}")
 
 
 def _put(where: Map[K, V], key: K, value: V | None, usual: V | None = None) -> Map[K, V]:

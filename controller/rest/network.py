@@ -3,6 +3,7 @@
 GET  /v1/status
 GET  /v1/counters                            live from the switches
 GET  /v1/world                               what steers: policy, PoPs, servers, ports, metrics
+GET  /v1/cities/CITY                         which PoP serves a city, and why
 GET  /v1/events?after=N&wait=S               the log after record N; waits S seconds for news
 GET  /v1/openapi.json                        all of this and lending, as OpenAPI 3.1
 POST /v1/events                              one event of those that people may let happen;
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,15 @@ from controller.core.events import (
     LeaseChanged,
     Note,
     PortStatus,
+    ShedSet,
     SwitchSet,
     dump,
     parse,
 )
+from controller.core.steering.why import why
 from controller.rest.answers import (
     Answer,
+    NotFoundError,
     answer,
     is_confirmed,
     number,
@@ -48,7 +53,7 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 def _by_hand(body: bytes) -> Event | Note:
     """The event in a request. Raises ValueError for what only the network itself can tell."""
     event = parse(read_object(body))
-    if isinstance(event, LeaseChanged | PortStatus | SwitchSet):
+    if isinstance(event, LeaseChanged | PortStatus | ShedSet | SwitchSet):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 
@@ -80,6 +85,12 @@ class NetworkDoors(ControllerBase):
     def world(self, _request: Any, **_: Any) -> Response:
         """What the switches' rules depend on, but for leases."""
         return answer(world(self._controller))
+
+    @route("city", "/v1/cities/{city}", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
+    @refusing
+    def city(self, _request: Any, city: str, **_: Any) -> Response:
+        """Which PoP serves a city, and what the policy thought of every PoP."""
+        return answer(choices(self._controller, city))
 
     @route("events", "/v1/events", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     @refusing
@@ -133,11 +144,28 @@ def world(controller: Controller) -> Answer:
         "policy": now.policy.value,
         "overrides": dict(sorted(now.overrides.items())),
         "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},
+        "shares": {edge.city: now.share(edge.city) for edge in plan.edges},
+        "prepends": {edge.city: now.prepend(edge.city) for edge in plan.edges},
+        "scopes": {edge.city: now.scope(edge.city).value for edge in plan.edges},
+        "shed": [f"{city} from {pop}" for city, pop in sorted(now.shed)],
         "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
         "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},
         "sick": sorted(now.sick),
         "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
         "metrics": {str(link): delay_ns for link, delay_ns in sorted(now.metrics.items())},
+    }
+
+
+def choices(controller: Controller, city: str) -> Answer:
+    """See the class. Raises NotFoundError."""
+    now = controller.loop.world
+    if city not in {transit.city for transit in now.plan.transits}:
+        raise NotFoundError(f"{now.plan.network.name} has no city {city}")
+    return {
+        "city": city,
+        "policy": now.policy.value,
+        "override": now.overrides.get(city),
+        "pops": [asdict(choice) for choice in why(now, city)],
     }
 
 

@@ -172,8 +172,11 @@ def events(
 
 
 def explain(
-    host: Annotated[str, typer.Argument(help="Who sends, LHR-c1.")],
-    destination: Annotated[str, typer.Argument(help="An address, or a host's name.")],
+    host: Annotated[str | None, typer.Argument(help="Who sends, LHR-c1.")] = None,
+    destination: Annotated[str | None, typer.Argument(help="An address, or a host's name.")] = None,
+    client: Annotated[
+        str | None, typer.Option(help="Instead: why this client goes to its PoP.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Where to.")] = 80,
     protocol: Annotated[str, typer.Option(help="tcp, udp or icmp.")] = "tcp",
     source: Annotated[
@@ -183,9 +186,18 @@ def explain(
     lab: LabName = None,
     as_json: Json = False,
 ) -> None:
-    """The way of a packet and of its answer, hop by hop, as the switches tell it."""
-    from experiments.control import trace
+    """The way of a packet and of its answer, as the switches tell it; or why a client's PoP."""
+    from experiments.control import choices, trace
 
+    if client is not None:
+        chosen = remote_of(lab).call("why", client=client)
+        if as_json:
+            put(chosen)
+        else:
+            choices.show(chosen, console())
+        return
+    if host is None or destination is None:
+        raise UsageError("Say who sends and where to (LHR-c1 198.51.100.1), or --client LHR-c1.")
     asked = {"host": host, "destination": destination, "port": port, "protocol": protocol}
     asked |= {"source_port": source_port} | ({"source": source} if source else {})
     found = remote_of(lab).call("explain", **asked)

@@ -65,6 +65,15 @@ class Control:
         """What steers: policy, overrides, PoPs, ranking, servers, ports, metrics."""
         return self._lab.controller_api.world()
 
+    def why(self, client: str) -> dict[str, Any]:
+        """Which PoP a client, or a city, goes to, and what the policy thought of every PoP."""
+        plan = self._lab.plan
+        cities = {host.name: host.city for host in plan.hosts}
+        cities |= {transit.city: transit.city for transit in plan.transits}
+        if client not in cities:
+            raise UsageError(f"{plan.network.name} has no client or city {client!r}.")
+        return self._lab.controller_api.why(cities[client])
+
     def pool(self) -> dict[str, Any]:
         """What is free and what is taken of the pools, by tag and PoP."""
         return self._lab.controller_api.pool()
@@ -211,6 +220,21 @@ class Control:
         """Serve again."""
         self._happen("pop.announce", "PopSet", {"pop": pop}, pop=pop, state="announced")
 
+    def pop_weigh(self, pop: str, weight: int) -> None:
+        """Give a PoP so many shares of the cities (policy weighted); usually it is 1."""
+        said = {"pop": pop, "weight": weight}
+        self._happen("pop.weigh", "ShareSet", said, pop=pop, weight=weight)
+
+    def pop_prepend(self, pop: str, times: int) -> None:
+        """Have a PoP's announcements name us so many times more (policy bgp)."""
+        said = {"pop": pop, "times": times}
+        self._happen("pop.prepend", "PrependSet", said, pop=pop, times=times)
+
+    def pop_scope(self, pop: str, scope: str) -> None:
+        """Announce a PoP to all, to its network's customers, or to nobody else (policy bgp)."""
+        said = {"pop": pop, "scope": scope}
+        self._happen("pop.scope", "ScopeSet", said, pop=pop, scope=scope)
+
     def city_steer(self, city: str, pop: str) -> None:
         """Send a city to a PoP, whatever the policy says."""
         self._happen("city.steer", "OverrideSet", {"city": city, "pop": pop}, city=city, pop=pop)
@@ -220,7 +244,7 @@ class Control:
         self._happen("city.release", "OverrideSet", {"city": city}, city=city, pop=None)
 
     def policy_set(self, policy: str) -> None:
-        """Steer by another policy."""
+        """Steer by another policy: nearest, bgp, regional, weighted or capacity."""
         self._happen("policy.set", "PolicySet", {"policy": policy}, policy=policy)
 
     def server_weigh(self, server: str, weight: int) -> None:

@@ -64,6 +64,7 @@ def make_spec(
     network: Network | NetworkBuilder | str = "triangle",
     *,
     pops: str | None = None,
+    steering: str | None = None,
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
@@ -89,10 +90,16 @@ def make_spec(
     if isinstance(network, NetworkBuilder):
         network = network.network()
     if not isinstance(network, Network):
-        network = sources.load(network, pops)
+        network = sources.load(network, pops, steering)
     for what, present in (("client", network.clients), ("origin", network.origins)):
         if not present:
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
+    if network.steering not in asked.policies:
+        able = ", ".join(asked.policies)
+        raise UsageError(
+            f"The study {study_name} compares with the model of policy {able}, and {network.name} "
+            f"is steered by {network.steering}: add --steering {asked.policies[0]}."
+        )
     network = _prepared(asked, network, resolved)
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
@@ -125,6 +132,7 @@ def run(
     network: Network | NetworkBuilder | str = "triangle",
     *,
     pops: str | None = None,
+    steering: str | None = None,
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
@@ -155,6 +163,7 @@ def run(
         study,
         network,
         pops=pops,
+        steering=steering,
         seed=seed,
         quick=quick,
         links=links,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,10 @@ class Controller:
     def world(self) -> dict[str, Any]:
         """What steers: policy, overrides, PoPs, ranking, servers, ports, metrics."""
         return dict(self._ask("world"))
+
+    def why(self, city: str) -> dict[str, Any]:
+        """Which PoP a city goes to, and what the policy thought of every PoP."""
+        return dict(self._ask(f"cities/{urllib.parse.quote(city, safe='')}"))
 
     def events(self, after: int = 0, wait_s: int = 0) -> list[dict[str, Any]]:
         """The log after a record; waits for news if there are none."""

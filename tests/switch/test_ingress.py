@@ -1,17 +1,20 @@
 """Service traffic in the fake switches: every site reaches its PoP, and replies come back."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.events import HealthSet, OverrideSet, PopSet, PopState, WeightSet
 from controller.core.rules import Duty
+from tests.core.controller.event_strategies import settings_of
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
 from tests.fakes.world import FakeWorld, world
 from topologies import paths
 from topologies.family import FAMILIES, Address, Family
-from topologies.model import Network
+from topologies.model import Network, Policy
 from topologies.plan import HostPlan
 from topologies.sources import load
 
@@ -91,6 +94,29 @@ def test_any_assignment_of_cities_to_pops_is_free_of_loops(
         for journey in w.network.send(client, frame(client, network.services[0])):
             assert journey.fate is Fate.DELIVERED
             assert w.plan.host(journey.where).city == chosen[client.city]
+
+
+@given(networks(max_cities=6), st.sampled_from(Policy), st.data())
+@settings(max_examples=25)
+def test_every_site_reaches_exactly_the_pop_that_its_policy_names(
+    network: Network, policy: Policy, data: st.DataObject
+) -> None:
+    w = world(replace(network, steering=policy))
+    servers = frozenset(server.name for server in w.servers)
+    for event in data.draw(st.lists(settings_of(w.plan), max_size=5)):
+        w.happen(event)
+    for client in w.clients:
+        ranked = w.ranking[client.city]
+        for journey in w.network.send(client, frame(client, network.services[0])):
+            if not ranked:
+                assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
+            elif any(w.world.weight(s.name) for s in w.plan.servers_of(ranked[0])):
+                assert journey.fate is Fate.DELIVERED
+                assert journey.where in servers
+                assert w.plan.host(journey.where).city == ranked[0]
+            else:
+                assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SERVICE)
+                assert journey.where == w.plan.edge(ranked[0]).name
 
 
 def test_weights_decide_who_serves() -> None:

@@ -49,8 +49,14 @@ def test_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
         ("{at: 5, pop: LHR, do: drain}", "line 3: 5 is not a time"),
         ("{at: -5 s, pop: LHR, do: drain}", "it lies before the start"),
         ("{at: 5 s, do: drain}", "it is about nothing: name one of city, lease, link"),
-        ("{at: 5 s, pop: LHR}", "a pop can drain, withdraw, announce, not None"),
-        ("{at: 5 s, pop: LHR, do: explode}", "a pop can drain, withdraw, announce, not 'explode'"),
+        (
+            "{at: 5 s, pop: LHR}",
+            "a pop can drain, withdraw, announce, weigh, prepend, scope, ",
+        ),
+        (
+            "{at: 5 s, pop: LHR, do: explode}",
+            "scope, not 'explode'",
+        ),
         ("{at: 5 s, pop: CDG, do: drain}", "triangle has no pop 'CDG'"),
         ("{at: 5 s, link: LHR-CDG, do: cut}", "triangle has no link 'LHR-CDG'"),
         ("{at: 5 s, city: LHR, do: steer}", "city.steer needs 'pop': it has city, pop"),

@@ -12,16 +12,20 @@ from controller.core.events import (
     LeaseChanged,
     MetricSet,
     OverrideSet,
-    Policy,
     PolicySet,
     PopSet,
     PopState,
     PortStatus,
+    PrependSet,
+    ScopeSet,
+    ShareSet,
+    ShedSet,
     WeightSet,
 )
 from controller.core.lease import LendingError, Terms, Transition
 from controller.core.lending import Book
 from controller.core.world import FABRIC
+from topologies.model import Policy, Scope
 from topologies.plan import HostRole, Plan
 
 TERMS = Terms(lifetime_ns=12, quarantine_ns=6, sets_per_server=1000)
@@ -30,6 +34,7 @@ TERMS = Terms(lifetime_ns=12, quarantine_ns=6, sets_per_server=1000)
 def settings_of(plan: Plan) -> st.SearchStrategy[Event]:
     """Events that are about no lease."""
     pops = st.sampled_from([edge.city for edge in plan.edges])
+    cities = st.sampled_from([city.code for city in plan.network.cities])
     servers = st.sampled_from([server.name for server in plan.hosts_of(HostRole.SERVER)])
     ports = [
         (switch.name, port)
@@ -39,12 +44,12 @@ def settings_of(plan: Plan) -> st.SearchStrategy[Event]:
     ]
     kinds: list[st.SearchStrategy[Event]] = [
         st.builds(PolicySet, st.sampled_from(Policy)),
-        st.builds(
-            OverrideSet,
-            st.sampled_from([city.code for city in plan.network.cities]),
-            st.none() | pops,
-        ),
+        st.builds(OverrideSet, cities, st.none() | pops),
         st.builds(PopSet, pops, st.sampled_from(PopState)),
+        st.builds(ShareSet, pops, st.integers(0, 3)),
+        st.builds(PrependSet, pops, st.integers(0, 3)),
+        st.builds(ScopeSet, pops, st.sampled_from(Scope)),
+        st.builds(ShedSet, cities, pops, st.booleans()),
         st.builds(WeightSet, servers, st.integers(0, 3)),
         st.builds(HealthSet, servers, st.booleans()),
         st.sampled_from(ports).flatmap(

@@ -18,7 +18,6 @@ from controller.core.events import (
     Mark,
     MetricSet,
     OverrideSet,
-    Policy,
     PolicySet,
     PopSet,
     PopState,
@@ -33,6 +32,7 @@ from controller.core.lending import Book
 from controller.core.steering import rank
 from controller.core.world import UnknownError, World
 from tests.core.controller.event_strategies import histories
+from topologies.model import Policy
 from topologies.plan import LinkKind, plan
 from topologies.sources import load
 

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from hypothesis import strategies as st
 
-from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+from topologies.model import NOBODY, Attachment, City, Line, Link, Network, Pool, Pop, Scope
 
 CODES = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=7
@@ -22,11 +22,34 @@ LINES = st.builds(
 )
 
 
+SHARES = st.tuples(
+    st.integers(0, 3),
+    st.none() | st.integers(1, 1000),
+    st.integers(0, 3),
+    st.sampled_from(Scope),
+)
+"""A PoP's weight, capacity, prepending and scope."""
+
+
+def _customer(cities: tuple[City, ...], a: int, b: int) -> st.SearchStrategy[str]:
+    """Somebody whose network comes later in the alphabet, so that nobody pays in a circle."""
+    later = max((cities[a], cities[b]), key=lambda city: city.network)
+    return st.sampled_from([NOBODY, later.code])
+
+
 @st.composite
 def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
     codes = draw(st.lists(CODES, min_size=1, max_size=max_cities, unique_by=str.casefold))
+    operators = st.sampled_from(["", "", "one", "two"])
     cities = tuple(
-        City(code, draw(NAMES), draw(st.floats(-90, 90)), draw(st.floats(-180, 180)))
+        City(
+            code,
+            draw(NAMES),
+            draw(st.floats(-90, 90)),
+            draw(st.floats(-180, 180)),
+            region=draw(st.sampled_from(["", "Europe", "Asia"])),
+            operator=draw(operators),
+        )
         for code in codes
     )
     # A random tree joins all cities, then some more links.
@@ -37,12 +60,16 @@ def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
     where = st.sampled_from(codes)
     pops = draw(st.lists(where, min_size=1, max_size=6, unique=True))
     backbone = [(a, b) for i, a in enumerate(pops) for b in pops[:i] if draw(st.booleans())]
+    paid = draw(st.booleans())
     attachments = st.lists(st.builds(Attachment, where, st.integers(1, 3), LINES), max_size=6)
     return Network(
         name=draw(st.from_regex(r"[a-z][a-z0-9.-]{0,10}", fullmatch=True)),
         cities=cities,
-        links=tuple(Link(codes[a], codes[b], draw(LINES)) for a, b in sorted(pairs)),
-        pops=tuple(Pop(code, draw(st.integers(1, 4)), draw(LINES)) for code in pops),
+        links=tuple(
+            Link(codes[a], codes[b], draw(LINES), draw(_customer(cities, a, b)) if paid else None)
+            for a, b in sorted(pairs)
+        ),
+        pops=tuple(Pop(code, draw(st.integers(1, 4)), draw(LINES), *draw(SHARES)) for code in pops),
         clients=tuple(draw(attachments)),
         origins=tuple(draw(attachments)),
         backbone=tuple(Link(a, b, draw(LINES)) for a, b in backbone),
