@@ -126,6 +126,7 @@ class Controller(app_manager.RyuApp):
         """Called by Ryu when everything is there."""
         super().start()
         self.threads.append(eventlet.spawn(self.lender.sweep_for_ever))
+        self.threads.append(eventlet.spawn(self.loop.settle_for_ever))
 
     @property
     def ready(self) -> bool:

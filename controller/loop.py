@@ -18,9 +18,10 @@ from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
 from controller.core.borrowing import SwitchRules, borrowed_rules
-from controller.core.change import Configuration, Phase, advance
+from controller.core.change import Configuration, Phase, advance, moves
 from controller.core.events import Event, Note
 from controller.core.lease import Lease
+from controller.core.linger import Linger
 from controller.core.routing import Routes
 from controller.core.steering import Ranking, nearby
 from controller.core.world import World
@@ -32,6 +33,8 @@ from topologies.plan import Plan
 __all__ = ["ControlLoop"]
 
 LOG = logging.getLogger("controller.loop")
+SETTLE_EVERY_S = 1.0
+
 FORCE_S = 5.0
 """How long an answer may wait until what it says is in force."""
 
@@ -84,6 +87,7 @@ class ControlLoop:
         None if no switch is touched. Gives way to no other work. Raises UnknownError, StoreError;
         nothing has happened then.
         """
+        events = (*events, *moves(self._now, *events))
         after, phases = advance(self._now, *events)
         self._keep(*events)
         self._now = after
@@ -91,6 +95,18 @@ class ControlLoop:
             for name, steps in phase.items():
                 self.switches[name].aim(steps)
         return eventlet.spawn(self._follow, phases) if phases else None
+
+    def settle_for_ever(self) -> None:
+        """Forget what was before changes that are long ago. Runs in a thread of its own."""
+        linger = Linger(self.world.plan.network.linger_ns)
+        while True:
+            eventlet.sleep(SETTLE_EVERY_S)
+            settled = linger.settled(self.world, self.clock.now_ns())
+            if settled:
+                try:
+                    self.happen(*settled)
+                except StoreError as error:
+                    LOG.error("%s", error)
 
     def note(self, note: Note) -> None:
         """Put into the log what changes nothing; it is durable with the next event or flush."""

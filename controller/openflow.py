@@ -37,6 +37,7 @@ from controller.core.rules import (
     FieldMatch,
     Group,
     GroupKind,
+    Hash,
     Match,
     Output,
     OutputInPort,
@@ -73,6 +74,10 @@ __all__ = [
 
 MAX_XID = 0xFFFFFFFF
 NICIRA_REG_MOVE = 6  # NXAST_REG_MOVE of nicira-ext.h
+NICIRA_MULTIPATH = 10  # NXAST_MULTIPATH
+_SYMMETRIC_L3L4_UDP = 3  # NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP
+_REGISTER0 = 0x00010004  # NXM_NX_REG0
+_MASKED = 0x104  # a masked NXM header has this bit, and twice the length
 
 _HEADER = Struct("!BBHI")
 _EXPERIMENTER = Struct("!BBHIII")
@@ -91,6 +96,7 @@ _TYPE_LENGTH = Struct("!HH")
 _OUTPUT = Struct("!HHIH6x")
 _GROUP_ACTION = Struct("!HHI")
 _REG_MOVE = Struct("!HHIHHHHII")
+_MULTIPATH = Struct("!HHIHHH2xHHI2xHI")
 _APPLY = Struct("!HH4x")
 _GOTO = Struct("!HHB3x")
 _OXM = Struct("!I")
@@ -118,6 +124,9 @@ class _Field:
 def _fields() -> dict[str, _Field]:
     found = {}
     for name, bits in FIELD_BITS.items():
+        if name == "reg0":
+            found[name] = _Field(name, _REGISTER0, _REGISTER0 + _MASKED, 4, (1 << bits) - 1)
+            continue
         plain = getattr(ofp, f"OXM_OF_{name.upper()}")
         masked = getattr(ofp, f"OXM_OF_{name.upper()}_W")
         found[name] = _Field(name, plain, masked, -(-bits // 8), (1 << bits) - 1)
@@ -207,6 +216,8 @@ def _encode_action(action: Action) -> bytes:
             length = 4 + len(body)
             padded = length + (-length % 8)
             return _TYPE_LENGTH.pack(ofp.OFPAT_SET_FIELD, padded) + body + _pad(length)
+        case Hash(slots):
+            return _encode_hash(slots)
         case Copy(source, target):
             return _encode_copy(_FIELDS[source], _FIELDS[target])
 
@@ -224,6 +235,22 @@ def _encode_copy(source: _Field, target: _Field) -> bytes:
         0,
         source.plain,
         target.plain,
+    )
+
+
+def _encode_hash(slots: int) -> bytes:
+    return _MULTIPATH.pack(
+        ofp.OFPAT_EXPERIMENTER,
+        _MULTIPATH.size,
+        common.NX_EXPERIMENTER_ID,
+        NICIRA_MULTIPATH,
+        _SYMMETRIC_L3L4_UDP,
+        0,  # basis
+        0,  # NX_MP_ALG_MODULO_N
+        slots - 1,
+        0,  # no argument
+        31,  # the whole register: offset 0, 32 bits
+        _REGISTER0,
     )
 
 
@@ -256,6 +283,10 @@ def _decode_action(kind: int, data: memoryview) -> Action:
         ours = vendor == common.NX_EXPERIMENTER_ID and subtype == NICIRA_REG_MOVE
         if ours and whole and one is not None and other is not None:
             return Copy(one.name, other.name)
+    if kind == ofp.OFPAT_EXPERIMENTER and len(data) == _MULTIPATH.size:
+        found = Hash(_MULTIPATH.unpack(data)[7] + 1)
+        if bytes(data) == _encode_hash(found.slots):
+            return found
     raise UnknownEncodingError(f"action of type {kind} ({bytes(data).hex()}) is not one of ours")
 
 

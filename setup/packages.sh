@@ -6,13 +6,13 @@ set -euo pipefail
 
 packages=(
     mininet openvswitch-switch iproute2 ethtool iputils-ping util-linux procps
-    gcc libc6-dev make python3-venv
+    gcc libc6-dev make python3-venv nftables
     ca-certificates curl iperf3 tcpdump
     "$@"
 )
 
 if ! command -v apt-get >/dev/null; then
-    for program in mnexec ovs-vswitchd ip tc ethtool ping unshare gcc curl iperf3 tcpdump; do
+    for program in mnexec ovs-vswitchd ip tc ethtool ping unshare gcc curl iperf3 tcpdump nft; do
         if ! command -v "$program" >/dev/null; then
             echo "setup: $program is missing and this is no Debian or Ubuntu: install what Debian calls ${packages[*]}." >&2
             exit 1

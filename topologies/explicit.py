@@ -16,6 +16,7 @@ from typing import Any
 from topologies.model import (
     COMMON_TAG,
     Attachment,
+    Balancing,
     City,
     Line,
     Link,
@@ -56,6 +57,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             "links": tuple(_link(link) for link in data["links"]),
             "pops": tuple(map(_pop, data["pops"])),
             "steering": Policy(data.get("steering", Policy.NEAREST)),
+            "balancing": Balancing(data.get("balancing", Balancing.MAGLEV)),
             "clients": tuple(_attachment(at) for at in data["clients"]),
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),

@@ -133,6 +133,9 @@ class _Meaning:
             description=file.description,
             path_stretch=file.path_stretch,
             steering=file.steering,
+            balancing=file.balancing,
+            second_chance=file.second_chance,
+            linger_ns=self._try(("linger",), parse_time, file.linger, 0),
             cities=cities,
             links=self._links("links", file.links),
             pops=tuple(

@@ -18,6 +18,7 @@ __all__ = [
     "NOBODY",
     "SYSTEM_PORTS",
     "Attachment",
+    "Balancing",
     "City",
     "Line",
     "Link",
@@ -54,6 +55,15 @@ class Policy(StrEnum):
     REGIONAL = "regional"
     WEIGHTED = "weighted"
     CAPACITY = "capacity"
+
+
+class Balancing(StrEnum):
+    """How a PoP spreads flows over its servers; see ``controller.core.balancing``."""
+
+    MAGLEV = "maglev"
+    RENDEZVOUS = "rendezvous"
+    MODULO = "modulo"
+    GROUP = "group"  # the switch's own select group
 
 
 class Scope(StrEnum):
@@ -156,7 +166,8 @@ class Network:
     ``port_set_bits`` is the PSID length k of RFC 7597 (offset 0): an address is cut into 2^k
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
-    the great circle.
+    the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
+    does not know, for ``linger_ns`` after a change, so that connections survive it.
     """
 
     name: str
@@ -174,6 +185,9 @@ class Network:
     path_stretch: float = 1.5
     description: str = ""
     steering: Policy = Policy.NEAREST
+    balancing: Balancing = Balancing.MAGLEV
+    second_chance: bool = True
+    linger_ns: int = 600 * 10**9
 
     @property
     def sets_per_address(self) -> int:

@@ -41,6 +41,9 @@ GATEWAY_ADDRESS6 = IPv6Address("fe80::1")
 GATEWAY_MAC = "02:00:00:00:00:01"
 """The gateway's MAC address on every host port."""
 
+SECOND_CHANCE_MAC = "02:00:00:00:00:02"
+"""The source of frames that a server hands back if they belong to no connection of its own."""
+
 TRANSIT_DPIDS = 0x1000
 EDGE_DPIDS = 0x2000
 """Datapath ids are these bases plus the switch's number."""

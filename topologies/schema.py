@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from topologies.model import COMMON_TAG, Policy, Scope
+from topologies.model import COMMON_TAG, Balancing, Policy, Scope
 
 EVERY_CITY = "every city"
 """Stands for a city's code in ``clients`` and ``origins``."""
@@ -134,6 +134,13 @@ class NetworkFile(_Part):
     steering: Annotated[Policy, Field(strict=False)] = Field(
         Policy.NEAREST, description="How cities choose their PoP."
     )
+    balancing: Annotated[Balancing, Field(strict=False)] = Field(
+        Balancing.MAGLEV, description="How a PoP spreads flows over its servers."
+    )
+    second_chance: bool = Field(
+        True, description="Servers hand on what belongs to connections that they do not know."
+    )
+    linger: Time = Field("10 min", description="For so long after a change.")
     path_stretch: float = Field(1.5, description="Length of fibre over that of the great circle.")
     cities: list[CityEntry]
     links: list[LinkEntry] = []

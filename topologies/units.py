@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-TIME = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
+TIME = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATE = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9, "Tbit": 10**12}
 
 _LONGEST = 40
@@ -29,7 +29,9 @@ class UnitError(ValueError):
 
 def parse_time(text: str | int | float) -> int:
     """``10 ms`` to nanoseconds. Plain 0 needs no unit. Raises UnitError."""
-    return _parse(text, TIME, "a time", "write a number and a unit, like 10 ms (ns, us, ms, s)")
+    return _parse(
+        text, TIME, "a time", "write a number and a unit, like 10 ms (ns, us, ms, s, min)"
+    )
 
 
 def parse_rate(text: str | int | float) -> int:

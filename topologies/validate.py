@@ -34,6 +34,8 @@ MAX_INTERFACE_NAME = 15
 MAX_DELAY_NS = 60 * 10**9
 """Nothing on Earth is further away; a longer delay is a slip of the unit."""
 
+MAX_LINGER_NS = 3600 * 10**9
+
 MIN_RATE_BIT_S, MAX_RATE_BIT_S = 1000, 10**13
 MAX_LIMIT_PACKETS = 1 << 20
 """What the link emulators can keep."""
@@ -432,6 +434,12 @@ def _overlaps(
 
 
 def _numbers(network: Network) -> Iterator[Problem]:
+    if not 0 < network.linger_ns <= MAX_LINGER_NS:
+        yield Problem(
+            ("linger",),
+            f"connections cannot be waited for so long: {format_time(network.linger_ns)}",
+            f"use up to {format_time(MAX_LINGER_NS)}; 10 min is usual",
+        )
     if not 1 <= network.port_set_bits <= 12:
         yield Problem(
             ("port_set_bits",),

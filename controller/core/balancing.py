@@ -1,17 +1,124 @@
-"""Balancing: which server of a PoP takes a new flow.
+"""Balancing: which server of a PoP takes a flow.
 
-The switch hashes each flow onto the buckets of a select group by weight, so a flow stays with
-its server as long as the buckets stay.
+The switch hashes every flow to one of a fixed number of slots; a **spread** says which server has
+which slot. Spreads are pure functions of the servers' weights, so that every switch and every
+restart comes to the same one; they differ in how even they are and in how many slots move when
+servers come and go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from math import gcd, log
+
 from controller.core.rules import Bucket, Group, GroupKind, Output, SetField, mac
-from controller.core.world import World
+from controller.core.world import Spread, World
+from topologies.model import Balancing
 from topologies.plan import HostPlan
 
 SERVICE_GROUP = 1
-"""The group of an edge switch that spreads service traffic over its servers."""
+"""The group of an edge switch that spreads service traffic over its servers (scheme group)."""
+
+SIZES = (61, 127, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521)
+"""Numbers of slots: primes, as Maglev needs them, below powers of two."""
+
+SLOTS_PER_SERVER = 16
+"""At least so many has each of equal servers, so by Maglev the fullest has at most 1 in 16 more."""
+
+Slots = tuple[str, ...]
+"""The server of every slot."""
+
+
+def size(servers: int) -> int:
+    """How many slots a PoP of so many servers has."""
+    return next((n for n in SIZES if n >= servers * SLOTS_PER_SERVER), SIZES[-1])
+
+
+def modulo(weights: Mapping[str, int], slots: int) -> Slots:
+    """Slot modulo the number of servers: even, and nearly every slot moves with that number."""
+    common = gcd(*weights.values())
+    turns = [name for name, weight in weights.items() for _ in range(weight // common)]
+    return tuple(turns[slot % len(turns)] for slot in range(slots))
+
+
+def rendezvous(weights: Mapping[str, int], slots: int) -> Slots:
+    """The highest score has the slot (Thaler and Ravishankar, 1998): no slot moves but those of the
+    server that goes, or to the one that comes. Even on average only.
+    """
+
+    def score(name: str, slot: int) -> float:
+        return -weights[name] / log((_hash(f"{name} {slot}") + 0.5) / 2**64)
+
+    return tuple(max(weights, key=lambda name: score(name, slot)) for slot in range(slots))
+
+
+def maglev(weights: Mapping[str, int], slots: int) -> Slots:
+    """Servers take turns to claim the next free slot of their own permutation (Eisenbud et al.,
+    "Maglev", NSDI 2016, section 3.4), as often as they weigh: even, and few slots move.
+
+    ``slots`` is prime.
+    """
+    heaviest = max(weights.values())
+    ways = {name: _permutation(name, slots) for name in weights}
+    credit = dict.fromkeys(weights, 0)
+    found: dict[int, str] = {}
+    while True:
+        for name, weight in weights.items():
+            credit[name] += weight
+            if credit[name] < heaviest:
+                continue
+            credit[name] -= heaviest
+            offset, skip, step = ways[name]
+            while (slot := (offset + step * skip) % slots) in found:
+                step += 1
+            ways[name] = (offset, skip, step + 1)
+            found[slot] = name
+            if len(found) == slots:
+                return tuple(found[slot] for slot in range(slots))
+
+
+def _permutation(name: str, slots: int) -> tuple[int, int, int]:
+    """Offset, skip and how far it has been gone."""
+    hashed = _hash(name)
+    return (hashed >> 32) % slots, (hashed & 0xFFFFFFFF) % (slots - 1) + 1, 0
+
+
+def _hash(text: str) -> int:
+    """64 bits that depend on nothing but the text."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+SCHEMES: Mapping[Balancing, Callable[[Mapping[str, int], int], Slots]] = {
+    Balancing.MAGLEV: maglev,
+    Balancing.RENDEZVOUS: rendezvous,
+    Balancing.MODULO: modulo,
+}
+
+
+@lru_cache(maxsize=256)
+def spread(by: Spread, slots: int) -> Slots:
+    """Which server has which slot; none where nobody serves, or the switch chooses by itself."""
+    scheme = SCHEMES.get(by.scheme)
+    return scheme(dict(by.weights), slots) if scheme and by.weights else ()
+
+
+def chains(world: World, pop: str) -> tuple[tuple[str, ...], ...]:
+    """For every slot: the server that has it, then those that had it before, the last first.
+
+    A server that is sick or cut off is in none. Empty where nobody serves, or the switch chooses.
+    """
+    slots = size(len(world.plan.servers_of(pop)))
+    now = spread(world.spread(pop), slots)
+    if not now:
+        return ()
+    former = [spread(by, slots) for by in world.former.get(pop, ())]
+    known = [now, *(found for found in former if found)]
+    return tuple(
+        tuple(dict.fromkeys(x for x in owners if x == owners[0] or world.is_well(x)))
+        for owners in zip(*known, strict=True)
+    )
 
 
 def serving(world: World, pop: str) -> tuple[HostPlan, ...]:
@@ -20,7 +127,12 @@ def serving(world: World, pop: str) -> tuple[HostPlan, ...]:
 
 
 def service_group(world: World, pop: str) -> Group | None:
-    """One bucket per serving server, in the order of their ports; None when there is none."""
+    """One bucket per serving server, in the order of their ports; None when there is none.
+
+    Scheme group alone has it.
+    """
+    if world.balancing is not Balancing.GROUP:
+        return None
     buckets = tuple(
         Bucket(
             actions=(SetField("eth_dst", mac(server.mac)), Output(server.port)),

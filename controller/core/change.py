@@ -20,12 +20,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from controller.core.borrowing import borrowed_rules
-from controller.core.events import Event, LeaseChanged
+from controller.core.events import CityMoved, Event, LeaseChanged
 from controller.core.lease import Lease
 from controller.core.pipeline import static_program, with_leases
 from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
 from controller.core.routing import Routes, fabric_ports, routes
 from controller.core.rules import Duty, Program, Rule, duty_of
+from controller.core.service import ServiceTables
 from controller.core.steering import Ranking, rank
 from controller.core.world import World
 from topologies.plan import SwitchPlan, SwitchRole
@@ -71,25 +72,51 @@ def advance(before: Configuration, *events: Event) -> tuple[Configuration, tuple
     return after, tuple(_phases(steps))
 
 
+def moves(before: Configuration, *events: Event) -> tuple[CityMoved, ...]:
+    """Which cities leave their PoP by these events, and may have connections there.
+
+    They are events too, to happen after these. Raises UnknownError, as ``World.after``.
+    """
+    world = before.world.after(*events)
+    if not world.second_chance or not _steers(before.world, world):
+        return ()
+    after = rank(world)
+    return tuple(
+        CityMoved(city, ranked[0])
+        for city, ranked in before.ranking.items()
+        if ranked and after[city][:1] != ranked[:1]
+    )
+
+
+def _steers(old: World, world: World) -> bool:
+    """Whether cities may go elsewhere."""
+    return _reroutes(old, world) or old.steered_by != world.steered_by
+
+
+def _reroutes(old: World, world: World) -> bool:
+    """Whether packets between switches may go another way."""
+    plan = world.plan
+    return old.metrics != world.metrics or any(
+        port in fabric_ports(plan, plan.switch(name)) for name, port in old.down ^ world.down
+    )
+
+
 def _static(before: Configuration, world: World) -> Configuration:
     """What does not depend on leases, worked out again as far as the world has changed."""
     old, plan = before.world, world.plan
     if replace(old, leases=world.leases, homes=world.homes) == world:
         return replace(before, world=world)
-    moved = old.metrics != world.metrics or any(
-        port in fabric_ports(plan, plan.switch(name)) for name, port in old.down ^ world.down
-    )
+    moved = _reroutes(old, world)
     found = routes(world) if moved else before.routes
-    steered = moved or old.steered_by != world.steered_by
-    ranking = rank(world) if steered else before.ranking
+    ranking = rank(world) if _steers(old, world) else before.ranking
 
     def same(switch: SwitchPlan) -> bool:
         if moved:
             return False
         if switch.role is SwitchRole.TRANSIT:
             return before.ranking.get(switch.city) == ranking.get(switch.city)
-        servers = plan.servers_of(switch.city)
-        return all(old.weight(s.name) == world.weight(s.name) for s in servers)
+        then = ServiceTables.of(old, before.routes, before.ranking, switch)
+        return then == ServiceTables.of(world, found, ranking, switch)
 
     static = {
         s.name: before.static[s.name] if same(s) else static_program(world, found, ranking, s)

@@ -1,15 +1,15 @@
 """The rules of an edge switch that do not depend on leases.
 
-It admits its servers' own sources, spreads service traffic over the servers, drops what comes
-for a port set that nobody holds, and forwards. ``borrowing`` adds what the leases need.
+It admits its servers' own sources, drops what comes for a port set that nobody holds, and
+forwards. ``service`` spreads service traffic over the servers, ``borrowing`` adds what the leases
+need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.core import labels
-from controller.core.balancing import SERVICE_GROUP, serving
+from controller.core import labels, service
 from controller.core.common import (
     arp_responder,
     deliver,
@@ -47,7 +47,6 @@ from controller.core.priorities import (
     ROUTE_LABEL,
     ROUTE_LABEL_BACK,
     ROUTE_UPLINK,
-    SERVICE_ADDRESS,
     SERVICE_IPV4,
     SERVICE_PORTS,
 )
@@ -59,20 +58,23 @@ from controller.core.rules import (
     Rule,
     Table,
     ToController,
-    ToGroup,
     cookie,
     mac,
     match,
 )
+from controller.core.service import ServiceTables
 from controller.core.world import World
 from topologies.family import FAMILIES
 from topologies.plan import HostPlan, Plan, SwitchPlan
 
 
-def rules(world: World, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+def rules(
+    world: World, routes: Routes, tables: ServiceTables, switch: SwitchPlan
+) -> Iterator[Rule]:
     """All rules of one edge switch but those of leases."""
     yield from admission(world.plan, switch)
-    yield from service(world, switch)
+    yield from service.rules(world, tables, switch)
+    yield from to_the_leases()
     yield from borrowed(world.plan, switch)
     yield from label_routes(world.plan, routes, switch)
     yield from prefix_routes(world, switch)
@@ -162,27 +164,11 @@ def refuse_ports() -> Iterator[Rule]:
         )
 
 
-def service(world: World, switch: SwitchPlan) -> Iterator[Rule]:
-    """SERVICE: every protocol to a service address goes to one of the servers.
-
-    A PoP without a serving server drops and counts it. On the rest leases decide, which come and
-    go: for each address and port by itself.
-    """
-    someone = serving(world, switch.city)
-    for family in FAMILIES:
-        for address in world.plan.services(family):
-            yield Rule(
-                Table.SERVICE,
-                SERVICE_ADDRESS,
-                match(**destination(address)),
-                (ToGroup(SERVICE_GROUP),) if someone else (),
-                cookie=cookie(Duty.SERVICE, int(address)),
-            )
-    yield from to_the_leases()
-
-
 def to_the_leases() -> Iterator[Rule]:
-    """SERVICE: everything else, decided by all that leases look at."""
+    """SERVICE: what is for no service address, decided by all that leases look at.
+
+    Leases come and go: for each address and port by itself.
+    """
     yield _to_the_leases(OTHERWISE)
     yield _to_the_leases(SERVICE_IPV4, "ipv4_dst", eth_type=IPV4)
     for protocol, name in TRANSPORTS:

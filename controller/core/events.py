@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import Any, get_origin, get_type_hints
 
 from controller.core.lease import FIELDS, Lease, LeaseState, values
-from topologies.model import Policy, Scope
+from topologies.model import Balancing, Policy, Scope
 
 
 class PopState(StrEnum):
@@ -89,6 +89,36 @@ class ShedSet:
 
 
 @dataclass(frozen=True, slots=True)
+class CityMoved:
+    """A city was served by ``before`` until now, which may hold connections of its clients."""
+
+    city: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class CitySettled:
+    """No connection is waited for any more that a city has in PoPs which served it before."""
+
+    city: str
+
+
+@dataclass(frozen=True, slots=True)
+class PopSettled:
+    """The same of connections to servers that had other shares before."""
+
+    pop: str
+
+
+@dataclass(frozen=True, slots=True)
+class BalancingSet:
+    """PoPs spread flows by another scheme, with or without a second chance."""
+
+    scheme: Balancing
+    second_chance: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WeightSet:
     """A server's share of its PoP's new connections; 0 takes it out."""
 
@@ -153,6 +183,10 @@ Event = (
     | PrependSet
     | ScopeSet
     | ShedSet
+    | CityMoved
+    | CitySettled
+    | PopSettled
+    | BalancingSet
     | WeightSet
     | HealthSet
     | PortStatus
@@ -220,6 +254,15 @@ def sentence(event: Event | Note) -> str:
             return f"PoP {pop} is announced to {scope.value}"
         case ShedSet(city, pop, shed):
             return f"{city} {'is shed from' if shed else 'may return to'} PoP {pop}"
+        case CityMoved(city, before):
+            return f"{city} leaves PoP {before}"
+        case CitySettled(city):
+            return f"{city} has nothing left in PoPs that served it before"
+        case PopSettled(pop):
+            return f"PoP {pop} waits for no more connections of before"
+        case BalancingSet(scheme, second_chance):
+            chance = "with" if second_chance else "without"
+            return f"flows are spread by {scheme.value}, {chance} a second chance"
         case WeightSet(server, weight):
             return f"{server} has weight {weight}"
         case HealthSet(server, healthy):

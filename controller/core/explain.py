@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from typing import assert_never
 
 from controller.core import labels
+from controller.core.events import CityMoved, WeightSet
 from controller.core.lending import Book
 from controller.core.matching import ARP, GATEWAY, ICMP, IPV4, IPV6, MULTICAST, TCP, UDP
 from controller.core.pipeline import programs
@@ -19,6 +20,7 @@ from controller.core.rules import (
     Copy,
     Duty,
     FieldMatch,
+    Hash,
     Output,
     OutputInPort,
     Program,
@@ -28,14 +30,16 @@ from controller.core.rules import (
     ToController,
     ToGroup,
     duty_of,
+    mac,
 )
 from controller.core.world import World
 from topologies.model import Network
-from topologies.plan import HostRole, Plan, SwitchRole, plan
+from topologies.plan import SECOND_CHANCE_MAC, HostRole, Plan, SwitchRole, plan
 
 TABLES: Mapping[Table, str] = {
     Table.ADMISSION: "Who sent it? What is not a host's own is dropped at its port.",
-    Table.SERVICE: "To a service address: pick a server of this PoP.",
+    Table.SERVICE: "To a service address: find its slot. All else: on to the leases.",
+    Table.BALANCE: "A server for every slot; what a server hands back, to the one before it.",
     Table.BORROWED: "To a lendable address: to the borrower, to the address's home, or nowhere.",
     Table.ROUTE: "On towards its destination.",
 }
@@ -48,7 +52,9 @@ DUTIES: Mapping[Duty, str] = {
     Duty.SPOOF: "a source that nobody lent to this port: dropped and counted",
     Duty.PUNT: "DHCP: the controller lends in band, the port is the identity",
     Duty.ARP: "answer for the gateway",
-    Duty.SERVICE: "pick a server; with none, drop",
+    Duty.SERVICE: "hash to a slot; with no server, drop",
+    Duty.BALANCE: "the server that has the slot",
+    Duty.HANDED_ON: "a server knows no such connection: to the server, or the PoP, before it",
     Duty.STEER: "first switch: label with this city's PoP",
     Duty.LABEL: "forward on the label",
     Duty.RETURN: "(address, port set) to its borrower",
@@ -128,7 +134,9 @@ def _world(p: Plan) -> World:
     abroad = book.acquire(one.name, one.city, 0, p.network.pools[0].tag, client_id="abroad")
     book.apply(abroad)
     book.apply(book.move(*abroad.after.key, other.name, other.city, 0))
-    return World.lent(p, book.entries())
+    # A server's share and a city's PoP have changed.
+    changed = (WeightSet(one.name, 2), CityMoved(p.transits[0].city, other.city))
+    return World.lent(p, book.entries()).after(*changed)
 
 
 def _header() -> list[str]:
@@ -181,6 +189,8 @@ def _field(m: FieldMatch, table: Table) -> str:
 def _mac(value: int, mask: int = (1 << 48) - 1, pop: str = "PoP") -> str:
     if value == GATEWAY:
         return "gateway"
+    if value == mac(SECOND_CHANCE_MAC):
+        return "second chance"
     label = labels.decode(value)
     if label is None:
         return "host"
@@ -211,6 +221,8 @@ def _action(action: Action) -> str:
             return "output to the port it came in by"
         case ToController():
             return "to the controller"
+        case Hash():
+            return "hash addresses and ports to a slot"
         case ToGroup():
             return "select group: a server by weight"
         case _:

@@ -43,14 +43,24 @@ GATEWAY: Final = mac(GATEWAY_MAC)
 
 def from_host(host: HostPlan, address: Address, **more: int | tuple[int, int]) -> Match:
     """A host's packet from an address, by its own port and MAC, to the gateway: never a label."""
-    own = {"in_port": host.port, "eth_src": mac(host.mac), "eth_dst": GATEWAY}
-    return match(**own, **source(address), **more)
+    return from_port(host, **source(address), **more)
+
+
+def from_port(host: HostPlan, **fields: int | tuple[int, int]) -> Match:
+    """A host's packet to the gateway by its own port and MAC, from whatever address."""
+    return match(in_port=host.port, eth_src=mac(host.mac), eth_dst=GATEWAY, **fields)
 
 
 def source(address: Address) -> dict[str, int]:
     """The fields of a packet from an address."""
     name = "ipv4_src" if address.version == 4 else "ipv6_src"
     return {"eth_type": ETHER_TYPES[address.version], name: int(address)}
+
+
+def prefix_source(prefix: Prefix) -> dict[str, int | tuple[int, int]]:
+    """The fields of a packet from any address of a prefix."""
+    name = "ipv4_src" if prefix.version == 4 else "ipv6_src"
+    return {"eth_type": ETHER_TYPES[prefix.version], name: prefix_match(prefix)}
 
 
 def destination(target: Address | Prefix) -> dict[str, int | tuple[int, int]]:

@@ -14,6 +14,7 @@ from controller.core.balancing import service_group
 from controller.core.borrowing import borrowed_rules
 from controller.core.routing import Routes, routes
 from controller.core.rules import Program
+from controller.core.service import ServiceTables
 from controller.core.steering import Ranking, rank
 from controller.core.world import World
 from topologies.plan import SwitchPlan, SwitchRole
@@ -46,6 +47,7 @@ def static_program(world: World, found: Routes, ranking: Ranking, switch: Switch
     """One switch's program without leases and homes."""
     if switch.role is SwitchRole.TRANSIT:
         return Program(frozenset(transit.rules(world, found, ranking, switch)))
+    tables = ServiceTables.of(world, found, ranking, switch)
     group = service_group(world, switch.city)
     groups = frozenset({group} if group else ())
-    return Program(frozenset(edge.rules(world, found, switch)), groups)
+    return Program(frozenset(edge.rules(world, found, tables, switch)), groups)

@@ -16,6 +16,8 @@ ADMIT_HOST: Final = 300
 """ADMISSION: a host's legitimate frames."""
 ADMIT_LABEL_HERE: Final = 300
 """ADMISSION: from another switch, labelled for this PoP."""
+ADMIT_HANDED_BACK: Final = 250
+"""ADMISSION: what a server hands back because it knows no such connection."""
 ADMIT_FABRIC: Final = 200
 """ADMISSION: anything else that another switch may send."""
 ADMIT_CHATTER: Final = 150
@@ -25,12 +27,23 @@ ADMIT_SPOOF: Final = 100
 ADMIT_SPOOF_PORTS: Final = 120
 """ADMISSION: those among them that show ports, where ports are lent."""
 
+SERVICE_MOVED: Final = 200
+"""SERVICE: the same, from a city that another PoP served before."""
 SERVICE_ADDRESS: Final = 100
 """SERVICE: the destination is a service address."""
 SERVICE_PORTS: Final = 20
 """SERVICE: anything else that shows ports."""
 SERVICE_IPV4: Final = 10
 """SERVICE: anything else that may be for a lent address."""
+
+BALANCE_NEXT: Final = 400
+"""BALANCE: handed back by a server that was not the last to have the slot."""
+BALANCE_ELSEWHERE: Final = 300
+"""BALANCE: handed back by the last, and another PoP served the city before."""
+BALANCE_LAST: Final = 200
+"""BALANCE: handed back by the last, and there is no other."""
+BALANCE_SLOT: Final = 100
+"""BALANCE: a slot."""
 
 BORROWED_RETURN: Final = 400
 """BORROWED: a live (address, port set)."""

@@ -22,6 +22,7 @@ class Table(IntEnum):
 
     ADMISSION = 0
     SERVICE = 10
+    BALANCE = 15
     BORROWED = 20
     ROUTE = 40
 
@@ -45,6 +46,8 @@ class Duty(IntEnum):
     FABRIC = 13  # from another switch: already admitted
     ICMP = 15  # the controller reads which port an ICMP message is about
     ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
+    BALANCE = 16  # a slot's server
+    HANDED_ON = 17  # what a server does not know goes to who may
 
 
 def cookie(duty: Duty, number: int = 0) -> int:
@@ -66,6 +69,7 @@ def mac(text: str) -> int:
 
 FIELD_BITS: Mapping[str, int] = {
     "in_port": 32,
+    "reg0": 32,
     "eth_dst": 48,
     "eth_src": 48,
     "eth_type": 16,
@@ -154,13 +158,23 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Hash:
+    """Hash addresses and ports into register 0, as a slot: a number below ``slots``.
+
+    Nicira's multipath action, modulo; the hash is symmetric and looks at no MAC address.
+    """
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToGroup:
     """Hand over to a group."""
 
     group_id: int
 
 
-Action = Output | OutputInPort | ToController | SetField | Copy | ToGroup
+Action = Output | OutputInPort | ToController | SetField | Copy | Hash | ToGroup
 
 
 @dataclass(frozen=True, slots=True)

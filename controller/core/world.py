@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 from immutables import Map
 
 from controller.core.events import (
+    BalancingSet,
+    CityMoved,
+    CitySettled,
     Event,
     HealthSet,
     LeaseChanged,
@@ -21,6 +24,7 @@ from controller.core.events import (
     OverrideSet,
     PolicySet,
     PopSet,
+    PopSettled,
     PopState,
     PortStatus,
     PrependSet,
@@ -30,13 +34,17 @@ from controller.core.events import (
     WeightSet,
 )
 from controller.core.lease import Lease, LeaseState
-from topologies.model import MAX_PREPEND, MAX_WEIGHT, Policy, Pop, Scope
-from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
+from topologies.model import MAX_PREPEND, MAX_WEIGHT, Balancing, Policy, Pop, Scope
+from topologies.plan import HostRole, LinkKind, LinkPlan, Plan, SwitchRole
 
 FABRIC = frozenset({LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE})
 """The links between switches."""
 
 USUAL_WEIGHT = 1
+
+MOST_FORMER = 4
+"""So many changes back, connections are still looked for where they may be."""
+
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -58,12 +66,22 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How a PoP spreads new flows: the scheme, and the weights of those that serve, in order."""
+
+    scheme: Balancing
+    weights: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """What is true now. Whatever is as planned stands in none of the maps.
 
     ``chosen`` is a policy in place of the network's own, ``overrides`` the PoP of a city, ``pops``
     the state of a PoP, ``shares`` its weight, ``prepends`` and ``scopes`` what BGP tells of it;
-    ``shed`` are cities and the PoPs that they were moved off. ``weights`` are servers',
+    ``shed`` are cities and the PoPs that they were moved off. ``scheme`` and ``chance`` are
+    balancing in place of the network's own; ``former`` is how a PoP spread flows before, and
+    ``trails`` the PoPs that served a city before, the last first. ``weights`` are servers',
     ``metrics`` a link's delay in ns, by its number; ``sick`` are servers, ``down`` ports
     (switch and number). ``leases`` are the live ones, by address and first port, ``homes`` the
     addresses that have a home.
@@ -77,6 +95,10 @@ class World:
     prepends: Map[str, int] = Map()
     scopes: Map[str, Scope] = Map()
     shed: frozenset[tuple[str, str]] = frozenset()
+    scheme: Balancing | None = None
+    chance: bool | None = None
+    former: Map[str, tuple[Spread, ...]] = Map()
+    trails: Map[str, tuple[str, ...]] = Map()
     weights: Map[str, int] = Map()
     sick: frozenset[str] = frozenset()
     down: frozenset[tuple[str, int]] = frozenset()
@@ -105,7 +127,15 @@ class World:
     def steered_by(self) -> tuple[object, ...]:
         """All that steering looks at, but for the links' delays and the ports."""
         shares = (self.shares, self.prepends, self.scopes, self.shed)
-        return (self.policy, self.overrides, self.pops, *shares)
+        told = tuple(self.told(edge.city) for edge in self.plan.edges)
+        return (self.policy, self.overrides, told, *shares)
+
+    def told(self, pop: str) -> PopState:
+        """What the world hears of a PoP: an announced one is drained while nobody serves there."""
+        state = self.pop_state(pop)
+        if state is PopState.ANNOUNCED and not self.spread(pop).weights:
+            return PopState.DRAINED
+        return state
 
     def share(self, pop: str) -> int:
         """A PoP's weight under policy weighted."""
@@ -135,12 +165,31 @@ class World:
         """How long routes take a link to be, one way."""
         return self.metrics.get(link.number, link.line.delay_ns)
 
+    def is_well(self, server: str) -> bool:
+        """Whether a server is neither sick nor cut off."""
+        (cable,) = self.plan.links_of(server)
+        return server not in self.sick and self.is_up(cable)
+
     def weight(self, server: str) -> int:
         """A server's share of its PoP's new connections: 0 for one that is sick or cut off."""
-        (cable,) = self.plan.links_of(server)
-        if server in self.sick or not self.is_up(cable):
-            return 0
-        return self.weights.get(server, USUAL_WEIGHT)
+        return self.weights.get(server, USUAL_WEIGHT) if self.is_well(server) else 0
+
+    @property
+    def balancing(self) -> Balancing:
+        """How PoPs spread flows over their servers."""
+        return self.scheme or self.plan.network.balancing
+
+    @property
+    def second_chance(self) -> bool:
+        """Whether servers hand on what belongs to connections that they do not know."""
+        wanted = self.plan.network.second_chance if self.chance is None else self.chance
+        return wanted and self.balancing is not Balancing.GROUP
+
+    def spread(self, pop: str) -> Spread:
+        """How a PoP spreads new flows."""
+        servers = self.plan.servers_of(pop)
+        weights = ((server.name, self.weight(server.name)) for server in servers)
+        return Spread(self.balancing, tuple(pair for pair in weights if pair[1]))
 
     # -- events
 
@@ -148,8 +197,36 @@ class World:
         """The world when these have happened, one after the other. Raises UnknownError."""
         world = self
         for event in events:
-            world = replace(world, **world._changed(event))
+            changed = replace(world, **world._changed(event))
+            former = world._former(changed, event)
+            world = changed if former is changed.former else replace(changed, former=former)
         return world
+
+    def _former(self, after: World, event: Event) -> Map[str, tuple[Spread, ...]]:
+        """How PoPs spread flows before, once an event has made another world of this one."""
+        former = after.former
+        if not after.second_chance:
+            return Map()
+        for pop in self._touched(event):
+            before, now = self.spread(pop), after.spread(pop)
+            if before != now:
+                known = dict.fromkeys((before, *former.get(pop, ())))
+                former = former.set(pop, tuple(x for x in known if x != now)[:MOST_FORMER])
+        return former
+
+    def _touched(self, event: Event) -> Iterable[str]:
+        """The PoPs whose servers' shares an event may change."""
+        match event:
+            case WeightSet(server, _) | HealthSet(server, _):
+                return (self.plan.host(server).city,)
+            case PortStatus(switch, _, _):
+                return (self.plan.switch(switch).city,) if self._is_edge(switch) else ()
+            case BalancingSet():
+                return tuple(edge.city for edge in self.plan.edges)
+        return ()
+
+    def _is_edge(self, switch: str) -> bool:
+        return self.plan.switch(switch).role is SwitchRole.EDGE
 
     def _changed(self, event: Event) -> dict[str, Any]:
         """The fields that an event gives another value."""
@@ -185,6 +262,23 @@ class World:
                 self._need_pop(pop)
                 here = {(city, pop)}
                 return {"shed": self.shed | here if shed else self.shed - here}
+            case CityMoved(city, pop):
+                self._need_city(city)
+                self._need_pop(pop)
+                known = (pop, *(x for x in self.trails.get(city, ()) if x != pop))
+                return {"trails": self.trails.set(city, known[:MOST_FORMER])}
+            case CitySettled(city):
+                self._need_city(city)
+                return {"trails": _put(self.trails, city, None)}
+            case PopSettled(pop):
+                self._need_pop(pop)
+                return {"former": _put(self.former, pop, None)}
+            case BalancingSet(scheme, chance):
+                network = self.plan.network
+                return {
+                    "scheme": None if scheme is network.balancing else scheme,
+                    "chance": None if chance is network.second_chance else chance,
+                }
             case WeightSet(server, weight):
                 self._need_server(server)
                 _need_within("a weight", weight, MAX_WEIGHT)

@@ -24,6 +24,7 @@ from webob import Response
 from controller import openflow
 from controller.app import Controller
 from controller.core.events import (
+    CityMoved,
     Event,
     LeaseChanged,
     Note,
@@ -53,7 +54,7 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 def _by_hand(body: bytes) -> Event | Note:
     """The event in a request. Raises ValueError for what only the network itself can tell."""
     event = parse(read_object(body))
-    if isinstance(event, LeaseChanged | PortStatus | ShedSet | SwitchSet):
+    if isinstance(event, LeaseChanged | PortStatus | ShedSet | CityMoved | SwitchSet):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 
@@ -142,6 +143,10 @@ def world(controller: Controller) -> Answer:
     now, plan = controller.loop.world, controller.loop.world.plan
     return {
         "policy": now.policy.value,
+        "balancing": now.balancing.value,
+        "second_chance": now.second_chance,
+        "former": {pop: [dict(x.weights) for x in spreads] for pop, spreads in now.former.items()},
+        "trails": {city: list(pops) for city, pops in sorted(now.trails.items())},
         "overrides": dict(sorted(now.overrides.items())),
         "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},
         "shares": {edge.city: now.share(edge.city) for edge in plan.edges},

@@ -26,6 +26,7 @@ SUBJECTS = {
     "pop": "Drain, withdraw and announce PoPs.",
     "city": "Send a city to a PoP of your choice.",
     "policy": "How cities choose their PoP.",
+    "balancing": "How PoPs spread flows over their servers.",
     "server": "A server's health and its share of new connections.",
     "lease": "Who has borrowed what; lend, move and take away port sets.",
     "program": "Kill, stop and restart the lab's programs.",

@@ -247,6 +247,14 @@ class Control:
         """Steer by another policy: nearest, bgp, regional, weighted or capacity."""
         self._happen("policy.set", "PolicySet", {"policy": policy}, policy=policy)
 
+    def balancing_set(self, scheme: str, second_chance: bool = True) -> None:
+        """Spread flows over servers by maglev, rendezvous, modulo, or the switch's own group.
+
+        Without a second chance servers hand nothing back, and connections break.
+        """
+        given = {"scheme": scheme, "second_chance": second_chance}
+        self._happen("balancing.set", "BalancingSet", given, **given)
+
     def server_weigh(self, server: str, weight: int) -> None:
         """Give a server so many shares of its PoP's new connections; usually it is 1."""
         said = {"server": server, "weight": weight}

@@ -2,7 +2,8 @@
 refuse, and says what happens to a packet.
 
 A packet is a mapping of field names (those of ``controller.core.rules``) to integers, without
-``in_port``. A field that a packet lacks is matched by no rule that asks for it.
+``in_port``. A field ``slot`` stands for what the packet hashes to; without it, every slot is tried.
+A field that a packet lacks is matched by no rule that asks for it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from controller.core.rules import (
     Copy,
     Duty,
     Group,
+    Hash,
     Match,
     Output,
     OutputInPort,
@@ -103,6 +105,7 @@ class FakeSwitch:
         for change in changes:
             self._apply(change)
         self.__dict__.pop("_index", None)
+        self.__dict__.pop("_slots", None)
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -130,7 +133,7 @@ class FakeSwitch:
             needs = PREREQUISITES.get(name.split("_")[0], {}) if name != "ip_proto" else {}
             if any(exact.get(k) != v for k, v in needs.items()):
                 raise RefusedError(f"{self.name}: {name} without {needs}: {rule}")
-        if "ip_proto" in exact and exact.get("eth_type") != IPV4:
+        if "ip_proto" in exact and exact.get("eth_type") not in (IPV4, IPV6):
             raise RefusedError(f"{self.name}: ip_proto without eth_type: {rule}")
         if rule.goto is not None and rule.goto <= rule.table:
             raise RefusedError(f"{self.name}: goes back: {rule}")
@@ -198,6 +201,19 @@ class FakeSwitch:
             shapes.setdefault(shape, {}).setdefault(values, []).append(rule)
         return index
 
+    @cached_property
+    def _slots(self) -> tuple[int, ...]:
+        """One slot of each kind: slots that all rules treat alike give equal outcomes."""
+        of_slot: dict[int, set[object]] = {}
+        for rule in self.rules.values():
+            slots = [m.value for m in rule.match if m.field == "reg0"]
+            others = tuple(m for m in rule.match if m.field != "reg0")
+            for slot in slots:
+                kind = (rule.table, rule.priority, others, rule.actions, rule.goto)
+                of_slot.setdefault(slot, set()).add(kind)
+        kinds = {frozenset(kind): slot for slot, kind in sorted(of_slot.items(), reverse=True)}
+        return tuple(sorted(kinds.values()))
+
     def _actions(
         self, outcome: Outcome, in_port: int, actions: tuple[Action, ...]
     ) -> Iterator[Outcome]:
@@ -205,13 +221,23 @@ class FakeSwitch:
             yield outcome
             return
         action, rest = actions[0], actions[1:]
-        if isinstance(action, ToGroup):
+        if isinstance(action, Hash):
+            slots = [outcome.packet["slot"] % action.slots] if "slot" in outcome.packet else None
+            for slot in slots or self._slots:
+                hashed = replace(outcome, packet={**outcome.packet, "reg0": slot})
+                yield from self._actions(hashed, in_port, rest)
+        elif isinstance(action, ToGroup):
             for bucket in self.groups[action.group_id].buckets:
                 for inside in self._actions(outcome, in_port, bucket.actions):
                     # A group works on a copy of the packet.
                     yield from self._actions(replace(inside, packet=outcome.packet), in_port, rest)
         else:
             yield from self._actions(_act(outcome, in_port, action), in_port, rest)
+
+
+def _sent(packet: Packet) -> Packet:
+    """A packet without what only the switch knew of it."""
+    return {name: value for name, value in packet.items() if name != "reg0"}
 
 
 def _act(outcome: Outcome, in_port: int, action: Action) -> Outcome:
@@ -223,9 +249,9 @@ def _act(outcome: Outcome, in_port: int, action: Action) -> Outcome:
         case ToController():
             return replace(outcome, punted=(*outcome.punted, outcome.packet))
         case OutputInPort():
-            return replace(outcome, outputs=(*outcome.outputs, (in_port, outcome.packet)))
+            return replace(outcome, outputs=(*outcome.outputs, (in_port, _sent(outcome.packet))))
         case Output(port) if port == in_port:
             return replace(outcome, swallowed=outcome.swallowed + 1)
         case Output(port):
-            return replace(outcome, outputs=(*outcome.outputs, (port, outcome.packet)))
+            return replace(outcome, outputs=(*outcome.outputs, (port, _sent(outcome.packet))))
     raise AssertionError(action)

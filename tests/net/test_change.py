@@ -146,8 +146,11 @@ def test_what_happens_is_said_and_can_be_ordered_over_rest(lab_folder: Path) -> 
             time.sleep(0.2)
             assert not news.done()
             api.happen({"event": "PopSet", "pop": "LHR", "state": "withdrawn"})
-            (event,) = news.result()
+            event, *moved = news.result()
         assert (event["event"], event["pop"], event["state"]) == ("PopSet", "LHR", "withdrawn")
+        assert [(x["event"], x["city"], x["before"]) for x in moved] == [
+            ("CityMoved", "LHR", "LHR")
+        ]
         lab.wait(lambda: (served_by("LHR-c1") or "LHR")[:3] != "LHR", "the PoP to be withdrawn")
         assert api.world()["pops"]["LHR"] == "withdrawn"
         api.happen({"event": "PopSet", "pop": "LHR", "state": "announced"})
@@ -159,4 +162,4 @@ def test_what_happens_is_said_and_can_be_ordered_over_rest(lab_folder: Path) -> 
         ):
             with pytest.raises(TrialError, match="told by the network|no PoP CDG|no event"):
                 api.happen(refused)
-        assert len(api.events()) == len(before) + 2
+        assert len(api.events()) == len(before) + 4

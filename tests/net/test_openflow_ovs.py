@@ -17,6 +17,7 @@ from controller.core.rules import (
     Duty,
     Group,
     GroupKind,
+    Hash,
     Output,
     OutputInPort,
     Program,
@@ -98,6 +99,10 @@ ALL_KINDS = Program(
                 cookie=cookie(Duty.ARP, 1),
             ),
             Rule(Table.ROUTE, 13, match(eth_type=IPV4), (ToGroup(2),)),
+            Rule(Table.SERVICE, 14, match(eth_type=IPV4), (Hash(61),), goto=Table.BALANCE),
+            Rule(Table.BALANCE, 15, match(reg0=7), (SetField("eth_src", MAC), Output(1))),
+            Rule(Table.BALANCE, 16, match(reg0=7, in_port=2), (Output(1),)),
+            Rule(Table.BALANCE, 16, match(reg0=(8, 8)), (Output(1),)),
         }
     ),
     groups=frozenset(

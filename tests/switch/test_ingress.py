@@ -14,7 +14,7 @@ from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
 from tests.fakes.world import FakeWorld, world
 from topologies import paths
 from topologies.family import FAMILIES, Address, Family
-from topologies.model import Network, Policy
+from topologies.model import Balancing, Network, Policy
 from topologies.plan import HostPlan
 from topologies.sources import load
 
@@ -119,24 +119,35 @@ def test_every_site_reaches_exactly_the_pop_that_its_policy_names(
                 assert journey.where == w.plan.edge(ranked[0]).name
 
 
-def test_weights_decide_who_serves() -> None:
-    w = world(load("triangle"))
+@pytest.mark.parametrize("scheme", Balancing)
+def test_weights_decide_who_serves(scheme: Balancing) -> None:
+    w = world(replace(load("triangle"), balancing=scheme))
     client = w.clients[0]
     pop = w.ranking[client.city][0]
     service = w.plan.network.services[0]
     one, two = w.plan.servers_of(pop)
+
+    def servers() -> set[str]:
+        return {journey.where for journey in w.network.send(client, frame(client, service))}
+
     w.happen(WeightSet(one.name, 3))
-    (group,) = w.network.switches[w.plan.edge(pop).name].groups.values()
-    assert [bucket.weight for bucket in group.buckets] == [3, 1]
+    edge = w.network.switches[w.plan.edge(pop).name]
+    if scheme is Balancing.GROUP:
+        (group,) = edge.groups.values()
+        assert [bucket.weight for bucket in group.buckets] == [3, 1]
+    assert servers() == {one.name, two.name}
     w.happen(WeightSet(one.name, 0))
-    assert w.network.only(client, frame(client, service)).where == two.name
-    assert w.happen(WeightSet(two.name, 0)) == 3  # both rules drop, the group goes
+    assert servers() == {two.name}
+    w.happen(HealthSet(two.name, False))
+    assert {w.plan.host(name).city for name in servers()} == {w.ranking[client.city][0]}
+    assert w.ranking[client.city][-1] == pop  # nobody serves there
+    w.happen(OverrideSet(client.city, pop))
     journey = w.network.only(client, frame(client, service))
     assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.SERVICE)
-    w.happen(WeightSet(one.name, 1), HealthSet(two.name, False), WeightSet(two.name, 1))
-    assert w.network.only(client, frame(client, service)).where == one.name
+    w.happen(WeightSet(one.name, 1))
+    assert servers() == {one.name}
     w.happen(HealthSet(two.name, True))
-    assert len(w.network.send(client, frame(client, service))) == 2
+    assert servers() == {one.name, two.name}
 
 
 def test_a_city_without_a_pop_is_told_by_its_counter() -> None:

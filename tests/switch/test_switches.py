@@ -15,10 +15,11 @@ from controller.core.world import World
 from controller.session import SwitchError
 from controller.switches import News, Switch
 from tests.fakes.wire import Tables, Wire
+from topologies.model import Balancing
 from topologies.plan import plan
 from topologies.sources import load
 
-PLAN = plan(load("triangle"))
+PLAN = plan(replace(load("triangle"), balancing=Balancing.GROUP))
 PROGRAM = pipeline.programs(World(PLAN))["eLHR"]
 EXTRA = Rule(Table.ROUTE, 999, match(eth_type=0x800), (Output(1),))
 

@@ -21,7 +21,7 @@ from typing import Self
 from mininet.log import error, output
 from mininet.net import Mininet
 
-from topologies.emulation import netns, wiring
+from topologies.emulation import netns, second_chance, wiring
 from topologies.emulation.links import (
     End,
     Impairment,
@@ -35,7 +35,7 @@ from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Network
-from topologies.plan import LinkPlan, Plan, SwitchPlan, plan
+from topologies.plan import HostRole, LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
 
 NAMES = Path("/run/hosts")
@@ -163,6 +163,8 @@ class Lab(Mininet):
             links_netns = str(netns.path(wiring.LINKS))
             self.emulator = open_backend(self.options.links, links_netns, self.logs)
             wiring.wire(self.plan, self.switch_namespaces, self.emulator.needs_inner)
+            if self.plan.network.second_chance and second_chance.is_possible():
+                second_chance.give(self.plan.hosts_of(HostRole.SERVER), wiring.families())
         with self.phase("switches"):
             self._start_switches()
         with self.phase("links"):

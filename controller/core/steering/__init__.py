@@ -33,8 +33,9 @@ POLICIES: Mapping[Policy, Callable[[World, Pops], Ranking]] = {
 def rank(world: World) -> Ranking:
     """Every city's PoPs by the world's policy, its overrides and the states of its PoPs.
 
-    Withdrawn PoPs are left out, drained ones come last. An override comes first, drained or not,
-    where its PoP is announced at all and can be reached.
+    Withdrawn PoPs are left out, drained ones come last, and with them those without a serving
+    server (RFC 4786 section 4.4.1: announce only what can be served). An override comes first,
+    drained or not, where its PoP is announced at all and can be reached.
     """
     policy = POLICIES[world.policy]
     announced = policy(world, _in_state(world, PopState.ANNOUNCED))
@@ -46,7 +47,7 @@ def rank(world: World) -> Ranking:
 
 
 def _in_state(world: World, state: PopState) -> Pops:
-    return tuple(edge.city for edge in world.plan.edges if world.pop_state(edge.city) is state)
+    return tuple(edge.city for edge in world.plan.edges if world.told(edge.city) is state)
 
 
 def _override(world: World, city: str) -> str | None:

@@ -57,6 +57,8 @@ def _reason(world: World, city: str, pop: str, said: str) -> str:
     """What people want of a PoP comes before what the policy says."""
     if world.pop_state(pop) is not PopState.ANNOUNCED:
         return f"{world.pop_state(pop).value}; {said}"
+    if world.told(pop) is PopState.DRAINED:
+        return f"no server serves there; {said}"
     if world.overrides.get(city) == pop:
         return f"{city} is sent here by hand; {said}"
     return said
@@ -67,7 +69,7 @@ def _nearest(world: World, city: str, pops: Pops) -> Reasons:
 
 
 def _bgp(world: World, city: str, pops: Pops) -> Reasons:
-    announced = tuple(pop for pop in pops if world.pop_state(pop) is PopState.ANNOUNCED)
+    announced = tuple(pop for pop in pops if world.told(pop) is PopState.ANNOUNCED)
     found = dict.fromkeys(pops, "no network tells of it here")
     for route in reversed(routes(world, announced)[city]):
         from_whom = f"from a {route.heard_from.name.lower()}"

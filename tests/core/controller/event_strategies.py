@@ -7,6 +7,9 @@ from functools import partial
 from hypothesis import strategies as st
 
 from controller.core.events import (
+    BalancingSet,
+    CityMoved,
+    CitySettled,
     Event,
     HealthSet,
     LeaseChanged,
@@ -14,6 +17,7 @@ from controller.core.events import (
     OverrideSet,
     PolicySet,
     PopSet,
+    PopSettled,
     PopState,
     PortStatus,
     PrependSet,
@@ -25,7 +29,7 @@ from controller.core.events import (
 from controller.core.lease import LendingError, Terms, Transition
 from controller.core.lending import Book
 from controller.core.world import FABRIC
-from topologies.model import Policy, Scope
+from topologies.model import Balancing, Policy, Scope
 from topologies.plan import HostRole, Plan
 
 TERMS = Terms(lifetime_ns=12, quarantine_ns=6, sets_per_server=1000)
@@ -50,6 +54,10 @@ def settings_of(plan: Plan) -> st.SearchStrategy[Event]:
         st.builds(PrependSet, pops, st.integers(0, 3)),
         st.builds(ScopeSet, pops, st.sampled_from(Scope)),
         st.builds(ShedSet, cities, pops, st.booleans()),
+        st.builds(CityMoved, cities, pops),
+        st.builds(CitySettled, cities),
+        st.builds(PopSettled, pops),
+        st.builds(BalancingSet, st.sampled_from(Balancing), st.booleans()),
         st.builds(WeightSet, servers, st.integers(0, 3)),
         st.builds(HealthSet, servers, st.booleans()),
         st.sampled_from(ports).flatmap(

@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.events import (
+    BalancingSet,
+    CityMoved,
+    CitySettled,
     Command,
     Event,
     HealthSet,
@@ -20,8 +23,13 @@ from controller.core.events import (
     OverrideSet,
     PolicySet,
     PopSet,
+    PopSettled,
     PopState,
     PortStatus,
+    PrependSet,
+    ScopeSet,
+    ShareSet,
+    ShedSet,
     SwitchSet,
     WeightSet,
     dump,
@@ -32,7 +40,7 @@ from controller.core.lending import Book
 from controller.core.steering import rank
 from controller.core.world import UnknownError, World
 from tests.core.controller.event_strategies import histories
-from topologies.model import Policy
+from topologies.model import Balancing, Policy, Scope
 from topologies.plan import LinkKind, plan
 from topologies.sources import load
 
@@ -64,8 +72,11 @@ def _key(lease: Lease) -> tuple[IPv4Address, int]:
     [
         (PopSet("LHR", PopState.WITHDRAWN), PopSet("LHR", PopState.ANNOUNCED)),
         (OverrideSet("LHR", "FCO"), OverrideSet("LHR", None)),
-        (WeightSet("LHR-s1", 0), WeightSet("LHR-s1", 1)),
-        (HealthSet("LHR-s1", False), HealthSet("LHR-s1", True)),
+        (ShareSet("LHR", 7), ShareSet("LHR", 1)),
+        (PrependSet("LHR", 7), PrependSet("LHR", 0)),
+        (ScopeSet("LHR", Scope.NOBODY), ScopeSet("LHR", Scope.ALL)),
+        (ShedSet("FCO", "LHR", True), ShedSet("FCO", "LHR", False)),
+        (CityMoved("FCO", "LHR"), CitySettled("FCO")),
         (PortStatus("tLHR", 1, False), PortStatus("tLHR", 1, True)),
         (MetricSet(1, 7), MetricSet(1, None)),
     ],
@@ -75,6 +86,38 @@ def test_what_is_undone_leaves_no_trace(done: Event, undone: Event) -> None:
     assert WORLD.after(done, undone) == WORLD
     assert WORLD.after(undone) == WORLD
     assert WORLD.after(done, done) == WORLD.after(done)
+
+
+@pytest.mark.parametrize(
+    ("done", "undone"),
+    [
+        (WeightSet("LHR-s1", 0), WeightSet("LHR-s1", 1)),
+        (HealthSet("LHR-s1", False), HealthSet("LHR-s1", True)),
+        (BalancingSet(Balancing.MODULO, True), BalancingSet(Balancing.MAGLEV, True)),
+    ],
+)
+def test_how_flows_were_spread_is_remembered_until_it_has_settled(
+    done: Event, undone: Event
+) -> None:
+    settled = [PopSettled(edge.city) for edge in PLAN.edges]
+    before, changed = WORLD.spread("LHR"), WORLD.after(done).spread("LHR")
+    assert WORLD.after(done).former["LHR"] == (before,)
+    assert WORLD.after(done, undone).former["LHR"] == (changed,)
+    assert WORLD.after(done, undone, *settled) == WORLD
+    assert WORLD.after(done, done) == WORLD.after(done)
+
+
+def test_only_the_last_changes_are_remembered() -> None:
+    world = WORLD.after(*(WeightSet("LHR-s1", weight) for weight in range(2, 12)))
+    weights = [dict(spread.weights)["LHR-s1"] for spread in world.former["LHR"]]
+    assert weights == [10, 9, 8, 7]
+    moves = WORLD.after(*(CityMoved("LHR", pop) for pop in ("LHR", "FCO", "ARN", "FCO")))
+    assert moves.trails["LHR"] == ("FCO", "ARN", "LHR")
+
+
+def test_without_a_second_chance_nothing_is_remembered() -> None:
+    world = WORLD.after(BalancingSet(Balancing.MAGLEV, False), WeightSet("LHR-s1", 0))
+    assert not world.former
 
 
 @pytest.mark.parametrize(

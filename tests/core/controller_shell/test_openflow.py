@@ -22,6 +22,7 @@ from controller.core.rules import (
     FieldMatch,
     Group,
     GroupKind,
+    Hash,
     Match,
     Output,
     OutputInPort,
@@ -68,6 +69,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.just(ToController()),
     set_fields(),
     st.sampled_from(EQUAL_WIDTHS).map(lambda pair: Copy(*pair)),
+    st.builds(Hash, st.integers(1, 65521)),
     st.builds(ToGroup, st.integers(0, 0xFFFFFF00)),
 )
 action_lists = st.lists(actions, max_size=5).map(tuple)
@@ -121,6 +123,16 @@ def as_ryu_action(action: Action) -> Any:
             return parser.OFPActionSetField(**{name: user})
         case Copy(source, target):
             return parser.NXActionRegMove(source, target, FIELD_BITS[source])
+        case Hash(slots):
+            return parser.NXActionMultipath(
+                fields=3,  # NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP
+                basis=0,
+                algorithm=0,  # NX_MP_ALG_MODULO_N
+                max_link=slots - 1,
+                arg=0,
+                ofs_nbits=31,
+                dst="reg0",
+            )
         case ToGroup(group_id):
             return parser.OFPActionGroup(group_id)
 

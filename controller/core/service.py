@@ -1,0 +1,183 @@
+"""The rules of an edge switch for service traffic: a slot for every flow, a server for every slot.
+
+Connections survive when slots change hands, without any state in a switch. The packets of a slot
+that had another server before carry `SECOND_CHANCE` as their source MAC address; a server hands
+back what belongs to no connection of its own (``topologies.emulation.second_chance``), and the
+switch knows by the port and the slot who may have it: the server before that one. What nobody
+knows goes to the server that has the slot, without the mark, to be refused. The same goes on from
+PoP to PoP for a city that was served elsewhere before. The idea is that of Faild and Beamer (both
+NSDI 2018); what differs is that the switch, not the server, knows the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from controller.core import labels
+from controller.core.balancing import SERVICE_GROUP, chains, service_group, size
+from controller.core.matching import GATEWAY, TCP, destination, from_port, prefix_source
+from controller.core.priorities import (
+    ADMIT_HANDED_BACK,
+    BALANCE_ELSEWHERE,
+    BALANCE_LAST,
+    BALANCE_NEXT,
+    BALANCE_SLOT,
+    SERVICE_ADDRESS,
+    SERVICE_MOVED,
+)
+from controller.core.routing import Routes
+from controller.core.rules import (
+    Action,
+    Duty,
+    Hash,
+    Output,
+    Rule,
+    SetField,
+    Table,
+    ToGroup,
+    cookie,
+    mac,
+    match,
+)
+from controller.core.steering import Ranking
+from controller.core.world import World
+from topologies.family import FAMILIES
+from topologies.plan import SECOND_CHANCE_MAC, HostPlan, SwitchPlan
+
+SECOND_CHANCE = mac(SECOND_CHANCE_MAC)
+
+Elsewhere = Mapping[str, str]
+"""By city: the PoP that may hold what this one does not know."""
+
+
+def elsewhere(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsewhere:
+    """Where a PoP sends on what it does not know, for cities that were served elsewhere before.
+
+    The PoPs that a city had are asked in turn, the last first; those out of reach are passed over.
+    """
+    if not world.second_chance:
+        return {}
+    here = world.plan.edge(pop).name
+    found = {}
+    for city, trail in world.trails.items():
+        asked = list(dict.fromkeys((*ranking.get(city, ())[:1], *trail)))
+        after = asked[asked.index(pop) + 1 :] if pop in asked else []
+        reached = [other for other in after if here in routes.labels[other]]
+        if reached:
+            found[city] = reached[0]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTables:
+    """What the service rules of one edge switch depend on."""
+
+    slots: int
+    chains: tuple[tuple[str, ...], ...]
+    elsewhere: Elsewhere
+    weights: tuple[tuple[str, int], ...]
+    """By server, for scheme group; the slots tell all of it otherwise."""
+
+    @classmethod
+    def of(
+        cls, world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan
+    ) -> ServiceTables:
+        """Those of a world."""
+        pop = switch.city
+        return cls(
+            size(len(world.plan.servers_of(pop))),
+            chains(world, pop),
+            elsewhere(world, routes, ranking, pop),
+            world.spread(pop).weights,
+        )
+
+    @property
+    def in_transition(self) -> bool:
+        """Whether servers may hand anything back."""
+        return bool(self.elsewhere) or any(len(chain) > 1 for chain in self.chains)
+
+
+def rules(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
+    """ADMISSION, SERVICE and BALANCE: every protocol to a service address goes to one server.
+
+    A PoP without a serving server drops and counts it.
+    """
+    group = service_group(world, switch.city)
+    actions: tuple[Action, ...] = (ToGroup(SERVICE_GROUP),) if group else (Hash(tables.slots),)
+    goto = None if group else Table.BALANCE
+    for family in FAMILIES:
+        for address in world.plan.services(family):
+            yield Rule(
+                Table.SERVICE,
+                SERVICE_ADDRESS,
+                match(**destination(address)),
+                actions if tables.weights else (),
+                goto=goto if tables.weights else None,
+                cookie=cookie(Duty.SERVICE, int(address)),
+            )
+    yield from _balance(world, tables)
+    if tables.chains and tables.in_transition:
+        yield from _handed_back(world, tables, switch)
+
+
+def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:
+    """BALANCE: each slot's server; what one hands back, to the server before it."""
+    for slot, chain in enumerate(tables.chains):
+        hosts = [world.plan.host(name) for name in chain]
+        marked = (SetField("eth_src", SECOND_CHANCE),) if len(hosts) > 1 else ()
+        duty = cookie(Duty.BALANCE, slot)
+        yield Rule(
+            Table.BALANCE, BALANCE_SLOT, match(reg0=slot), (*marked, *_to(hosts[0])), cookie=duty
+        )
+        duty = cookie(Duty.HANDED_ON, slot)
+        for before, after in pairwise(hosts):
+            back = match(in_port=before.port, reg0=slot)
+            yield Rule(Table.BALANCE, BALANCE_NEXT, back, (*marked, *_to(after)), cookie=duty)
+        if len(hosts) > 1:
+            back = match(in_port=hosts[-1].port, reg0=slot)
+            refused = (SetField("eth_src", GATEWAY), *_to(hosts[0]))
+            yield Rule(Table.BALANCE, BALANCE_LAST, back, refused, cookie=duty)
+
+
+def _to(server: HostPlan) -> tuple[Action, ...]:
+    return (SetField("eth_dst", mac(server.mac)), Output(server.port))
+
+
+def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
+    """What servers hand back comes in, and what is not for one of them goes on to another PoP."""
+    plan = world.plan
+    for server in plan.servers_of(switch.city):
+        for family in FAMILIES:
+            for address in plan.services(family):
+                yield Rule(
+                    Table.ADMISSION,
+                    ADMIT_HANDED_BACK,
+                    from_port(server, **destination(address), ip_proto=TCP),
+                    goto=Table.SERVICE,
+                    cookie=cookie(Duty.HANDED_ON, server.port),
+                )
+    for city, pop in tables.elsewhere.items():
+        label = labels.encode(plan.edge(pop).number, switch.number)
+        duty = cookie(Duty.HANDED_ON, plan.edge(pop).number)
+        for family in FAMILIES:
+            clients = prefix_source(plan.transit(city).covers(family))
+            for address in plan.services(family):
+                yield Rule(
+                    Table.SERVICE,
+                    SERVICE_MOVED,
+                    match(**destination(address) | clients, ip_proto=TCP),
+                    (SetField("eth_src", SECOND_CHANCE), Hash(tables.slots)),
+                    goto=Table.BALANCE,
+                    cookie=cookie(Duty.SERVICE, int(address)),
+                )
+            for server in plan.servers_of(switch.city):
+                yield Rule(
+                    Table.BALANCE,
+                    BALANCE_ELSEWHERE,
+                    match(in_port=server.port, **clients),
+                    (SetField("eth_src", GATEWAY), SetField("eth_dst", label)),
+                    goto=Table.ROUTE,
+                    cookie=duty,
+                )

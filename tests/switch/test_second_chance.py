@@ -1,0 +1,158 @@
+"""Connections in fake switches: whatever changes as planned, each stays with its server."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from controller.core.events import (
+    BalancingSet,
+    CitySettled,
+    Event,
+    HealthSet,
+    MetricSet,
+    OverrideSet,
+    PopSet,
+    PopSettled,
+    PopState,
+    PortStatus,
+    WeightSet,
+)
+from controller.core.rules import Duty, mac
+from controller.core.service import SECOND_CHANCE
+from tests.core.controller.event_strategies import settings_of
+from tests.core.topologies.network_strategies import networks
+from tests.fakes.network import Fate, Journey, Packet, frame
+from tests.fakes.world import FakeWorld, world
+from topologies.model import Balancing, Network
+from topologies.plan import GATEWAY_MAC, HostPlan
+from topologies.sources import load
+
+MOST_ASKED = 40
+UNPLANNED = (HealthSet, MetricSet, PortStatus, PopSettled, CitySettled)
+
+
+def _arrive(w: FakeWorld, client: HostPlan, packet: Packet, holder: str | None) -> Journey:
+    """The last journey of a packet of a connection that ``holder`` alone knows.
+
+    Servers do as ``topologies.emulation.second_chance`` says: hand back what is marked and unknown.
+    """
+    journey = w.network.only(client, packet)
+    for _ in range(MOST_ASKED):
+        marked = journey.packet["eth_src"] == SECOND_CHANCE
+        if journey.fate is not Fate.DELIVERED or journey.where == holder or not marked:
+            return journey
+        asked = w.plan.host(journey.where)
+        back = {**journey.packet, "eth_src": mac(asked.mac), "eth_dst": mac(GATEWAY_MAC)}
+        journey = w.network.only(asked, back)
+    raise AssertionError(f"{packet} is handed on for ever")
+
+
+def _has_slots(event: Event) -> bool:
+    """Whether flows have slots after it; the switch's own choice cannot be followed here."""
+    return not (isinstance(event, BalancingSet) and event.scheme is Balancing.GROUP)
+
+
+def _planned(w: FakeWorld) -> st.SearchStrategy[Event]:
+    planned = settings_of(w.plan).filter(lambda event: not isinstance(event, UNPLANNED))
+    return planned.filter(_has_slots)
+
+
+@given(networks(max_cities=6), st.data())
+@settings(max_examples=40)
+def test_a_connection_stays_with_its_server_whatever_is_changed_as_planned(
+    network: Network, data: st.DataObject
+) -> None:
+    w = world(network)
+    assume(w.clients)
+    client = data.draw(st.sampled_from(w.clients))
+    w.happen(*data.draw(st.lists(_planned(w), max_size=2)))
+    packet = frame(client, network.services[0], slot=data.draw(st.integers(0, 1 << 32)))
+    first = w.network.only(client, packet)
+    assume(first.fate is Fate.DELIVERED and w.world.second_chance)
+    for event in data.draw(st.lists(_planned(w), min_size=1, max_size=4)):
+        w.happen(event)
+        assume(w.world.second_chance and w.ranking[client.city])
+        later = _arrive(w, client, packet, first.where)
+        if _somebody_serves(w, client):
+            assert (later.fate, later.where) == (Fate.DELIVERED, first.where)
+
+
+def _somebody_serves(w: FakeWorld, client: HostPlan) -> bool:
+    """Whether the PoP that a client goes to now, and those that it had, have a serving server."""
+    pops = (w.ranking[client.city][0], *w.world.trails.get(client.city, ()))
+    return all(w.world.spread(pop).weights for pop in pops)
+
+
+@given(networks(max_cities=6), st.data())
+@settings(max_examples=30)
+def test_what_nobody_knows_ends_at_a_server_that_refuses_it(
+    network: Network, data: st.DataObject
+) -> None:
+    """Whatever happens, failures too: nothing is handed on for ever."""
+    w = world(network)
+    for event in data.draw(st.lists(settings_of(w.plan).filter(_has_slots), max_size=6)):
+        w.happen(event)
+    for client in w.clients[:2]:
+        packet = frame(client, network.services[0], slot=data.draw(st.integers(0, 1 << 32)))
+        last = _arrive(w, client, packet, None)
+        if last.fate is Fate.DROPPED:
+            assert last.duty not in (Duty.BALANCE, Duty.HANDED_ON)
+        else:
+            assert last.fate is Fate.DELIVERED
+            assert last.packet["eth_src"] != SECOND_CHANCE
+
+
+def _slots_of(w: FakeWorld, client: HostPlan) -> dict[int, str]:
+    service = w.plan.network.services[0]
+    return {
+        slot: w.network.only(client, frame(client, service, slot=slot)).where for slot in range(61)
+    }
+
+
+def test_a_drained_pop_and_a_drained_server_keep_what_they_have() -> None:
+    w = world(load("triangle"))
+    client = next(c for c in w.clients if c.city == "LHR")
+    before = _slots_of(w, client)
+    w.happen(WeightSet("LHR-s1", 0))
+    assert set(_slots_of(w, client).values()) == {"LHR-s2"}
+    w.happen(PopSet("LHR", PopState.DRAINED), OverrideSet("FCO", "LHR"))
+    assert "LHR" not in {w.plan.host(name).city for name in _slots_of(w, client).values()}
+    service = w.plan.network.services[0]
+    for slot, server in before.items():
+        found = _arrive(w, client, frame(client, service, slot=slot), server)
+        assert (found.fate, found.where) == (Fate.DELIVERED, server)
+        assert Duty.HANDED_ON in {rule.cookie >> 32 & 0xFF for rule in found.trail}
+        stranger = _arrive(w, client, frame(client, service, slot=slot), None)
+        assert stranger.packet["eth_src"] != SECOND_CHANCE
+        assert w.plan.host(stranger.where).city == "LHR"  # the last that was asked
+    rules = w.network.switches["eLHR"].program
+    settled = (PopSettled("LHR"), *(CitySettled(city) for city in w.world.trails))
+    w.happen(*settled)
+    assert w.network.switches["eLHR"].program != rules
+    duties = {r.cookie >> 32 & 0xFF for s in w.network.switches.values() for r in s.program.rules}
+    assert Duty.HANDED_ON not in duties
+
+
+def test_without_a_second_chance_a_change_breaks_what_it_moves() -> None:
+    """The control: the same change, and servers that are never asked."""
+    for scheme, least in ((Balancing.MAGLEV, 0.3), (Balancing.MODULO, 0.3)):
+        w = world(load("triangle"))
+        w.happen(BalancingSet(scheme, False))
+        client = next(c for c in w.clients if c.city == "LHR")
+        before = _slots_of(w, client)
+        w.happen(WeightSet("LHR-s1", 0))
+        after = _slots_of(w, client)
+        moved = sum(after[slot] != server for slot, server in before.items()) / len(before)
+        assert moved > least
+        packet = frame(client, w.plan.network.services[0], slot=0)
+        assert _arrive(w, client, packet, None).packet["eth_src"] != SECOND_CHANCE
+
+
+def test_a_sick_server_is_not_asked() -> None:
+    w = world(load("triangle"))
+    client = next(c for c in w.clients if c.city == "LHR")
+    w.happen(HealthSet("LHR-s1", False))
+    for slot in range(61):
+        packet = frame(client, w.plan.network.services[0], slot=slot)
+        assert _arrive(w, client, packet, None).where == "LHR-s2"

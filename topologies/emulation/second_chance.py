@@ -1,0 +1,72 @@
+"""Second chance: a server hands back what belongs to no connection of its own.
+
+A switch marks the packets of a slot that changed hands (``controller.core.service``) by their
+source MAC address. Of these, TCP that is no opening SYN and finds no socket but a listening one
+goes back to the gateway as it came, where the switch knows who may have the connection; all else is
+taken as usual. The server's own sockets are the only connection table, so nothing is forgotten
+when a switch or a controller restarts, and what is not marked costs one comparison.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from topologies.emulation import netns
+from topologies.emulation.processes import LabError
+from topologies.family import Family
+from topologies.plan import (
+    GATEWAY_ADDRESS,
+    GATEWAY_ADDRESS6,
+    SECOND_CHANCE_MAC,
+    HostPlan,
+)
+
+PROGRAM = "nft"
+
+_TABLE = """
+table {family} second_chance {{
+    chain arriving {{
+        type filter hook prerouting priority raw;
+        ether saddr != {marked} accept
+        meta l4proto != tcp accept
+        tcp flags & (syn | ack) == syn accept
+        socket wildcard 0 accept comment "a connection of this server"
+        socket wildcard 1 goto hand_back
+        socket transparent 0 accept comment "one that opens or closes"
+        socket transparent 1 accept
+        goto hand_back
+    }}
+    chain hand_back {{
+        counter dup to {gateway} device "eth0"
+        drop
+    }}
+}}
+"""
+
+_FAMILIES = {4: ("ip", GATEWAY_ADDRESS), 6: ("ip6", GATEWAY_ADDRESS6)}
+
+
+def is_possible() -> bool:
+    """Whether this machine has the program that sets a kernel's packet filter."""
+    return shutil.which(PROGRAM) is not None
+
+
+def ruleset(family: Family) -> str:
+    """What the kernel does with marked packets of a family, in the words of nft(8)."""
+    name, gateway = _FAMILIES[family]
+    return _TABLE.format(family=name, marked=SECOND_CHANCE_MAC, gateway=gateway)
+
+
+def give(servers: Iterable[HostPlan], families: Iterable[Family]) -> None:
+    """Have servers hand back what they do not know. Raises LabError."""
+    text = "".join(map(ruleset, families))
+    for server in servers:
+        with netns.inside(server.name):
+            done = subprocess.run(
+                [PROGRAM, "--file", "-"], input=text, capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            said = done.stderr.strip()
+            raise LabError(f"The kernel of {server.name} does not hand packets back: {said}")
