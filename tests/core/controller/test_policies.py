@@ -63,7 +63,7 @@ def test_whatever_happens_only_pops_that_are_announced_and_in_reach_are_ranked(
         if override in reach[city] and world.pop_state(override) is not PopState.WITHDRAWN:
             assert ranked[0] == override
             ranked = ranked[1:]
-        states = [world.pop_state(pop) for pop in ranked]
+        states = [world.told(pop) for pop in ranked]
         assert states == sorted(states)  # announced before drained
 
 
