@@ -16,7 +16,7 @@ from pathlib import Path
 
 from controller.core.events import LeaseChanged
 from controller.core.lease import SECOND, Lease, LeaseState
-from controller.store import Record, SqliteStore
+from controller.store import Record, open_store
 from experiments.runs.testbed import Testbed
 from topologies.model import Pool
 from topologies.plan import HostRole, plan
@@ -36,7 +36,7 @@ class Filled(Testbed):
 
     def start_controller(self) -> None:
         """Fill the store, then as usual."""
-        store = SqliteStore(self.folder / "leases.sqlite")
+        store = open_store(str(self.folder / "leases.sqlite"))
         store.commit(
             Record(number, time.time_ns(), 0, LeaseChanged(lease))
             for number, lease in enumerate(leases(self.leases_before), 1)
