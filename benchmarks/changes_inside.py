@@ -34,7 +34,7 @@ class Filled(Testbed):
 
     leases_before = 0
 
-    def start_controller(self) -> None:
+    def start_controllers(self) -> None:
         """Fill the store, then as usual."""
         store = open_store(str(self.folder / "leases.sqlite"))
         store.commit(
@@ -42,7 +42,7 @@ class Filled(Testbed):
             for number, lease in enumerate(leases(self.leases_before), 1)
         )
         store.close()
-        super().start_controller()
+        super().start_controllers()
 
 
 def leases(count: int) -> list[Lease]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from controller import openflow
 from controller.app import Controller
 from controller.core.events import (
     Event,
+    LeaderSet,
     LeaseChanged,
     Note,
     PortStatus,
@@ -48,7 +50,7 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 def _by_hand(body: bytes) -> Event | Note:
     """The event in a request. Raises ValueError for what only the network itself can tell."""
     event = parse(read_object(body))
-    if isinstance(event, LeaseChanged | PortStatus | SwitchSet):
+    if isinstance(event, LeaseChanged | PortStatus | SwitchSet | LeaderSet):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 
@@ -110,6 +112,7 @@ def status(controller: Controller) -> Answer:
         "ready": controller.ready,
         "fault": controller.loop.fault,
         "started": controller.started.isoformat(),
+        "leader": asdict(controller.store.leader),
         "packet_ins": controller.counts["packet_ins"],
         "changes": sum(switch.changes for switch in controller.switches.values()),
         "counts": dict(controller.counts),

@@ -28,7 +28,7 @@ SUBJECTS = {
     "policy": "How cities choose their PoP.",
     "server": "A server's health and its share of new connections.",
     "lease": "Who has borrowed what; lend, move and take away port sets.",
-    "program": "Kill, stop and restart the lab's programs.",
+    "program": "End, kill, stop and restart the lab's programs.",
 }
 
 
