@@ -74,9 +74,10 @@ def run(setup: Setup) -> bool:
     ryu_compat.leave_bodies_unread()
     with ExitStack() as opened:
         election = opened.enter_context(closing(open_election(setup.store, setup.candidate)))
-        doors = rest.Doors(election.leader, setup.token)
         web = eventlet.listen(setup.http)
         reception = _receive(setup, election, wake)
+        standby = rest.Standby(election.leader, lambda: reception.present)
+        doors = rest.Doors(standby, setup.token)
         eventlet.spawn(eventlet.wsgi.server, web, doors, log_output=False)
         eventlet.spawn(_keep_collections_short)
         LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *setup.openflow, *setup.http)

@@ -35,6 +35,11 @@ class Reception(app_manager.RyuApp):
         self._present: dict[Any, None] = {}  # as they came
         self._controller: Controller | None = None
 
+    @property
+    def present(self) -> int:
+        """How many switches are here."""
+        return len(self._present)
+
     def lead(self, controller: Controller) -> None:
         """Hand every switch over, those that are here and those to come."""
         self._controller = controller

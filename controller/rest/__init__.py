@@ -7,7 +7,7 @@ is answered (``token``). A controller that does not lead tells who does (``stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ryu.app.wsgi import WSGIApplication
@@ -19,17 +19,16 @@ from controller.rest.metrics import MetricsDoors
 from controller.rest.network import NetworkDoors
 from controller.rest.standby import Standby
 from controller.rest.token import Application, Guarded
-from controller.store import Leader
 
-__all__ = ["Doors", "application"]
+__all__ = ["Doors", "Standby", "application"]
 
 
 class Doors:
     """The WSGI application of a process: its controller's when it leads, a standby's before."""
 
-    def __init__(self, leader: Callable[[], Leader | None], token: str | None = None) -> None:
+    def __init__(self, standby: Standby, token: str | None = None) -> None:
         self._token = token
-        self._now = _guarded(Standby(leader), token)
+        self._now = _guarded(standby, token)
 
     def lead(self, controller: Controller) -> None:
         """Answer for a controller from now on."""

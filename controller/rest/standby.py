@@ -12,10 +12,13 @@ __all__ = ["Standby"]
 
 
 class Standby:
-    """An application that refuses everything, as a problem (RFC 9457)."""
+    """An application that refuses everything, as a problem (RFC 9457).
 
-    def __init__(self, leader: Callable[[], Leader | None]) -> None:
-        self._leader = leader
+    It says who leads, and how many switches are here and could be led.
+    """
+
+    def __init__(self, leader: Callable[[], Leader | None], switches: Callable[[], int]) -> None:
+        self._leader, self._switches = leader, switches
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as WSGI wants it."""
@@ -25,6 +28,7 @@ class Standby:
             leader = None
         who = "nobody leads yet" if leader is None else f"{leader.name} leads, at {leader.at}"
         where = None if leader is None else leader.at
-        refused = refuse(503, f"this controller is a standby: {who}", leader=where)
+        detail, switches = f"this controller is a standby: {who}", self._switches()
+        refused = refuse(503, detail, leader=where, switches=switches)
         answered: Iterable[bytes] = refused(environ, start_response)
         return answered

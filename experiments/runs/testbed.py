@@ -6,7 +6,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,15 +78,12 @@ class Controller:
             return answer
         raise cause
 
-    def are_listening(self) -> bool:
-        """Whether every controller answers, be it that it does not lead."""
+    def are_there(self, switches: int) -> bool:
+        """Whether every controller answers, and those that stand by have so many switches."""
         try:
-            for rest in self._rest:
-                with suppress(_StandbyError):
-                    _once(f"http://{rest}/v1/status", None, 5)
+            return all(_switches_of_standby(rest) in (None, switches) for rest in self._rest)
         except OSError:
             return False
-        return True
 
     def status(self) -> dict[str, Any]:
         """Switches, whether all are programmed, packet-ins and changes so far."""
@@ -160,7 +156,20 @@ class Controller:
 
 
 class _StandbyError(OSError):
-    """Who was asked does not lead."""
+    """Who was asked does not lead; it has so many switches."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.switches = int(problem["switches"])
+        super().__init__(problem["detail"])
+
+
+def _switches_of_standby(rest: str) -> int | None:
+    """How many switches a standby has; None for who leads. Raises OSError."""
+    try:
+        _once(f"http://{rest}/v1/status", None, 5)
+    except _StandbyError as error:
+        return error.switches
+    return None
 
 
 def _once(url: str, body: bytes | None, patience_s: float) -> bytes:
@@ -171,7 +180,7 @@ def _once(url: str, body: bytes | None, patience_s: float) -> bytes:
     except urllib.error.HTTPError as refused:
         problem = json.load(refused)
         if "leader" in problem:
-            raise _StandbyError(problem["detail"]) from None
+            raise _StandbyError(problem) from None
         raise RefusedError(problem) from None
 
 
@@ -217,11 +226,13 @@ class Testbed(Lab):
         """Start controller, network and agents; returns when all leases are in use."""
         super().start()
         with self.phase("controller"):
-            self.wait(self.controller_api.are_listening, "the controllers to answer")
+            self.wait(lambda: self.controller_api.are_there(0), "the controllers to answer")
             self.wait(self.controller_api.is_listening, "a controller to lead")
         with self.phase("programming"):
             self.connect(*(place.openflow for place in self.controllers))
             self.wait(self.controller_api.is_ready, "the controller to program every switch")
+            self.wait(self.stand_by, "every controller to have every switch")
+            self.retry_often()
         with self.phase("leases"):
             self.launch(
                 "agent",
@@ -253,6 +264,10 @@ class Testbed(Lab):
                 *("--namespaces", *dict.fromkeys(self.switch_namespaces.values())),
                 *self.TERMS,
             )
+
+    def stand_by(self) -> bool:
+        """Whether any of the controllers could lead at once."""
+        return self.controller_api.are_there(len(self.plan.switches))
 
     def set_by_hand(self, link: LinkPlan, up: bool) -> None:
         """The prompt says the same words as everybody."""

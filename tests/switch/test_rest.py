@@ -26,7 +26,7 @@ importlib.import_module("distutils.version")  # what stands in for it stays out 
 ryu_compat.make_importable()
 
 from controller.rest import Doors as OpenDoors  # noqa: E402 (Ryu needs the preparation)
-from controller.rest import application  # noqa: E402
+from controller.rest import Standby, application  # noqa: E402
 from controller.rest.token import read_token  # noqa: E402
 
 
@@ -391,9 +391,9 @@ def test_every_door_is_described_and_nothing_else_is() -> None:
     [(None, "nobody leads yet"), (Leader("other", "127.0.0.1:8081", 7), "other leads, at 127.0.")],
 )
 def test_a_standby_says_who_leads(leader: Leader | None, said: str) -> None:
-    standby = OpenDoors(lambda: leader)
+    standby = OpenDoors(Standby(lambda: leader, lambda: 6))
     for method, path in (("GET", "/v1/world"), ("POST", "/v1/leases"), ("GET", "/metrics")):
         answer = Request.blank(path, method=method).get_response(standby)
         assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
         assert answer.json["detail"].startswith(f"this controller is a standby: {said}")
-        assert answer.json["leader"] == (leader and leader.at)
+        assert (answer.json["leader"], answer.json["switches"]) == (leader and leader.at, 6)

@@ -257,6 +257,11 @@ class Lab(Mininet):
         for vswitch in self._vswitches:
             vswitch.connect(*(f"tcp:{place}" for place in controllers or (OPENFLOW,)))
 
+    def retry_often(self) -> None:
+        """Let switches look for a lost controller every second, now that all are connected."""
+        for vswitch in self._vswitches:
+            vswitch.retry_often()
+
     def launch(self, name: str, module: str, *arguments: str) -> Program:
         """Start one of our own modules as a program of the lab, with a log of its name."""
         program = start(name, [sys.executable, "-m", module, *arguments], self.logs)
