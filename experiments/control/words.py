@@ -52,7 +52,7 @@ class Control:
             "up_s": round(time.time() - self._since, 1),
             "ready": controller["ready"],
             "fault": controller["fault"],
-            "controllers": [place.name for place in self._lab.controllers],
+            "controllers": [place.name for place in self._lab.controller_places],
             "leader": controller["leader"]["name"] if "leader" in controller else None,
             "links": self._lab.emulator.name if self._lab.emulator else None,
             "switches": controller["switches"],

@@ -204,8 +204,8 @@ class Testbed(Lab):
         """
         super().__init__(*args, **kwargs)
         self.control = Control(self, purpose)
-        self.controllers = tuple(Place.of(number + 1) for number in range(controllers))
-        self.controller_api = Controller(*(place.rest for place in self.controllers))
+        self.controller_places = tuple(Place.of(number + 1) for number in range(controllers))
+        self.controller_api = Controller(*(place.rest for place in self.controller_places))
         self.capture: Capture | None = None
         self._captured = captured
 
@@ -229,7 +229,7 @@ class Testbed(Lab):
             self.wait(lambda: self.controller_api.are_there(0), "the controllers to answer")
             self.wait(self.controller_api.is_listening, "a controller to lead")
         with self.phase("programming"):
-            self.connect(*(place.openflow for place in self.controllers))
+            self.connect(*(place.openflow for place in self.controller_places))
             self.wait(self.controller_api.is_ready, "the controller to program every switch")
             self.wait(self.stand_by, "every controller to have every switch")
             self.retry_often()
@@ -254,7 +254,7 @@ class Testbed(Lab):
 
     def start_controllers(self) -> None:
         """Start the Ryu controllers on the lab's one durable lease book."""
-        for place in self.controllers:
+        for place in self.controller_places:
             self.launch(
                 place.name,
                 "controller",

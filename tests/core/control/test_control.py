@@ -35,7 +35,7 @@ class Straw:
     """What a Testbed would do, written down."""
 
     plan = PLAN
-    controllers = (Place.of(1), Place.of(2))
+    controller_places = (Place.of(1), Place.of(2))
 
     def __init__(self) -> None:
         self.done: list[Any] = []
