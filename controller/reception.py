@@ -17,6 +17,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3 as ofp
 
 from controller.app import Controller
+from controller.store import StoreError
 
 __all__ = ["Reception"]
 
@@ -25,7 +26,10 @@ RETRY_S = 0.2
 
 
 class Reception(app_manager.RyuApp):
-    """Keeps the connections of every switch; ``generation`` tells that of who leads by now."""
+    """Keeps the connections of every switch; ``generation`` tells that of who leads by now.
+
+    It may raise StoreError.
+    """
 
     OFP_VERSIONS = (ofp.OFP_VERSION,)
 
@@ -69,6 +73,13 @@ class Reception(app_manager.RyuApp):
 
     def _stand_by(self, datapath: Any) -> None:
         """Ask to be a switch's slave, unless we lead by now or it is gone."""
-        if self._controller is None and datapath in self._present:
-            make = datapath.ofproto_parser.OFPRoleRequest
-            datapath.send_msg(make(datapath, ofp.OFPCR_ROLE_SLAVE, self._generation()))
+        if self._controller is not None or datapath not in self._present:
+            return
+        try:
+            generation = self._generation()
+        except StoreError as error:
+            LOG.warning("%s", error)
+            eventlet.spawn_after(RETRY_S, self._stand_by, datapath)
+            return
+        make = datapath.ofproto_parser.OFPRoleRequest
+        datapath.send_msg(make(datapath, ofp.OFPCR_ROLE_SLAVE, generation))

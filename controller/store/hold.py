@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from eventlet.patcher import original
-
+from controller.store import native
 from controller.store.interface import Deposed, StoreError
 
 __all__ = ["Hold"]
-
-_threads = original("threading")
 
 
 class Hold:
@@ -24,8 +21,8 @@ class Hold:
     def __init__(self, renew: Callable[[], bool], term_s: float, deposed: Deposed) -> None:
         self._renew, self._deposed = renew, deposed
         self._every_s = term_s / 3
-        self._ended = _threads.Event()
-        self._thread = _threads.Thread(target=self._renew_for_ever, daemon=True)
+        self._ended = native.threads.Event()
+        self._thread = native.threads.Thread(target=self._renew_for_ever, daemon=True)
 
     def __enter__(self) -> Hold:
         self._thread.start()
