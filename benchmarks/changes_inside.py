@@ -36,7 +36,7 @@ class Filled(Testbed):
 
     def start_controllers(self) -> None:
         """Fill the store, then as usual."""
-        store = open_store(str(self.folder / "leases.sqlite"))
+        store = open_store(self.store)
         store.commit(
             Record(number, time.time_ns(), 0, LeaseChanged(lease))
             for number, lease in enumerate(leases(self.leases_before), 1)

@@ -214,6 +214,11 @@ class Testbed(Lab):
         """What the agents say they hold."""
         return self.folder / "agents.json"
 
+    @property
+    def store(self) -> str:
+        """Where the controllers keep the lease book."""
+        return str(self.folder / "leases.sqlite")
+
     def begin(self) -> None:
         """Start the controller first: it takes longer than the wiring."""
         wiring.raise_loopback()
@@ -259,7 +264,7 @@ class Testbed(Lab):
                 place.name,
                 "controller",
                 str(self.network_file),
-                *("--name", place.name, "--db", str(self.folder / "leases.sqlite")),
+                *("--name", place.name, "--db", self.store),
                 *("--openflow", place.openflow, "--rest", place.rest),
                 *("--namespaces", *dict.fromkeys(self.switch_namespaces.values())),
                 *self.TERMS,

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from benchmarks.takeover_inside import answered_s, steady
+from controller.store.etcd_place import HOLD_S
 from experiments.measure.udp import EchoRow
 from experiments.runs.testbed import Testbed
+from tests.fakes.etcd import running
 from tests.net.test_controller_ovs import management
+from topologies.emulation import wiring
 from topologies.emulation.ovsdb import Connection
 from topologies.sources import load
 
@@ -106,6 +109,36 @@ def test_the_leader_is_killed_and_nothing_moves(lab_folder: Path) -> None:
         lab.control.program_restart(first)
         await_roles(lab, second, first)
         assert led(lab, second)["changes"] > 0
+
+
+class InEtcd(Testbed):
+    """A testbed whose lease book is in etcd."""
+
+    where = ""
+
+    @property
+    def store(self) -> str:
+        """There."""
+        return self.where
+
+
+def test_with_a_store_in_etcd_it_takes_the_time_of_a_hold(
+    lab_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiring.raise_loopback()
+    with running(tmp_path) as (server,):
+        monkeypatch.setattr(InEtcd, "where", server.at("lab"))
+        with InEtcd(load("triangle"), folder=lab_folder, controllers=2) as lab:
+            first = leader(lab)
+            before = ages(lab)
+            with steady(lab) as rows:
+                lab.kill(str(first))
+                took_s = answered_s(lab.plan.host("LHR-s2"))
+                assert led(lab, TWO if first == ONE else ONE)["changes"] == 0
+            assert lost(rows) == []
+            assert HOLD_S / 2 < took_s < HOLD_S + 5
+            assert untouched(before, ages(lab))
+            assert lab.controller_api.audit()["agrees"]
 
 
 def test_a_leader_that_stood_still_is_deposed_and_stands_by(lab_folder: Path) -> None:

@@ -12,6 +12,7 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller import ryu_compat
+from controller.store import StoreError
 
 importlib.import_module("setuptools")  # brings distutils where Python has none, and
 importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
@@ -73,6 +74,22 @@ def test_a_standby_is_a_slave_and_who_leads_gets_every_switch_as_it_came() -> No
     go(reception, first)
     assert leader.seen == [("came", first), ("came", second), ("came", late), ("went", first)]
     assert late.asked == []
+
+
+def test_a_standby_without_its_store_asks_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.reception.RETRY_S", 0.001)
+    said: list[int | None] = [None, None, 7]
+
+    def generation() -> int:
+        found = said.pop(0)
+        if found is None:
+            raise StoreError("no answer")
+        return found
+
+    reception, datapath = Reception(generation), Datapath()
+    come(reception, datapath)
+    eventlet.sleep(0.02)
+    assert datapath.asked == [(ofp.OFPCR_ROLE_SLAVE, 7)]
 
 
 def test_a_standby_that_knew_an_older_leader_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
