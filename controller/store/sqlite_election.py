@@ -76,7 +76,7 @@ class SqliteElection:
         known = mark.read()
         store, commits = self._db.execute("SELECT store, commits FROM mark").fetchone()
         if known is not None and (known[0] != store or known[1] > commits):
-            if self._fresh:  # it was made this very moment, in place of the one that is gone
+            if self._fresh and not commits:  # we made it, in place of the one that is gone
                 self._path.unlink(missing_ok=True)
             raise StoreError(
                 f"lease store {self._path}: {known[1]} commits were made, and it knows of "

@@ -282,6 +282,22 @@ class _Unrenewed:
         pass
 
 
+def test_who_made_a_store_and_stood_by_does_not_remove_it_when_it_has_lost_commits(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "leases.sqlite"
+    election = open_election(str(path), HEIR)
+    store = open_store(str(path))
+    mark(store, "kept")
+    store.close()
+    told = Path(f"{path}.mark")
+    told.write_text(told.read_text().replace(f"{1:20}", f"{9:20}"))
+    with pytest.raises(StoreError, match="9 commits were made, and it knows of 1"):
+        election.campaign(lambda: None)
+    election.close()
+    assert path.exists()
+
+
 DIES = """
 import os, signal, sys
 from controller.store import open_store
