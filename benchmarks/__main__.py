@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, clocks, lending, links, replies, scale, startup
+from benchmarks import changes, clocks, lending, links, replies, scale, startup, takeover
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "changes": changes.rows,
     "lending": lending.rows,
     "replies": replies.rows,
+    "takeover": takeover.rows,
     "clocks": clocks.rows,
 }
 

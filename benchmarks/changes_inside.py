@@ -16,7 +16,7 @@ from pathlib import Path
 
 from controller.core.events import LeaseChanged
 from controller.core.lease import SECOND, Lease, LeaseState
-from controller.store import Record, SqliteStore
+from controller.store import Record, open_store
 from experiments.runs.testbed import Testbed
 from topologies.model import Pool
 from topologies.plan import HostRole, plan
@@ -34,15 +34,15 @@ class Filled(Testbed):
 
     leases_before = 0
 
-    def start_controller(self) -> None:
+    def start_controllers(self) -> None:
         """Fill the store, then as usual."""
-        store = SqliteStore(self.folder / "leases.sqlite")
+        store = open_store(self.store)
         store.commit(
             Record(number, time.time_ns(), 0, LeaseChanged(lease))
             for number, lease in enumerate(leases(self.leases_before), 1)
         )
         store.close()
-        super().start_controller()
+        super().start_controllers()
 
 
 def leases(count: int) -> list[Lease]:

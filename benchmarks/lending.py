@@ -15,7 +15,7 @@ from benchmarks.row import Row, at_least, at_most
 from controller.core.events import LeaseChanged
 from controller.core.lease import Terms, Transition
 from controller.core.lending import PORTION, Book
-from controller.store import Record, SqliteStore
+from controller.store import Record, open_store
 from topologies.model import Pool
 
 TERMS = Terms(quarantine_ns=0, sets_per_server=1 << 30)
@@ -67,7 +67,7 @@ def _pairs(folder: Path | None, together: int, pairs: int = PAIRS) -> float:
     """Seconds for so many sets to be lent and returned."""
     book, number = _book(), 0
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        store = None if folder is None else SqliteStore(Path(place) / "leases.sqlite")
+        store = None if folder is None else open_store(str(Path(place) / "leases.sqlite"))
         waiting: list[Record] = []
 
         def carry_out(transition: Transition) -> None:

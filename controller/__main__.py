@@ -2,12 +2,16 @@
 
 Ryu's application manager runs in this process; there is no `ryu-manager` and no configuration
 file. SIGTERM and SIGINT end it cleanly; switches keep forwarding meanwhile.
+
+Of several controllers with one store one leads, and the others stand by: each has a name and
+endpoints of its own. When the leader ends, or stands still, another takes over.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -58,6 +62,7 @@ def _arguments() -> argparse.Namespace:
         metavar="STORE",
         help="the lease store, made if missing: a file, or etcd://HOST:PORT/PREFIX",
     )
+    parser.add_argument("--name", default="controller", help="among those that share the store")
     parser.add_argument("--openflow", type=Endpoint.parse, default=Endpoint("127.0.0.1", 6653))
     parser.add_argument("--rest", type=Endpoint.parse, default=Endpoint("127.0.0.1", 8080))
     parser.add_argument(
@@ -85,7 +90,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run until a signal; 0 then, 1 if it cannot start."""
+    """Run until a signal; 0 then, 1 if it cannot start. Who is deposed begins anew."""
     arguments = _arguments()
     logging.basicConfig(
         stream=sys.stderr,
@@ -95,7 +100,7 @@ def main() -> int:
     logging.getLogger("ryu").setLevel(logging.WARNING)
     ryu_compat.prepare()
     from controller.core.lease import SECOND, Terms
-    from controller.process import run
+    from controller.process import Setup, run
     from controller.rest.token import read_token
     from controller.store import StoreError
     from topologies.explicit import read_json
@@ -104,9 +109,9 @@ def main() -> int:
     terms = Terms(int(arguments.lease_time * SECOND), int(arguments.quarantine * SECOND))
     try:
         token = None if arguments.token_file is None else read_token(arguments.token_file)
-        network = read_json(arguments.network)
-        run(
-            plan(network),
+        setup = Setup(
+            arguments.name,
+            plan(read_json(arguments.network)),
             arguments.db,
             terms,
             (arguments.openflow.host, arguments.openflow.port),
@@ -114,9 +119,13 @@ def main() -> int:
             arguments.namespaces,
             token,
         )
+        was_deposed = run(setup)
     except (OSError, ValueError, StoreError) as error:
         LOG.error("%s", error)
         return 1
+    if was_deposed:
+        LOG.warning("another controller leads by now: this one begins anew, as a standby")
+        os.execv(sys.executable, sys.orig_argv)
     return 0
 
 

@@ -19,13 +19,13 @@ from typing import Any
 import eventlet
 from ryu.base import app_manager
 from ryu.controller import ofp_event
-from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
 from controller import dhcp, frames, icmp, openflow
 from controller.clock import BookClock
 from controller.core import labels
-from controller.core.events import PortStatus, SwitchSet
+from controller.core.events import LeaderSet, PortStatus, SwitchSet
 from controller.core.lease import BadEntryError, Lease, LendingError, Terms
 from controller.core.lending import Book
 from controller.core.routing import uplink_port
@@ -47,7 +47,7 @@ from controller.exchange import (
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import Store, StoreError, open_store
+from controller.store import Store, StoreError
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
 
@@ -70,10 +70,10 @@ ICMP_PER_S, ICMP_AT_ONCE = 100.0, 100.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a controller needs to know; ``store`` as `open_store` takes it."""
+    """What a controller needs: it leads the ``store``."""
 
     plan: Plan
-    store: str
+    store: Store
     terms: Terms
 
 
@@ -92,7 +92,7 @@ class Controller(app_manager.RyuApp):
         plan = settings.plan
         self.started = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
-        self.store: Store = open_store(settings.store)
+        self.store = settings.store
         entries, last = self.store.load(), self.store.last()
         _check(plan, entries)
         network, lendings = plan.network, self.store.lendings()
@@ -123,8 +123,10 @@ class Controller(app_manager.RyuApp):
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
     def start(self) -> None:
-        """Called by Ryu when everything is there."""
+        """Begin to serve, when everything is there."""
         super().start()
+        leader = self.store.leader
+        self.loop.note(LeaderSet(leader.name, leader.generation))
         self.threads.append(eventlet.spawn(self.lender.sweep_for_ever))
         self.threads.append(eventlet.spawn(self.loop.settle_for_ever))
 
@@ -136,17 +138,10 @@ class Controller(app_manager.RyuApp):
 
     # -- switches
 
-    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])  # type: ignore[untyped-decorator]
-    def on_state(self, event: Any) -> None:
-        """A switch came or went."""
-        datapath = event.datapath
+    def arrive(self, datapath: Any) -> None:
+        """A switch is there."""
         switch = self._by_dpid.get(datapath.id)
-        if event.state == DEAD_DISPATCHER:
-            if switch is not None and switch.session_on(datapath):
-                LOG.warning("%s went away", switch.plan.name)
-                switch.disconnect()
-                self.loop.note(SwitchSet(switch.plan.name, connected=False))
-        elif switch is None:
+        if switch is None:
             self.counts["unknown_switches"] += 1
             LOG.warning("a switch with dpid %#x is not in the plan: ignored", datapath.id)
         elif switch.connected:
@@ -158,12 +153,22 @@ class Controller(app_manager.RyuApp):
             self.loop.note(SwitchSet(switch.plan.name, connected=True))
             self._look_at_ports(switch, datapath.ports.values())
 
-    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
-    def on_barrier(self, event: Any) -> None:
-        """A switch has done everything up to a barrier."""
+    def leave(self, datapath: Any) -> None:
+        """A switch went away."""
+        switch = self._by_dpid.get(datapath.id)
+        if switch is not None and switch.session_on(datapath):
+            LOG.warning("%s went away", switch.plan.name)
+            switch.disconnect()
+            self.loop.note(SwitchSet(switch.plan.name, connected=False))
+
+    @set_ev_cls(  # type: ignore[untyped-decorator]
+        [ofp_event.EventOFPBarrierReply, ofp_event.EventOFPRoleReply], MAIN_DISPATCHER
+    )
+    def on_done(self, event: Any) -> None:
+        """A switch has done everything up to a barrier, or has given us a role."""
         session = self._session(event)
         if session is not None:
-            session.on_barrier(event.msg.xid)
+            session.on_done(event.msg.xid)
 
     @set_ev_cls(  # type: ignore[untyped-decorator]
         [ofp_event.EventOFPFlowStatsReply, ofp_event.EventOFPGroupDescStatsReply], MAIN_DISPATCHER

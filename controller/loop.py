@@ -55,7 +55,7 @@ class ControlLoop:
         world = World.lent(plan, store.load()).after(*store.settings())
         self._now = Configuration.of(world)
         self.switches: Mapping[str, Switch] = {
-            name: Switch(plan, plan.switch(name), program, self._news)
+            name: Switch(plan, plan.switch(name), program, self._news, store.leader.generation)
             for name, program in self._now.programs().items()
         }
 

@@ -70,6 +70,7 @@ __all__ = [
     "read_flows_or_words",
     "read_groups",
     "removed_key",
+    "role_request",
 ]
 
 MAX_XID = 0xFFFFFFFF
@@ -92,6 +93,7 @@ _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FLOW_REMOVED = Struct("!QHBB")
 _GROUP_DESC = Struct("!HBxI")
 _PACKET_OUT = Struct("!BBHIIIH6x")
+_ROLE = Struct("!BBHII4xQ")
 _TYPE_LENGTH = Struct("!HH")
 _OUTPUT = Struct("!HHIH6x")
 _GROUP_ACTION = Struct("!HHI")
@@ -457,6 +459,13 @@ def encode(change: Change, xid: int) -> bytes:
 def barrier(xid: int) -> bytes:
     """Everything before it is done when its reply comes."""
     return _HEADER.pack(ofp.OFP_VERSION, ofp.OFPT_BARRIER_REQUEST, _HEADER.size, xid)
+
+
+def role_request(role: int, generation: int, xid: int) -> bytes:
+    """Ask for a role, ``OFPCR_ROLE_MASTER`` or ``OFPCR_ROLE_SLAVE``; refused if a later generation
+    has asked the switch before (section 6.3.6).
+    """
+    return _ROLE.pack(ofp.OFP_VERSION, ofp.OFPT_ROLE_REQUEST, _ROLE.size, xid, role, generation)
 
 
 def _bundle_control(xid: int, bundle_id: int, kind: int) -> bytes:

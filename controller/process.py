@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 import eventlet
 import eventlet.wsgi
@@ -20,52 +22,110 @@ from ryu.lib import hub
 from controller import rest, ryu_compat
 from controller.app import Controller, Settings
 from controller.core.lease import Terms
+from controller.reception import Reception
+from controller.store import Candidate, Election, Store, StoreError, open_election
 from topologies.emulation import netns
 from topologies.plan import Plan
 
-__all__ = ["run"]
+__all__ = ["Setup", "run"]
 
 LOG = logging.getLogger("controller")
 
 Endpoint = tuple[str, int]
 
+LOOK_S = 0.05
+"""How often a standby looks whether anybody leads."""
+
 COLLECT_S = 1.0
 """How often what is new is looked through for garbage."""
 
 
-def run(
-    plan: Plan,
-    store: str,
-    terms: Terms,
-    openflow: Endpoint,
-    http: Endpoint,
-    namespaces: Sequence[str] = (),
-    token: str | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, with the ``store`` that `controller.store.open_store` opens.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a controller process serves, and where.
 
-    Switches in these ``namespaces`` reach ``openflow`` there as well. With a ``token``, only who
-    knows it is answered over HTTP.
+    ``store`` is what `open_election` takes. Switches in ``namespaces`` reach ``openflow`` there as
+    well. With a ``token``, only who knows it is answered over HTTP.
+    """
 
-    Raises StoreError or BadEntryError when the leases cannot be read, OSError when an endpoint
-    cannot be listened on.
+    name: str
+    plan: Plan
+    store: str
+    terms: Terms
+    openflow: Endpoint
+    http: Endpoint
+    namespaces: Sequence[str] = ()
+    token: str | None = None
+
+    @property
+    def candidate(self) -> Candidate:
+        """As it stands for the lead."""
+        return Candidate(self.name, "{}:{}".format(*self.http))
+
+
+def run(setup: Setup) -> bool:
+    """Serve, first as a standby, then as the leader; False when SIGTERM or SIGINT ended it.
+
+    True when another leads by now: what this process knows is worth nothing any more, and it should
+    begin anew. Raises StoreError or BadEntryError when the leases cannot be read, OSError when an
+    endpoint cannot be listened on.
     """
     wake = _Wake()
     ryu_compat.leave_bodies_unread()
-    manager = AppManager.get_instance()
-    controller: Controller = manager.instantiate(Controller, Settings(plan, store, terms))
-    try:
-        web = eventlet.listen(http)
-        _listen(manager, openflow, wake)
-        _listen_inside(namespaces, openflow)
-        controller.start()
-        application = rest.application(controller, token)
-        eventlet.spawn(eventlet.wsgi.server, web, application, log_output=False)
+    with ExitStack() as opened:
+        election = opened.enter_context(closing(open_election(setup.store, setup.candidate)))
+        web = eventlet.listen(setup.http)
+        reception = _receive(setup, election, wake)
+        standby = rest.Standby(election.leader, lambda: reception.present)
+        doors = rest.Doors(standby, setup.token)
+        eventlet.spawn(eventlet.wsgi.server, web, doors, log_output=False)
         eventlet.spawn(_keep_collections_short)
-        LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *openflow, *http)
-        wake.wait()
-    finally:
-        controller.store.close()
+        LOG.info("OpenFlow on %s:%d, REST on http://%s:%d", *setup.openflow, *setup.http)
+        store = _won(election, wake)
+        if store is not None:
+            opened.enter_context(closing(store))
+            LOG.info("%s leads, generation %d", store.leader.name, store.leader.generation)
+            settings = Settings(setup.plan, store, setup.terms)
+            controller = AppManager.get_instance().instantiate(Controller, settings)
+            controller.start()
+            reception.lead(controller)
+            doors.lead(controller)
+            wake.wait()
+    return wake.deposed
+
+
+def _won(election: Election, wake: _Wake) -> Store | None:
+    """The store when it is ours to lead; None after a signal.
+
+    Raises StoreError if it cannot be used at first; later trouble is waited out.
+    """
+    store = election.campaign(wake.depose)
+    if store is None:
+        LOG.info("a standby: another controller leads")
+    said = ""
+    while store is None and not wake.wait(LOOK_S):
+        try:
+            store, said = election.campaign(wake.depose), ""
+        except StoreError as error:
+            if str(error) != said:
+                said = str(error)
+                LOG.error("%s", said)
+    return store
+
+
+def _receive(setup: Setup, election: Election, wake: _Wake) -> Reception:
+    """Let switches come. Raises OSError when it cannot listen."""
+
+    def generation() -> int:
+        leader = election.leader()
+        return 0 if leader is None else leader.generation
+
+    manager = AppManager.get_instance()
+    reception: Reception = manager.instantiate(Reception, generation)
+    reception.start()
+    _listen(manager, setup.openflow, wake)
+    _listen_inside(setup.namespaces, setup.openflow)
+    return reception
 
 
 def _listen(manager: AppManager, openflow: Endpoint, wake: _Wake) -> None:
@@ -99,9 +159,11 @@ def _keep_collections_short() -> None:
 
 
 class _Wake:
-    """Lets a signal, or the end of a green thread, end the wait of the main one."""
+    """Lets a signal, the end of a green thread, or a new leader end the wait of the main thread."""
 
     def __init__(self) -> None:
+        self.deposed = False
+        """Whether another leads by now."""
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         # The interpreter itself writes to the pipe: a Python handler runs in eventlet's hub,
@@ -114,9 +176,19 @@ class _Wake:
         """End the wait, from a green thread."""
         os.write(self._write, b"!")
 
-    def wait(self) -> None:
-        """Return after `call` or a signal."""
-        trampoline(self._read, read=True)
+    def depose(self) -> None:
+        """End the wait because another leads, from any thread."""
+        self.deposed = True
+        os.write(self._write, b"!")
+
+    def wait(self, patience_s: float | None = None) -> bool:
+        """True after `call`, `depose` or a signal, False when so much time has passed."""
+        try:
+            with eventlet.Timeout(patience_s):
+                trampoline(self._read, read=True)
+        except eventlet.Timeout:
+            return False
+        return True
 
 
 def _nothing(_number: int, _frame: object) -> None:

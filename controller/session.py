@@ -81,6 +81,8 @@ class Session:
     def __init__(self, name: str, datapath: Any) -> None:
         self.name = name
         self.datapath = datapath
+        self.leads = False
+        """Whether the switch has made us its master; before that, nothing is sent out of it."""
         self._pending: dict[int, Pending] = {}  # by last xid
         self._bundles = count(1)
 
@@ -102,6 +104,19 @@ class Session:
     def _send(self, data: bytes) -> None:
         if not self.datapath.send(data):
             raise SwitchError(f"{self.name} is not connected")
+
+    def lead(self, generation: int) -> Pending:
+        """Ask to be the switch's master, which makes a slave of the one before.
+
+        It refuses when a later generation has asked it.
+        """
+
+        def done(error: SwitchError | None) -> None:
+            self.leads = error is None
+
+        pending = self._expect(1, done=done)
+        self._send(openflow.role_request(ofp.OFPCR_ROLE_MASTER, generation, pending.last))
+        return pending
 
     def flows(self, *, anybodys: bool = False) -> Pending:
         """Ask for our flows; the reply's body is for `openflow.read_flows` or `count_flows`."""
@@ -133,13 +148,15 @@ class Session:
         return pending
 
     def packet_out(self, port: int, frame: bytes) -> None:
-        """Send a frame out of a port."""
+        """Send a frame out of a port. Raises SwitchError, also before we are its master."""
+        if not self.leads:
+            raise SwitchError(f"{self.name} has not made us its master")
         self._send(openflow.packet_out(port, frame, 0))
 
     # -- what Ryu hands over
 
-    def on_barrier(self, xid: int) -> None:
-        """A barrier reply came."""
+    def on_done(self, xid: int) -> None:
+        """The reply to a barrier came, or to a wish for a role."""
         self._finish(xid)
 
     def on_multipart(self, message: Any) -> None:

@@ -81,10 +81,16 @@ def _step(change: Change) -> _Step:
 
 
 class Switch:
-    """One switch of the plan. ``changes`` counts flow and group messages sent."""
+    """One switch of the plan, led in a ``generation``.
 
-    def __init__(self, plan: Plan, switch: SwitchPlan, program: Program, news: News) -> None:
+    ``changes`` counts flow and group messages sent.
+    """
+
+    def __init__(
+        self, plan: Plan, switch: SwitchPlan, program: Program, news: News, generation: int
+    ) -> None:
         self.plan = switch
+        self._generation = generation
         self.changes = 0
         self.ports = {
             end.port: end.interface
@@ -209,8 +215,9 @@ class Switch:
             )
 
     def _program(self, session: Session) -> None:
-        """Read what is there, send the difference. Raises SwitchError."""
-        flows, groups = session.flows(), session.groups()
+        """Become its master, read what is there, send the difference. Raises SwitchError."""
+        led, flows, groups = session.lead(self._generation), session.flows(), session.groups()
+        led.wait()
         held_flows, held_groups = flows.wait(), groups.wait()
         if session is not self._session:
             return

@@ -232,6 +232,9 @@ def up(
     ] = "real",
     root: RootWord = "host",
     scenario: ScenarioFile = None,
+    controllers: Annotated[
+        int, typer.Option(min=1, max=9, help="One of so many leads, the others stand by.")
+    ] = 1,
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
     from experiments.control import hands
@@ -239,7 +242,7 @@ def up(
 
     options = hands.options(links, datapath, clock, root, command or [])
     loaded = sources.load(network, pops, steering)
-    raise typer.Exit(hands.work(loaded, options, command or [], scenario))
+    raise typer.Exit(hands.work(loaded, options, command or [], scenario, controllers))
 
 
 @app.command()

@@ -160,6 +160,14 @@ class SwitchSet:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderSet:
+    """Of several controllers one leads from now on, in a generation of its own."""
+
+    leader: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A person's or a study's own words."""
 
@@ -194,7 +202,7 @@ Event = (
 )
 """What changes the world."""
 
-Note = SwitchSet | Mark | Command
+Note = SwitchSet | LeaderSet | Mark | Command
 """What is logged and changes no rule."""
 
 _KINDS: Mapping[str, type[Event | Note]] = {
@@ -274,6 +282,8 @@ def sentence(event: Event | Note) -> str:
             return f"routes take link {link} to be {length}"
         case SwitchSet(switch, connected):
             return f"{switch} {'came' if connected else 'went away'}"
+        case LeaderSet(leader, generation):
+            return f"{leader} leads (generation {generation})"
         case Mark(text):
             return text
         case Command(word, params):

@@ -26,6 +26,7 @@ from controller.app import Controller
 from controller.core.events import (
     CityMoved,
     Event,
+    LeaderSet,
     LeaseChanged,
     Note,
     PortStatus,
@@ -54,7 +55,7 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 def _by_hand(body: bytes) -> Event | Note:
     """The event in a request. Raises ValueError for what only the network itself can tell."""
     event = parse(read_object(body))
-    if isinstance(event, LeaseChanged | PortStatus | ShedSet | CityMoved | SwitchSet):
+    if isinstance(event, LeaseChanged | PortStatus | ShedSet | CityMoved | SwitchSet | LeaderSet):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 
@@ -122,6 +123,7 @@ def status(controller: Controller) -> Answer:
         "ready": controller.ready,
         "fault": controller.loop.fault,
         "started": controller.started.isoformat(),
+        "leader": asdict(controller.store.leader),
         "packet_ins": controller.counts["packet_ins"],
         "changes": sum(switch.changes for switch in controller.switches.values()),
         "counts": dict(controller.counts),

@@ -4,32 +4,22 @@ A commit is one transaction: the records, what they change, and the head, which 
 ends. It compares two things. The key ``writer`` names the controller that opened the store last,
 so one that was replaced writes nothing any more. The head must be as this controller left it, so a
 transaction that is sent again, because its answer was lost, is carried out once.
-
-The key ``alive`` hangs on a lease of etcd, which a thread renews: while it is there, nobody else
-can open the store. When its controller dies, it goes ``HOLD_S`` later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import socket
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from urllib.parse import urlsplit
-
-from eventlet.patcher import original
 
 from controller.core.events import Event
 from controller.core.lease import Lease, LeaseState
 from controller.store import layout
+from controller.store.etcd_place import ALIVE, HOLD_S, WRITER, EtcdPlace
 from controller.store.gateway import (
-    PAUSE_S,
     Answer,
     Found,
-    Gateway,
     LostAnswerError,
     delete,
     has,
@@ -37,106 +27,50 @@ from controller.store.gateway import (
     read,
     unchanged,
 )
-from controller.store.interface import Lending, Record, StoreError
-from controller.store.layout import HEAD, SCHEME, Draft, Head
+from controller.store.hold import Hold
+from controller.store.interface import Deposed, DeposedError, Leader, Lending, Record, StoreError
+from controller.store.layout import HEAD, Draft, Head
 
-__all__ = ["EtcdStore"]
+__all__ = ["EtcdStore", "Reign"]
 
-HOLD_S = 5
-"""How long a store is held for a controller that shows no life; etcd counts whole seconds."""
 
-LAPSE_S = 3.0
-"""At most so much later etcd has removed what lapsed."""
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """How a leader's time begins: ``writer`` is what the key of this name holds, the head is of
+    ``revision``, and ``lease`` is that of etcd on which the key ``alive`` hangs.
+    """
 
-WRITER, ALIVE = "writer", "alive"
-
-_clock, _threads = original("time"), original("threading")
+    leader: Leader
+    writer: bytes
+    head: Head
+    revision: int
+    lease: str
 
 
 class EtcdStore:
-    """A lease store below one prefix of an etcd, 3.4 or later, without TLS and passwords.
+    """A lease store in etcd; `EtcdElection.campaign` makes it.
 
-    Opening waits until the hold of a controller that died has lapsed. Raises StoreError if etcd
-    cannot be reached, another controller is alive, or the prefix holds anything but a store of
-    this version. Every other method raises it too, when etcd is in trouble or gives no answer in
-    time; ``commit`` also when another controller has taken the store over.
+    Every method raises StoreError when etcd is in trouble or gives no answer in time.
     """
 
-    def __init__(self, host: str, port: int, prefix: str) -> None:
-        self._where, self._below = f"{SCHEME}{host}:{port}/{prefix}", f"{prefix}/"
+    def __init__(self, place: EtcdPlace, reign: Reign, deposed: Deposed) -> None:
+        self.leader = reign.leader
+        self._place, self._key = place, place.key
+        self._me, self._head, self._revision = reign.writer, reign.head, reign.revision
         self._doubts: dict[str, Draft] = {}
         """Commits that failed for want of an answer; one of them may be in etcd all the same."""
-        name = f"{socket.gethostname()}, process {os.getpid()}"
-        self._me = f"{name}; {secrets.token_hex(8)}".encode()
         with contextlib.ExitStack() as opened:
-            self._gateway = opened.enter_context(Gateway(host, port, self._where))
-            self._head, self._revision, lease = self._take()
-            alive = (self._key(ALIVE), self._key(WRITER), self._me)
-            opened.enter_context(_Hold(Gateway(host, port, self._where), lease, *alive))
+            self._gateway = opened.enter_context(place.gateway())
+            alive = opened.enter_context(contextlib.closing(_Alive(place, reign)))
+            opened.enter_context(Hold(alive.renew, HOLD_S, deposed))
             self._entries = {entry.key: entry for entry in self.load()}
             self._opened = opened.pop_all()
-
-    @classmethod
-    def at(cls, where: str) -> EtcdStore:
-        """The store at ``etcd://HOST:PORT/PREFIX``. Raises StoreError."""
-        try:
-            parts = urlsplit(where)
-            host, port, prefix = parts.hostname, parts.port, parts.path.strip("/")
-        except ValueError:
-            host = port = prefix = None
-        if not (host and port and prefix):
-            raise StoreError(f"lease store {where}: write {SCHEME}HOST:PORT/PREFIX")
-        return cls(host, port, prefix)
-
-    # -- taking it up
-
-    def _take(self) -> tuple[Head, int, str]:
-        """Become the writer: the head, its revision, and etcd's lease that shows the life in it."""
-        self._wait_for_hold()
-        head, revision = self._check()
-        lease = str(self._gateway.ask("lease/grant", {"TTL": HOLD_S})["ID"])
-        answer = self._gateway.transact(
-            [unchanged(self._key(ALIVE), 0), unchanged(self._key(HEAD), revision)],
-            [
-                put(self._key(ALIVE), self._me, lease),
-                put(self._key(WRITER), self._me),
-                put(self._key(HEAD), head.dump()),
-            ],
-            [read(self._key(ALIVE))],
-        )
-        if answer.succeeded:
-            return head, answer.revision, lease
-        holder = next(iter(answer.found[0]), None)
-        if holder is None or holder.value != self._me:
-            raise self._held(holder)
-        return head, holder.revision, lease  # the answer to the first sending was lost
-
-    def _wait_for_hold(self) -> None:
-        """Return when nobody holds the store. Raises StoreError if somebody goes on to."""
-        deadline = _clock.monotonic() + HOLD_S + LAPSE_S
-        while (holder := self._gateway.one(self._key(ALIVE))) is not None:
-            if _clock.monotonic() > deadline:
-                raise self._held(holder)
-            _clock.sleep(PAUSE_S)
-
-    def _check(self) -> tuple[Head, int]:
-        """The head and its revision, 0 for a new store. Raises StoreError if it is none of ours."""
-        found = self._gateway.one(self._key(HEAD))
-        if found is None:
-            if next(self._all(""), None) is not None:
-                raise self._error("there are other keys below it", "give --db another prefix")
-            return Head(), 0
-        head = self._head_in(found)
-        if head.version != layout.VERSION:
-            cause = f"made by version {head.version}, this is {layout.VERSION}"
-            raise self._error(cause, "give --db another prefix")
-        return head, found.revision
 
     # -- reading
 
     def load(self) -> tuple[Lease, ...]:
         """Every entry, by address and port."""
-        with self._explained():
+        with self._place.explained():
             return tuple(layout.parse_entry(x.value) for x in self._all(layout.ENTRIES))
 
     def lendings(self) -> int:
@@ -147,7 +81,7 @@ class EtcdStore:
         """Who might use a port of an address at that time of the book's clock."""
         ranges = layout.lendings_of(address, port, at_ns)
         newest = [read(self._key(begin), self._key(end), limit=1) for begin, end in ranges]
-        with self._explained():
+        with self._place.explained():
             for found in self._gateway.transact([], newest).found:
                 for lending in (layout.parse_lending(x.value) for x in found):
                     going_on = lending.ended_ns is None or lending.ended_ns > at_ns
@@ -157,13 +91,13 @@ class EtcdStore:
 
     def records(self, after: int = 0) -> tuple[Record, ...]:
         """The log, from the record after this number on."""
-        with self._explained():
+        with self._place.explained():
             commits = (layout.parse_log(x.value) for x in self._all(layout.LOG, after + 1))
             return tuple(x for records in commits for x in records if x.number > after)
 
     def settings(self) -> tuple[Event, ...]:
         """The events of the log that changed the world and are about no lease, in order."""
-        with self._explained():
+        with self._place.explained():
             return tuple(layout.parse_event(x.value) for x in self._all(layout.SETTINGS))
 
     def last(self) -> Record | None:
@@ -180,12 +114,12 @@ class EtcdStore:
     def commit(self, records: Iterable[Record]) -> None:
         """Keep these records, and the entries of those that are about leases, all or none.
 
-        Returns only when that is durable.
+        Returns only when that is durable. Raises DeposedError when another leads.
         """
         try:
             draft = Draft(self._head, self._entries, tuple(records))
         except ValueError as error:
-            raise self._error(str(error), "start the controller anew") from error
+            raise self._place.error(str(error), "start the controller anew") from error
         self._revision = self._carry_out(draft)
         self._head = draft.head
         self._doubts.clear()
@@ -206,7 +140,7 @@ class EtcdStore:
             if answer.succeeded:
                 return answer.revision
             found = self._still_mine(answer)
-            commit = self._head_in(found).commit
+            commit = self._place.head_in(found).commit
             if commit == draft.head.commit:  # the answer to the first sending was lost
                 return found.revision
             if commit == self._head.commit:  # the answer to undoing was lost
@@ -214,7 +148,7 @@ class EtcdStore:
             elif commit in self._doubts:
                 self._undo(self._doubts[commit], found.revision)
             else:
-                raise self._error("somebody else wrote to it", "start the controller anew")
+                raise self._place.error("somebody else wrote to it", "start the controller anew")
 
     def _undo(self, doubt: Draft, revision: int) -> None:
         """Undo a commit that was told as failed, and was made all the same."""
@@ -234,77 +168,46 @@ class EtcdStore:
         )
 
     def _still_mine(self, answer: Answer) -> Found:
-        """The head as it is, from an answer that refuses. Raises StoreError for another writer."""
+        """The head as it is, from an answer that refuses.
+
+        Raises StoreError; DeposedError for another writer.
+        """
         writer, head = (next(iter(found), None) for found in answer.found)
         if writer is None or head is None:
-            raise self._error("its keys were removed", "start the controller anew")
+            raise self._place.error("its keys were removed", "start the controller anew")
         if writer.value != self._me:
-            raise self._held(writer)
+            leader = self._place.leader_in(writer)
+            raise DeposedError(str(self._place.error(f"{leader.name} leads by now", "wait for it")))
         return head
 
     def close(self) -> None:
-        """Let go of the store, so that another controller can open it at once."""
+        """Let go of the store, so that another can lead at once."""
         self._opened.close()
 
-    # -- words
 
-    def _key(self, key: str) -> str:
-        return self._below + key
+class _Alive:
+    """The key ``alive``, a leader's sign of life: it hangs on a lease of etcd, and goes with it."""
 
-    def _head_in(self, found: Found) -> Head:
-        with self._explained():
-            return Head.parse(found.value)
+    def __init__(self, place: EtcdPlace, reign: Reign) -> None:
+        self._gateway, self._lease = place.gateway(), reign.lease
+        self._alive, self._writer = place.key(ALIVE), place.key(WRITER)
+        self._me = reign.writer
 
-    def _held(self, holder: Found | None) -> StoreError:
-        who = holder.value.decode().partition(";")[0] if holder else "it came at the same time"
-        return self._error(f"another controller holds it ({who})", "let only one of the two run")
+    def renew(self) -> bool:
+        """Renew etcd's lease, or replace one that lapsed; False if another leads by now."""
+        if "TTL" in self._gateway.ask("lease/keepalive", {"ID": self._lease})["result"]:
+            return True
+        self._lease = str(self._gateway.ask("lease/grant", {"TTL": HOLD_S})["ID"])
+        answer = self._gateway.transact(
+            [has(self._writer, self._me), unchanged(self._alive, 0)],
+            [put(self._alive, self._me, self._lease)],
+            [read(self._writer)],
+        )
+        # Where it was refused and we are the writer, the answer to the first sending was lost.
+        return answer.succeeded or any(x.value == self._me for x in answer.found[0])
 
-    def _error(self, cause: str, mend: str) -> StoreError:
-        return StoreError(f"lease store {self._where}: {cause}; {mend}")
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Makes a StoreError of values that are none of ours."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, zlib.error) as error:
-            raise self._error(f"damaged: {error}", "give --db another prefix") from error
-
-
-class _Hold:
-    """The sign that a writer lives: the key ``alive``, for as long as this is open.
-
-    The thread is one of the system's, so that it renews while the controller is deep in work.
-    """
-
-    def __init__(self, gateway: Gateway, lease: str, alive: str, writer: str, me: bytes) -> None:
-        self._gateway, self._lease = gateway, lease
-        self._alive, self._writer, self._me = alive, writer, me
-        self._ended = _threads.Event()
-        self._thread = _threads.Thread(target=self._renew_for_ever, daemon=True)
-
-    def __enter__(self) -> _Hold:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+    def close(self) -> None:
+        """Show life no more."""
         with contextlib.suppress(StoreError):  # what is not given back lapses
             self._gateway.ask("lease/revoke", {"ID": self._lease})
         self._gateway.close()
-
-    def _renew_for_ever(self) -> None:
-        while not self._ended.wait(HOLD_S / 3):
-            with contextlib.suppress(StoreError):
-                self._renew()
-
-    def _renew(self) -> None:
-        """Renew etcd's lease; one that lapsed is replaced, unless another writer came."""
-        if "TTL" in self._gateway.ask("lease/keepalive", {"ID": self._lease})["result"]:
-            return
-        self._lease = str(self._gateway.ask("lease/grant", {"TTL": HOLD_S})["ID"])
-        self._gateway.transact(
-            [has(self._writer, self._me), unchanged(self._alive, 0)],
-            [put(self._alive, self._me, self._lease)],
-        )

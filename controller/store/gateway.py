@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-from eventlet.patcher import original
-
+from controller.store import native
 from controller.store.interface import StoreError
 
 __all__ = [
@@ -62,8 +61,6 @@ _MENDS = {
     "too large": SIZE,
     "larger than max": SIZE,
 }
-
-_clock, _socket = original("time"), original("socket")
 
 Operation = dict[str, Any]
 
@@ -152,7 +149,7 @@ class Gateway:
 
     def ask(self, what: str, words: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request, which is sent again when its answer is lost."""
-        deadline, sent = _clock.monotonic() + PATIENCE_S, False
+        deadline, sent = native.clock.monotonic() + PATIENCE_S, False
         while True:
             try:
                 self._connection.reach(deadline)
@@ -169,10 +166,10 @@ class Gateway:
                     if sent:  # what is refused now may have been carried out before
                         raise LostAnswerError(str(error)) from error
                     raise
-            if _clock.monotonic() > deadline:
+            if native.clock.monotonic() > deadline:
                 why = str(cause) or repr(cause)
                 raise LostAnswerError(self._words(f"no answer in time ({why})", ANSWER)) from cause
-            _clock.sleep(PAUSE_S)
+            native.clock.sleep(PAUSE_S)
 
     def _once(self, what: str, words: dict[str, Any]) -> dict[str, Any]:
         """One try. Raises OSError, HTTPException or _UnsureError when nobody knows."""
@@ -227,19 +224,19 @@ class _Connection(HTTPConnection):
 
     def reach(self, deadline: float) -> None:
         """Be connected, and wait for nothing much longer than until then. Raises OSError."""
-        wait_s = max(PAUSE_S, deadline - _clock.monotonic())
+        wait_s = max(PAUSE_S, deadline - native.clock.monotonic())
         if self.sock is not None and self._is_over():
             self.close()
         if self.sock is None:
-            self.sock = _socket.create_connection((self.host, self.port), wait_s)
-            self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            self.sock = native.sockets.create_connection((self.host, self.port), wait_s)
+            self.sock.setsockopt(native.sockets.IPPROTO_TCP, native.sockets.TCP_NODELAY, 1)
         self.sock.settimeout(wait_s)
 
     def _is_over(self) -> bool:
         """Whether the far end has hung up; what is sent then gets no answer."""
         self.sock.settimeout(0)
         try:
-            self.sock.recv(1, _socket.MSG_PEEK)
+            self.sock.recv(1, native.sockets.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:

@@ -1,8 +1,14 @@
-"""What every lease store does: the durable leases of a controller, and its log of events."""
+"""What every lease store does: the durable leases of a controller, and its log of events.
+
+Controllers that share a store settle in it who of them leads. Who leads has the `Store`, the others
+have an `Election`. Every reign has a *generation*, a number that only grows: a store keeps nothing
+for a leader of an older one, and switches follow none (OpenFlow 1.3.5 section 6.3.6).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any, Protocol
@@ -10,7 +16,17 @@ from typing import Any, Protocol
 from controller.core.events import Event, Note
 from controller.core.lease import Lease
 
-__all__ = ["Lending", "Record", "Store", "StoreError"]
+__all__ = [
+    "Candidate",
+    "Deposed",
+    "DeposedError",
+    "Election",
+    "Leader",
+    "Lending",
+    "Record",
+    "Store",
+    "StoreError",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +63,69 @@ class Lending:
         return asdict(self) | {"address": str(self.address)}
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A controller that may lead: its name, and where it answers over HTTP (``HOST:PORT``)."""
+
+    name: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who leads a store, and in which generation."""
+
+    name: str
+    at: str
+    generation: int
+
+    @classmethod
+    def next(cls, candidate: Candidate, last: Leader | None) -> Leader:
+        """The one after ``last``.
+
+        Generations begin with the seconds of the wall clock, not with 1, so that those of a store
+        that was made anew are not older than what switches remember of the one before it.
+        """
+        known = 0 if last is None else last.generation
+        return cls(candidate.name, candidate.at, max(int(time.time()), known + 1))
+
+
 class StoreError(Exception):
     """The store cannot be used; the message says why and what mends it."""
 
 
+class DeposedError(StoreError):
+    """Another controller leads by now, so nothing was kept."""
+
+
+Deposed = Callable[[], None]
+"""Called, in any thread, when a leader turns out to be none any more."""
+
+
+class Election(Protocol):
+    """Where a candidate waits to lead. Every method but ``close`` raises StoreError."""
+
+    def leader(self) -> Leader | None:
+        """Who leads, or led last; None before the first."""
+        ...
+
+    def campaign(self, deposed: Deposed) -> Store | None:
+        """The store, if nobody leads it: who did is gone, or gave no sign of life for a term.
+
+        From then on the candidate leads, until it closes the store or stands still for so long
+        that another takes over.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stand no longer; who leads goes on to."""
+        ...
+
+
 class Store(Protocol):
-    """Where leases and events are kept."""
+    """Where leases and events are kept; ``leader`` is who may write, its holder."""
+
+    leader: Leader
 
     def load(self) -> tuple[Lease, ...]:
         """Every entry, by address and port."""
@@ -81,10 +154,10 @@ class Store(Protocol):
     def commit(self, records: Iterable[Record]) -> None:
         """Keep these records, and the entries of those that are about leases, all or none.
 
-        Returns only when that is durable.
+        Returns only when that is durable. Raises DeposedError when another leads.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store, so that another can lead at once."""
         ...

@@ -29,7 +29,7 @@ SUBJECTS = {
     "balancing": "How PoPs spread flows over their servers.",
     "server": "A server's health and its share of new connections.",
     "lease": "Who has borrowed what; lend, move and take away port sets.",
-    "program": "Kill, stop and restart the lab's programs.",
+    "program": "End, kill, stop and restart the lab's programs.",
 }
 
 

@@ -36,7 +36,11 @@ def options(links: str, datapath: str, clock: str, root: str, command: Sequence[
 
 
 def work(
-    network: Network, chosen: LabOptions, command: Sequence[str], scenario: Path | None = None
+    network: Network,
+    chosen: LabOptions,
+    command: Sequence[str],
+    scenario: Path | None = None,
+    controllers: int = 1,
 ) -> int:
     """Bring the network up and hand it to the person or to their command; the exit code.
 
@@ -53,7 +57,7 @@ def work(
     steps = scenarios.read(scenario, plan(network)) if scenario else ()
     folder = Path(tempfile.mkdtemp(prefix="poplab-"))
     with runfolder.disposed_of(folder):
-        describe(folder, network, chosen, steps)
+        describe(folder, network, chosen, steps, controllers)
         if chosen.clock == "real":
             box = Namespaces()
             with places.opened(network.name) as door:

@@ -78,10 +78,12 @@ def overview(view: View) -> RenderableType:
 def _headline(status: dict[str, Any]) -> Text:
     ready = ("ready", "green") if status["ready"] else ("not ready", "red")
     fault = (f"  {status['fault']}", "red") if status["fault"] else ""
+    leads = f"  {status['leader']} leads" if len(status["controllers"]) > 1 else ""
     return Text.assemble(
         (status["network"], "bold"),
         f"  {status['purpose']}, up {status['up_s']:.0f} s  ",
         ready,
+        leads,
         fault,
     )
 

@@ -35,10 +35,17 @@ FOLDER = Path("/run/poplab")
 LAB = "lab.json"
 
 
-def describe(folder: Path, network: Network, options: LabOptions, scenario: Scenario = ()) -> None:
+def describe(
+    folder: Path,
+    network: Network,
+    options: LabOptions,
+    scenario: Scenario = (),
+    controllers: int = 1,
+) -> None:
     """Write what the lab is, for the program inside."""
     described = {
         "options": asdict(options),
+        "controllers": controllers,
         "network": json.loads(dump_json(network)),
         "scenario": [step.dump() for step in scenario],
     }
@@ -54,12 +61,13 @@ class Prompt(CLI):
 def main(argv: list[str]) -> int:
     """Bring the network up, then hand over to the person or to their command."""
     logging.getLogger("mininet").setLevel(logging.WARNING)
-    lab = json.loads(Path(LAB).read_text())
-    network, options = parse(lab["network"]), LabOptions.parse(**lab["options"])
-    scenario = tuple(Step(**step) for step in lab["scenario"])
+    said = json.loads(Path(LAB).read_text())
+    network, options = parse(said["network"]), LabOptions.parse(**said["options"])
+    scenario = tuple(Step(**step) for step in said["scenario"])
+    made = Testbed(network, folder=FOLDER, options=options, controllers=said["controllers"])
     begin = time.monotonic()
     try:
-        with Testbed(network, folder=FOLDER, options=options) as lab, serving(lab.control):
+        with made as lab, serving(lab.control):
             if options.clock == "real":
                 _say(_compensated(lab))
             with playing(scenario, lab.control.say, _say):

@@ -52,6 +52,8 @@ class Control:
             "up_s": round(time.time() - self._since, 1),
             "ready": controller["ready"],
             "fault": controller["fault"],
+            "controllers": [place.name for place in self._lab.controller_places],
+            "leader": controller["leader"]["name"] if "leader" in controller else None,
             "links": self._lab.emulator.name if self._lab.emulator else None,
             "switches": controller["switches"],
             "programs": [program.name for program in self._lab.programs()],
@@ -340,8 +342,14 @@ class Control:
         with self._doing("program.kill", program=program):
             self._lab.kill(program)
 
+    def program_end(self, program: str) -> None:
+        """Have a program end in good order (SIGTERM); a controller hands over to a standby."""
+        self._lab.program(program)
+        with self._doing("program.end", program=program):
+            self._lab.end(program)
+
     def program_restart(self, program: str) -> None:
-        """Start a program again that was killed."""
+        """Start a program again that was ended or killed."""
         with self._doing("program.restart", program=program):
             self._lab.restart(program)
 

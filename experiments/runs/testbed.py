@@ -7,6 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,28 @@ from topologies.emulation.processes import tell
 from topologies.plan import HostRole, LinkPlan
 
 REST = "127.0.0.1:8080"
-"""Where the controller of a lab answers; the address exists inside the sandbox only."""
+"""Where the first controller of a lab answers; the address exists inside the sandbox only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of a lab's controllers: its program's name, and where it listens (``HOST:PORT``)."""
+
+    name: str
+    openflow: str = OPENFLOW
+    rest: str = REST
+
+    @classmethod
+    def of(cls, number: int) -> Place:
+        """That of a number from 1 on."""
+        if number == 1:
+            return cls("controller")
+        return cls(f"controller-{number}", *(_later(x, number - 1) for x in (OPENFLOW, REST)))
+
+
+def _later(endpoint: str, ports: int) -> str:
+    host, _, port = endpoint.rpartition(":")
+    return f"{host}:{int(port) + ports}"
 
 
 AGENT_ORDERS = Path("/run/agent.sock")
@@ -29,22 +51,40 @@ AGENT_ORDERS = Path("/run/agent.sock")
 class Controller:
     """What the lab's controller says of itself and lets happen, over its REST interface.
 
-    Raises OSError when it does not answer, RefusedError when it refuses.
+    Of several the one that leads is asked. Raises OSError when none answers or leads, RefusedError
+    when it refuses.
     """
 
+    def __init__(self, *rest: str) -> None:
+        """``rest`` is where each of them answers (``HOST:PORT``)."""
+        self._rest = list(rest)
+
     def _ask(self, path: str, data: Mapping[str, Any] | None = None, patience_s: float = 5) -> Any:
-        return json.loads(self._read(path, data, patience_s))
+        return json.loads(self._read(f"v1/{path}", data, patience_s))
 
     def _read(
         self, path: str, data: Mapping[str, Any] | None = None, patience_s: float = 5
     ) -> bytes:
+        """What the one that leads answers; it is the first to be asked the next time."""
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(f"http://{REST}/v1/{path}", body)
+        cause = OSError("no controller leads")
+        for rest in tuple(self._rest):
+            try:
+                answer = _once(f"http://{rest}/{path}", body, patience_s)
+            except OSError as error:
+                cause = error
+                continue
+            self._rest.remove(rest)
+            self._rest.insert(0, rest)
+            return answer
+        raise cause
+
+    def are_there(self, switches: int) -> bool:
+        """Whether every controller answers, and those that stand by have so many switches."""
         try:
-            with urllib.request.urlopen(request, timeout=patience_s) as answer:
-                return bytes(answer.read())
-        except urllib.error.HTTPError as refused:
-            raise RefusedError(json.load(refused)) from None
+            return all(_switches_of_standby(rest) in (None, switches) for rest in self._rest)
+        except OSError:
+            return False
 
     def status(self) -> dict[str, Any]:
         """Switches, whether all are programmed, packet-ins and changes so far."""
@@ -97,19 +137,18 @@ class Controller:
 
     def geofeed(self) -> str:
         """Where the pools' addresses are said to be, in the words of RFC 8805."""
-        return self._read("geofeed").decode()
+        return self._read("v1/geofeed").decode()
 
     def metrics(self) -> str:
         """The controller's metrics in Prometheus' text format."""
-        with urllib.request.urlopen(f"http://{REST}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
+        return self._read("metrics").decode()
 
     def audit(self) -> dict[str, Any]:
         """Book, store and switches compared."""
         return dict(self._ask("audit", patience_s=30))
 
     def is_listening(self) -> bool:
-        """Whether the controller answers at all."""
+        """Whether a controller leads, and answers."""
         try:
             self.status()
         except (OSError, ValueError):
@@ -121,6 +160,35 @@ class Controller:
         return bool(self.status()["ready"])
 
 
+class _StandbyError(OSError):
+    """Who was asked does not lead; it has so many switches."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.switches = int(problem["switches"])
+        super().__init__(problem["detail"])
+
+
+def _switches_of_standby(rest: str) -> int | None:
+    """How many switches a standby has; None for who leads. Raises OSError."""
+    try:
+        _once(f"http://{rest}/v1/status", None, 5)
+    except _StandbyError as error:
+        return error.switches
+    return None
+
+
+def _once(url: str, body: bytes | None, patience_s: float) -> bytes:
+    """What is answered there. Raises OSError, RefusedError."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=patience_s) as got:
+            return bytes(got.read())
+    except urllib.error.HTTPError as refused:
+        problem = json.load(refused)
+        if "leader" in problem:
+            raise _StandbyError(problem) from None
+        raise RefusedError(problem) from None
+
+
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
 
@@ -128,12 +196,21 @@ class Testbed(Lab):
     """What its controller is told besides, in the words of its command line."""
 
     def __init__(
-        self, *args: Any, captured: bool = False, purpose: str = "up", **kwargs: Any
+        self,
+        *args: Any,
+        captured: bool = False,
+        purpose: str = "up",
+        controllers: int = 1,
+        **kwargs: Any,
     ) -> None:
-        """As for Lab; ``captured`` keeps a digest of every frame, ``purpose`` is for people."""
+        """As for Lab; ``captured`` keeps a digest of every frame, ``purpose`` is for people.
+
+        Of so many ``controllers`` one leads, the others stand by.
+        """
         super().__init__(*args, **kwargs)
         self.control = Control(self, purpose)
-        self.controller_api = Controller()
+        self.controller_places = tuple(Place.of(number + 1) for number in range(controllers))
+        self.controller_api = Controller(*(place.rest for place in self.controller_places))
         self.capture: Capture | None = None
         self._captured = captured
 
@@ -142,22 +219,30 @@ class Testbed(Lab):
         """What the agents say they hold."""
         return self.folder / "agents.json"
 
+    @property
+    def store(self) -> str:
+        """Where the controllers keep the lease book."""
+        return str(self.folder / "leases.sqlite")
+
     def begin(self) -> None:
         """Start the controller first: it takes longer than the wiring."""
         wiring.raise_loopback()
         if self._captured:
             hosts = (host.name for host in self.plan.hosts)
             self.capture = Capture((*dict.fromkeys(self.switch_namespaces.values()), *hosts))
-        self.start_controller()
+        self.start_controllers()
 
     def start(self) -> None:
         """Start controller, network and agents; returns when all leases are in use."""
         super().start()
         with self.phase("controller"):
-            self.wait(self.controller_api.is_listening, "the controller to answer")
+            self.wait(lambda: self.controller_api.are_there(0), "the controllers to answer")
+            self.wait(self.controller_api.is_listening, "a controller to lead")
         with self.phase("programming"):
-            self.connect()
+            self.connect(*(place.openflow for place in self.controller_places))
             self.wait(self.controller_api.is_ready, "the controller to program every switch")
+            self.wait(self.stand_by, "every controller to have every switch")
+            self.retry_often()
         with self.phase("leases"):
             self.launch(
                 "agent",
@@ -177,13 +262,22 @@ class Testbed(Lab):
             self.capture = None
         super().stop()
 
-    def start_controller(self) -> None:
-        """Start the Ryu controller on the lab's durable lease book."""
-        arguments = ["--db", str(self.folder / "leases.sqlite")]
-        arguments += ["--openflow", OPENFLOW, "--rest", REST, "--namespaces"]
-        arguments += dict.fromkeys(self.switch_namespaces.values())
-        arguments = [str(self.network_file), *arguments, *self.TERMS]
-        self.launch("controller", "controller", *arguments)
+    def start_controllers(self) -> None:
+        """Start the Ryu controllers on the lab's one durable lease book."""
+        for place in self.controller_places:
+            self.launch(
+                place.name,
+                "controller",
+                str(self.network_file),
+                *("--name", place.name, "--db", self.store),
+                *("--openflow", place.openflow, "--rest", place.rest),
+                *("--namespaces", *dict.fromkeys(self.switch_namespaces.values())),
+                *self.TERMS,
+            )
+
+    def stand_by(self) -> bool:
+        """Whether any of the controllers could lead at once."""
+        return self.controller_api.are_there(len(self.plan.switches))
 
     def set_by_hand(self, link: LinkPlan, up: bool) -> None:
         """The prompt says the same words as everybody."""

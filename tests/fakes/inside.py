@@ -16,7 +16,7 @@ from controller.core.rules import Program
 from controller.core.world import World
 from controller.lender import Lender
 from controller.loop import ControlLoop
-from controller.store import Lending, Record, StoreError
+from controller.store import Leader, Lending, Record, StoreError
 from tests.fakes.wire import Tables, Wire
 from topologies.plan import HostRole, plan
 from topologies.sources import load
@@ -30,6 +30,7 @@ class Memory:
     """A store that can be out of order."""
 
     def __init__(self) -> None:
+        self.leader = Leader("controller", "127.0.0.1:8080", 1)
         self.entries: dict[tuple[IPv4Address, int], Lease] = {}
         self._numbers = [0]
         self.log: list[Record] = []

@@ -13,7 +13,7 @@ from controller import openflow
 from controller.core.rules import Program
 from controller.switches import Switch
 
-FLOW_MOD, GROUP_MOD, EXPERIMENTER, MULTIPART, BARRIER = 14, 15, 4, 18, 20
+FLOW_MOD, GROUP_MOD, EXPERIMENTER, MULTIPART, BARRIER, ROLE = 14, 15, 4, 18, 20, 24
 
 
 @dataclass
@@ -22,6 +22,8 @@ class Tables:
 
     flows: dict[tuple[int, int, bytes], tuple[int, bytes]] = field(default_factory=dict)
     groups: dict[int, bytes] = field(default_factory=dict)
+    generation: int = 0
+    master: Wire | None = None
 
     def program(self) -> Program:
         rules = frozenset(openflow.read_flows(self.flow_entries()))
@@ -107,7 +109,9 @@ class Wire:
     def _take(self, kind: int, xid: int, message: bytes) -> None:
         session = self.switch.session
         if kind == BARRIER:
-            self._held.append((session.on_barrier, xid))
+            self._held.append((session.on_done, xid))
+        elif kind == ROLE:
+            self._give_role(xid, message)
         elif kind == MULTIPART:
             flows = message[8:10] == b"\0\1"
             self.reads += flows
@@ -119,6 +123,20 @@ class Wire:
         elif kind == EXPERIMENTER:
             self._bundled(xid, message)
 
+    def _give_role(self, xid: int, message: bytes) -> None:
+        """Make a master of who asks, unless a later generation has asked before."""
+        role, generation = struct.unpack_from("!I4xQ", message, 8)
+        assert role == ofp.OFPCR_ROLE_MASTER
+        if generation < self.tables.generation:
+            self._refuse(xid, ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE)
+            return
+        self.tables.generation, self.tables.master = generation, self
+        self._held.append((self.switch.session.on_done, xid))
+
+    def _refuse(self, xid: int, kind: int, code: int) -> None:
+        error = SimpleNamespace(xid=xid, type=kind, code=code)
+        self._held.append((self.switch.session.on_error, error))
+
     def _bundled(self, xid: int, message: bytes) -> None:
         subtype = struct.unpack_from("!I", message, 12)[0]
         if subtype == ofp.ONF_ET_BUNDLE_ADD_MESSAGE:
@@ -128,11 +146,13 @@ class Wire:
         if step != ofp.ONF_BCT_COMMIT_REQUEST:
             return
         inner, self._bundle = self._bundle, []
+        if self.tables.master is not self:
+            self._refuse(xid, ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE)
+            return
         if self.refuse:
             self.refuse = False
             bad = struct.unpack_from("!I", inner[-1], 4)[0]
-            error = SimpleNamespace(xid=bad, type=ofp.OFPET_FLOW_MOD_FAILED, code=0)
-            self._held.append((self.switch.session.on_error, error))
+            self._refuse(bad, ofp.OFPET_FLOW_MOD_FAILED, 0)
             return
         self.bundles += 1
         for part in inner:

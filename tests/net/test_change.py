@@ -137,7 +137,7 @@ def test_what_happens_is_said_and_can_be_ordered_over_rest(lab_folder: Path) -> 
         assert api.world()["ranking"]["LHR"][0] == "LHR"
         before = api.events()
         kinds = Counter(event["event"] for event in before)
-        assert kinds == {"SwitchSet": 6, "LeaseChanged": kinds["LeaseChanged"]}
+        assert kinds == {"LeaderSet": 1, "SwitchSet": 6, "LeaseChanged": kinds["LeaseChanged"]}
         assert kinds["LeaseChanged"] >= 2 * len(lab.leases())
         numbers = [event["number"] for event in before]
         assert numbers == list(range(1, len(before) + 1))

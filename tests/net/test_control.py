@@ -117,7 +117,7 @@ def test_a_lab_that_is_killed_leaves_nothing(lab: subprocess.Popen[bytes], tmp_p
     (path,) = places.labs().values()
     with subprocess.Popen([POPLAB, "events", "-f"], stdout=subprocess.PIPE) as follower:
         assert follower.stdout is not None
-        assert b"came" in follower.stdout.readline()
+        assert b"controller leads" in follower.stdout.readline()
         os.kill(lab.pid, signal.SIGKILL)
         lab.wait()
         follower.stdout.read()

@@ -18,13 +18,15 @@ from webob import Request
 
 from controller import ryu_compat
 from controller.core.lease import PoolExhaustedError
+from controller.store import Leader
 from tests.fakes.inside import PLAN, SERVERS, Inside, inside
 
 importlib.import_module("setuptools")  # brings distutils where Python has none, and
 importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
 ryu_compat.make_importable()
 
-from controller.rest import application  # noqa: E402 (Ryu needs the preparation)
+from controller.rest import Doors as OpenDoors  # noqa: E402 (Ryu needs the preparation)
+from controller.rest import Standby, application  # noqa: E402
 from controller.rest.token import read_token  # noqa: E402
 
 
@@ -382,3 +384,16 @@ def test_every_door_is_described_and_nothing_else_is() -> None:
         methods = set(door.conditions["method"]) - {"HEAD"}
         found |= {(method, path + verb) for method in methods for verb in verbs}
     assert found == described
+
+
+@pytest.mark.parametrize(
+    ("leader", "said"),
+    [(None, "nobody leads yet"), (Leader("other", "127.0.0.1:8081", 7), "other leads, at 127.0.")],
+)
+def test_a_standby_says_who_leads(leader: Leader | None, said: str) -> None:
+    standby = OpenDoors(Standby(lambda: leader, lambda: 6))
+    for method, path in (("GET", "/v1/world"), ("POST", "/v1/leases"), ("GET", "/metrics")):
+        answer = Request.blank(path, method=method).get_response(standby)
+        assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+        assert answer.json["detail"].startswith(f"this controller is a standby: {said}")
+        assert (answer.json["leader"], answer.json["switches"]) == (leader and leader.at, 6)

@@ -24,8 +24,8 @@ PROGRAM = pipeline.programs(World(PLAN))["eLHR"]
 EXTRA = Rule(Table.ROUTE, 999, match(eth_type=0x800), (Output(1),))
 
 
-def make() -> Switch:
-    return Switch(PLAN, PLAN.switch("eLHR"), PROGRAM, News())
+def make(generation: int = 1) -> Switch:
+    return Switch(PLAN, PLAN.switch("eLHR"), PROGRAM, News(), generation)
 
 
 def programmed(switch: Switch) -> bool:
@@ -274,3 +274,40 @@ def test_wrong_ports_keep_a_switch_unprogrammed(monkeypatch: pytest.MonkeyPatch)
     wire.ports = Wire(switch, tables).ports
     assert programmed(switch)
     assert tables.program() == PROGRAM
+
+
+def test_a_new_leader_changes_nothing_and_the_old_one_can_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.switches.RETRY_S", 0.001)
+    old, new, tables = make(7), make(8), Tables()
+    first, second = Wire(old, tables), Wire(new, tables)
+    first.connect()
+    assert programmed(old)
+    old.session.packet_out(1, b"frame")
+    second.connect()
+    assert programmed(new)
+    assert (new.changes, second.bundles) == (0, 0)
+    change(old, AddRule(EXTRA))
+    eventlet.sleep(0.02)
+    assert tables.program() == PROGRAM
+    assert not old.programmed
+    with pytest.raises(SwitchError, match="has not made us its master"):
+        old.session.packet_out(1, b"frame")
+    change(new, AddRule(EXTRA))
+    assert tables.program().rules == PROGRAM.rules | {EXTRA}
+
+
+def test_an_old_leader_that_comes_back_is_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.switches.RETRY_S", 0.001)
+    tables = Tables()
+    Wire(new := make(8), tables).connect()
+    assert programmed(new)
+    old = make(7)
+    wire = Wire(old, tables)
+    wire.connect()
+    with pytest.raises(SwitchError, match="has not made us its master"):
+        old.session.packet_out(1, b"frame")
+    eventlet.sleep(0.02)
+    assert wire.bundles == 0
+    assert tables.master is not wire

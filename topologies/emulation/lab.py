@@ -212,6 +212,12 @@ class Lab(Mininet):
         self._absent.add(name)
         program.kill()
 
+    def end(self, name: str) -> None:
+        """SIGTERM a program on purpose; it has ended then. Raises LabError for an unknown one."""
+        program = self.program(name)
+        self._absent.add(name)
+        program.stop()
+
     def pause(self, name: str) -> None:
         """SIGSTOP a program on purpose. Raises LabError for an unknown one."""
         program = self.program(name)
@@ -245,13 +251,18 @@ class Lab(Mininet):
         for program in self.programs():
             program.check()
 
-    def connect(self) -> None:
-        """Make the switches connect to the controller.
+    def connect(self, *controllers: str) -> None:
+        """Make the switches connect to these controllers, ``HOST:PORT``; without any, to OPENFLOW.
 
-        It must listen on OPENFLOW in every switch's namespace.
+        They must listen there in every switch's namespace.
         """
         for vswitch in self._vswitches:
-            vswitch.connect(f"tcp:{OPENFLOW}")
+            vswitch.connect(*(f"tcp:{place}" for place in controllers or (OPENFLOW,)))
+
+    def retry_often(self) -> None:
+        """Let switches look for a lost controller every second, now that all are connected."""
+        for vswitch in self._vswitches:
+            vswitch.retry_often()
 
     def launch(self, name: str, module: str, *arguments: str) -> Program:
         """Start one of our own modules as a program of the lab, with a log of its name."""

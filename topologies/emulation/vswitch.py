@@ -126,22 +126,33 @@ class VSwitch:
         if wrong:
             raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
 
-    def connect(self, controller: str) -> None:
-        """Make every switch connect to ``controller``, like ``tcp:127.0.0.1:6653``.
+    def connect(self, *controllers: str) -> None:
+        """Make every switch connect to these controllers, like ``tcp:127.0.0.1:6653``.
 
-        It must listen already: a switch that is refused once waits a second. And no rule may
-        stand yet: Open vSwitch flushes them when its first controller is set.
+        They must listen already: a switch that is refused waits a second, then two, four, eight.
+        And no rule may stand yet: Open vSwitch flushes them when its first controller is set.
         """
         operations: list[Operation] = []
         for number, bridge in enumerate(self._db.select("Bridge", "_uuid")):
-            name, row = f"row{number}", {"target": controller, "max_backoff": 1000, **_PUNTED}
-            operations.append(
-                {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
-            )
-            change = {"controller": ["named-uuid", name]}
+            names = [f"row{number}_{place}" for place in range(len(controllers))]
+            for name, controller in zip(names, controllers, strict=True):
+                row = {"target": controller, **_PUNTED}
+                operations.append(
+                    {"op": "insert", "table": "Controller", "row": row, "uuid-name": name}
+                )
+            change = {"controller": ["set", [["named-uuid", name] for name in names]]}
             where = [["_uuid", "==", bridge["_uuid"]]]
             operations.append({"op": "update", "table": "Bridge", "where": where, "row": change})
         self._db.transact(operations)
+
+    def retry_often(self) -> None:
+        """Let no switch wait longer than a second before it tries a lost controller again.
+
+        The controllers are connected: Open vSwitch 3.1 heeds this for connections that are up when
+        it is set, and then for good.
+        """
+        change = {"max_backoff": 1000}
+        self._db.transact([{"op": "update", "table": "Controller", "where": [], "row": change}])
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -21,6 +21,7 @@ from experiments.control.client import GoneError, Remote
 from experiments.control.server import LONGEST, serving
 from experiments.control.words import Control, find_link, link_name, words
 from experiments.errors import TrialError, UsageError
+from experiments.runs.testbed import Place
 from topologies.emulation.lab import impairment
 from topologies.emulation.links import Histogram, Impairment, LinkStats
 from topologies.emulation.processes import LabError
@@ -34,6 +35,7 @@ class Straw:
     """What a Testbed would do, written down."""
 
     plan = PLAN
+    controller_places = (Place.of(1), Place.of(2))
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -57,6 +59,9 @@ class Straw:
 
     def kill(self, name: str) -> None:
         self.done.append(("kill", name))
+
+    def end(self, name: str) -> None:
+        self.done.append(("end", name))
 
     def planned(self, link: Any) -> Impairment:
         return impairment(link.line)
@@ -86,7 +91,8 @@ class Straw:
     def status(self) -> dict[str, Any]:
         if not self.alive:
             raise ConnectionRefusedError
-        return {"ready": True, "fault": None, "switches": {}}
+        leader = {"name": "controller-2", "at": "127.0.0.1:8081", "generation": 7}
+        return {"ready": True, "fault": None, "leader": leader, "switches": {}}
 
     def leases(self) -> list[Any]:
         if not self.alive:
@@ -255,7 +261,8 @@ def _post(remote: Remote, body: bytes, length: int | None = None) -> Any:
 def test_without_its_controller_a_lab_says_so(lab: tuple[Straw, Remote]) -> None:
     straw, remote = lab
     straw.alive = False
-    assert remote.call("status")["fault"] == "the controller does not answer"
+    status = remote.call("status")
+    assert (status["fault"], status["leader"]) == ("the controller does not answer", None)
     with pytest.raises(TrialError, match="controller does not answer"):
         remote.call("leases")
 

@@ -195,6 +195,9 @@ def test_requests_are_byte_for_byte_what_ryu_sends() -> None:
     assert openflow.flows_request(3) == ryu_bytes(flows, 3)
     assert openflow.groups_request(4) == ryu_bytes(parser.OFPGroupDescStatsRequest(DATAPATH, 0), 4)
     assert openflow.barrier(5) == ryu_bytes(parser.OFPBarrierRequest(DATAPATH), 5)
+    for role in (ofp.OFPCR_ROLE_MASTER, ofp.OFPCR_ROLE_SLAVE):
+        asked = parser.OFPRoleRequest(DATAPATH, role, 1 << 60)
+        assert openflow.role_request(role, 1 << 60, 8) == ryu_bytes(asked, 8)
     out = parser.OFPPacketOut(
         DATAPATH, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, [parser.OFPActionOutput(7, 0)], b"frame"
     )

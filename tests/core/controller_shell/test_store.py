@@ -17,9 +17,10 @@ import pytest
 
 from controller.core.events import LeaseChanged, Mark, PopSet, PopState
 from controller.core.lease import Lease, LeaseState
-from controller.store import Record, SqliteStore, Store, StoreError, open_store
+from controller.store import Record, Store, StoreError, etcd_election, open_store
 from controller.store import etcd as etcd_store
 from tests.fakes.etcd import Etcd, running
+from tests.fakes.stores import take_over
 
 ROOT = Path(__file__).parents[3]
 ONE = Lease(
@@ -105,10 +106,10 @@ WRITER = """
 import sys
 from dataclasses import replace
 
-from controller.store import etcd, open_store
+from controller.store import etcd, etcd_election, open_store
 from tests.core.controller_shell.test_store import ONE, put
 
-etcd.HOLD_S = 1
+etcd.HOLD_S = etcd_election.HOLD_S = 1
 store = open_store(sys.argv[1])
 begin = store.lendings() // 2
 for turn in range(begin + 1, begin + 100_000):
@@ -119,6 +120,7 @@ for turn in range(begin + 1, begin + 100_000):
 
 def test_nothing_committed_is_lost_by_kill_9(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_store, "HOLD_S", 1)
+    monkeypatch.setattr(etcd_election, "HOLD_S", 1)
     said = 0
     for turn in range(4):
         writer = subprocess.Popen(
@@ -131,7 +133,7 @@ def test_nothing_committed_is_lost_by_kill_9(where: str, monkeypatch: pytest.Mon
         rest = writer.stdout.read().split(b"\n")[:-1]  # a torn last line was never said
         said = int(rest[-1]) if rest else said
         writer.wait()
-        store = open_store(where)
+        store = take_over(where)
         one, two = (lease.number for lease in store.load())
         numbers = [record.number for record in store.records()]
         assert numbers == list(range(1, two + 1)), "book and log differ"
@@ -177,7 +179,7 @@ def test_who_might_use_a_port_at_a_time_is_told_long_after(where: str) -> None:
 
 
 def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
+    store = open_store(str(tmp_path / "leases.sqlite"))
     with pytest.raises(StoreError, match="NOT NULL"):
         put(store, ONE, replace(TWO, server=None))  # type: ignore[arg-type]
     assert store.load() == ()
@@ -186,18 +188,11 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_one_writer_only(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
-    with pytest.raises(StoreError, match="another controller"):
-        SqliteStore(tmp_path / "leases.sqlite")
-    store.close()
-
-
 def test_another_files_content_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
     path.write_text("not a database" * 100)
     with pytest.raises(StoreError, match="another file"):
-        SqliteStore(path)
+        open_store(str(path))
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
@@ -205,12 +200,12 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="version 99"):
-        SqliteStore(path)
+        open_store(str(path))
 
 
 def test_a_store_that_lost_its_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
-    store = SqliteStore(path)
+    store = open_store(str(path))
     put(store, ONE)
     there, gone = path.read_bytes(), Path(f"{path}-wal")
     put(store, TWO)
@@ -218,32 +213,32 @@ def test_a_store_that_lost_its_log_is_refused(tmp_path: Path) -> None:
     store.close()
     path.write_bytes(there)  # as if killed, and the log thrown away
     with pytest.raises(StoreError, match="2 commits were made, and it knows of [01];"):
-        SqliteStore(path)
+        open_store(str(path))
 
 
 @pytest.mark.parametrize("how", ["truncated", "removed"])
 def test_a_store_that_became_empty_is_refused_again_and_again(tmp_path: Path, how: str) -> None:
     path = tmp_path / "leases.sqlite"
-    store = SqliteStore(path)
+    store = open_store(str(path))
     put(store, ONE)
     store.close()
     path.unlink() if how == "removed" else path.write_bytes(b"")
     for _ in range(2):
         with pytest.raises(StoreError, match="1 commits were made, and it knows of 0"):
-            SqliteStore(path)
+            open_store(str(path))
     for companion in tmp_path.iterdir():
         companion.unlink()
-    SqliteStore(path).close()
+    open_store(str(path)).close()
 
 
 def test_a_mark_that_is_behind_is_true_as_well(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
-    store = SqliteStore(path)
+    store = open_store(str(path))
     early = Path(f"{path}.mark").read_bytes()
     put(store, ONE)
     store.close()
     Path(f"{path}.mark").write_bytes(early)
-    again = SqliteStore(path)
+    again = open_store(str(path))
     assert again.load() == (ONE,)
     again.close()
 
@@ -252,13 +247,13 @@ def test_a_mark_that_is_behind_is_true_as_well(tmp_path: Path) -> None:
     ("column", "value"), [("state", "'gone'"), ("address", -1), ("address", 1 << 33)]
 )
 def test_a_row_that_is_no_lease_is_told(tmp_path: Path, column: str, value: object) -> None:
-    store = SqliteStore(tmp_path / "leases.sqlite")
+    store = open_store(str(tmp_path / "leases.sqlite"))
     put(store, ONE)
     store.close()
     with sqlite3.connect(tmp_path / "leases.sqlite") as database:
         database.execute(f"UPDATE entries SET {column} = {value}")
     database.close()
-    store = SqliteStore(tmp_path / "leases.sqlite")
+    store = open_store(str(tmp_path / "leases.sqlite"))
     with pytest.raises(StoreError, match="give --db another file"):
         store.load()
     store.close()
