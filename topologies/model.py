@@ -99,7 +99,8 @@ class Network:
     ``port_set_bits`` is the PSID length k of RFC 7597 (offset 0): an address is cut into 2^k
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
-    the great circle.
+    the great circle. Switches tell each other every ``bfd_ns`` that a link lives (RFC 5880), or
+    trust the carrier alone (None).
     """
 
     name: str
@@ -115,6 +116,7 @@ class Network:
     borrow_up_to: int = 1
     port_set_bits: int = 5
     path_stretch: float = 1.5
+    bfd_ns: int | None = None
     description: str = ""
 
     @property

@@ -6,12 +6,10 @@ its server as long as the buckets stay.
 
 from __future__ import annotations
 
+from controller.core.groups import SERVICE_GROUP
 from controller.core.rules import Bucket, Group, GroupKind, Output, SetField, mac
 from controller.core.world import World
 from topologies.plan import HostPlan
-
-SERVICE_GROUP = 1
-"""The group of an edge switch that spreads service traffic over its servers."""
 
 
 def serving(world: World, pop: str) -> tuple[HostPlan, ...]:

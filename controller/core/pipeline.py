@@ -45,7 +45,7 @@ def static_programs(world: World) -> dict[str, Program]:
 def static_program(world: World, found: Routes, ranking: Ranking, switch: SwitchPlan) -> Program:
     """One switch's program without leases and homes."""
     if switch.role is SwitchRole.TRANSIT:
-        return Program(frozenset(transit.rules(world, found, ranking, switch)))
+        return Program.of(transit.entries(world, found, ranking, switch))
     group = service_group(world, switch.city)
-    groups = frozenset({group} if group else ())
-    return Program(frozenset(edge.rules(world, found, switch)), groups)
+    serving = (group,) if group else ()
+    return Program.of((*edge.entries(world, found, switch), *serving))

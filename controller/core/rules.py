@@ -7,7 +7,7 @@ objects and a mask is just another integer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -45,6 +45,7 @@ class Duty(IntEnum):
     FABRIC = 13  # from another switch: already admitted
     ICMP = 15  # the controller reads which port an ICMP message is about
     ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
+    DETOUR = 16  # round a dead link: the label carries its number
 
 
 def cookie(duty: Duty, number: int = 0) -> int:
@@ -146,6 +147,15 @@ class SetField:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBits:
+    """Rewrite those bits of a field that ``mask`` has, a run of ones (Nicira register load)."""
+
+    field: str
+    value: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Copy one whole field into another of equal width (Nicira register move)."""
 
@@ -160,7 +170,7 @@ class ToGroup:
     group_id: int
 
 
-Action = Output | OutputInPort | ToController | SetField | Copy | ToGroup
+Action = Output | OutputInPort | ToController | SetField | SetBits | Copy | ToGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +215,19 @@ class Group:
     buckets: tuple[Bucket, ...]
 
 
+Entry = Rule | Group
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """All that one switch should hold."""
 
     rules: frozenset[Rule]
     groups: frozenset[Group] = frozenset()
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Program:
+        """The program of these rules and groups, which may come more than once."""
+        found = frozenset(entries)
+        groups = frozenset(entry for entry in found if isinstance(entry, Group))
+        return cls(frozenset(entry for entry in found if isinstance(entry, Rule)), groups)

@@ -21,6 +21,7 @@ from controller.core.rules import (
     OutputInPort,
     Program,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -98,6 +99,7 @@ ALL_KINDS = Program(
                 cookie=cookie(Duty.ARP, 1),
             ),
             Rule(Table.ROUTE, 13, match(eth_type=IPV4), (ToGroup(2),)),
+            Rule(Table.ROUTE, 14, (), (SetBits("in_port", 0, 0xFFFFFFFF), Output(1))),
         }
     ),
     groups=frozenset(
@@ -114,7 +116,10 @@ ALL_KINDS = Program(
             Group(
                 2,
                 GroupKind.FAST_FAILOVER,
-                (Bucket((Output(1),), 1, 1), Bucket((OutputInPort(),), 1, 2)),
+                (
+                    Bucket((SetBits("in_port", 0, 0xFFFFFFFF), Output(1)), 1, 1),
+                    Bucket((SetBits("eth_dst", 0x5000, 0xFFF000), OutputInPort()), 1, 2),
+                ),
             ),
             Group(3, GroupKind.SELECT, ()),
         }
