@@ -54,6 +54,7 @@ from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Pl
 __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
+LINK_DOWN, LIVE = ofproto_v1_3.OFPPS_LINK_DOWN, ofproto_v1_3.OFPPS_LIVE
 GATEWAY = frames.octets(GATEWAY_MAC)
 Identity = tuple[int, int]
 """Who sent a packet: the switch's dpid and the port, which no server can forge."""
@@ -189,7 +190,7 @@ class Controller(app_manager.RyuApp):
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_port(self, event: Any) -> None:
-        """A port got a carrier or lost it."""
+        """A port got a carrier or lost it, or its far end has fallen silent or speaks again."""
         message = event.msg
         switch = self._by_dpid.get(message.datapath.id)
         if switch is not None and message.reason != ofproto_v1_3.OFPPR_DELETE:
@@ -199,7 +200,7 @@ class Controller(app_manager.RyuApp):
         """Tell the loop which ports of the plan are not what the world takes them for."""
         name, down = switch.plan.name, self.loop.world.down
         seen = {
-            port.port_no: not port.state & ofproto_v1_3.OFPPS_LINK_DOWN
+            port.port_no: port.state & (LINK_DOWN | LIVE) == LIVE
             for port in ports
             if port.port_no in switch.ports
         }
@@ -288,7 +289,7 @@ class Controller(app_manager.RyuApp):
         if holder.switch == here.name:
             return holder.port, icmp.redirected(frame, GATEWAY, frames.octets(holder.mac))
         label = labels.encode(plan.edge(lease.pop).number, here.number)
-        port = self.loop.routes.labels[lease.pop].get(here.name)
+        port = self.loop.routes.labels[lease.pop].ports.get(here.name)
         return port, icmp.redirected(frame, GATEWAY, label.to_bytes(6, "big"))
 
     # -- DHCP

@@ -42,6 +42,7 @@ from controller.core.rules import (
     Output,
     OutputInPort,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -74,7 +75,7 @@ __all__ = [
 ]
 
 MAX_XID = 0xFFFFFFFF
-NICIRA_REG_MOVE = 6  # NXAST_REG_MOVE of nicira-ext.h
+NICIRA_REG_MOVE, NICIRA_REG_LOAD = 6, 7  # NXAST_REG_MOVE, NXAST_REG_LOAD of nicira-ext.h
 NICIRA_MULTIPATH = 10  # NXAST_MULTIPATH
 _SYMMETRIC_L3L4_UDP = 3  # NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP
 _REGISTER0 = 0x00010004  # NXM_NX_REG0
@@ -99,6 +100,7 @@ _OUTPUT = Struct("!HHIH6x")
 _GROUP_ACTION = Struct("!HHI")
 _REG_MOVE = Struct("!HHIHHHHII")
 _MULTIPATH = Struct("!HHIHHH2xHHI2xHI")
+_REG_LOAD = Struct("!HHIHHIQ")
 _APPLY = Struct("!HH4x")
 _GOTO = Struct("!HHB3x")
 _OXM = Struct("!I")
@@ -142,7 +144,7 @@ _BY_HEADER = {field.plain: field for field in _FIELDS.values()} | {
 
 
 def _registers() -> dict[int, _Field]:
-    """The headers that a register move may name: Open vSwitch answers in the old NXM numbers."""
+    """The headers that register moves and loads may name: Open vSwitch answers in NXM's numbers."""
     known = {f"{name}_nxm": field for name, field in _FIELDS.items()}
     found = {field.plain: field for field in _FIELDS.values()}
     for kind in ofp.oxm_types:
@@ -220,8 +222,22 @@ def _encode_action(action: Action) -> bytes:
             return _TYPE_LENGTH.pack(ofp.OFPAT_SET_FIELD, padded) + body + _pad(length)
         case Hash(slots):
             return _encode_hash(slots)
+        case SetBits(name, value, mask):
+            return _encode_load(_FIELDS[name], value, mask)
         case Copy(source, target):
             return _encode_copy(_FIELDS[source], _FIELDS[target])
+
+
+def _encode_load(field: _Field, value: int, mask: int) -> bytes:
+    start = (mask & -mask).bit_length() - 1
+    ones = mask >> start
+    if ones & ones + 1 or value & ~mask or mask & ~field.full:
+        raise ValueError(f"set {field.name}: {value:#x} under {mask:#x} is no run of its bits")
+    run = start << 6 | ones.bit_length() - 1
+    vendor = common.NX_EXPERIMENTER_ID
+    return _REG_LOAD.pack(
+        ofp.OFPAT_EXPERIMENTER, 24, vendor, NICIRA_REG_LOAD, run, field.plain, value >> start
+    )
 
 
 def _encode_copy(source: _Field, target: _Field) -> bytes:
@@ -278,18 +294,27 @@ def _decode_action(kind: int, data: memoryview) -> Action:
         field = _BY_HEADER.get(_OXM.unpack_from(data, 4)[0])
         if field is not None:
             return SetField(field.name, int.from_bytes(data[8 : 8 + field.size], "big"))
-    if kind == ofp.OFPAT_EXPERIMENTER and len(data) == _REG_MOVE.size:
-        _, _, vendor, subtype, bits, start, end, source, target = _REG_MOVE.unpack(data)
-        one, other = _REGISTERS.get(source), _REGISTERS.get(target)
-        whole = one is not None and bits == one.size * 8 and start == end == 0
-        ours = vendor == common.NX_EXPERIMENTER_ID and subtype == NICIRA_REG_MOVE
-        if ours and whole and one is not None and other is not None:
-            return Copy(one.name, other.name)
-    if kind == ofp.OFPAT_EXPERIMENTER and len(data) == _MULTIPATH.size:
-        found = Hash(_MULTIPATH.unpack(data)[7] + 1)
-        if bytes(data) == _encode_hash(found.slots):
-            return found
+    if kind == ofp.OFPAT_EXPERIMENTER and (nicira := _decode_nicira(data)) is not None:
+        return nicira
     raise UnknownEncodingError(f"action of type {kind} ({bytes(data).hex()}) is not one of ours")
+
+
+def _decode_nicira(data: memoryview) -> Action | None:
+    if len(data) == _MULTIPATH.size:
+        hashed = Hash(_MULTIPATH.unpack(data)[7] + 1)
+        return hashed if bytes(data) == _encode_hash(hashed.slots) else None
+    if len(data) != _REG_MOVE.size:
+        return None
+    _, _, vendor, subtype, run, field, value = _REG_LOAD.unpack(data)
+    if (vendor, subtype) == (common.NX_EXPERIMENTER_ID, NICIRA_REG_LOAD):
+        start, bits, target = run >> 6, (run & 63) + 1, _REGISTERS.get(field)
+        if target is not None:
+            return SetBits(target.name, value << start, ((1 << bits) - 1) << start)
+    _, _, vendor, subtype, bits, start, end, source, copied = _REG_MOVE.unpack(data)
+    one, other = _REGISTERS.get(source), _REGISTERS.get(copied)
+    whole = one is not None and bits == one.size * 8 and start == end == 0
+    ours = (vendor, subtype) == (common.NX_EXPERIMENTER_ID, NICIRA_REG_MOVE)
+    return Copy(one.name, other.name) if ours and whole and one and other else None
 
 
 def _encode_instructions(rule: Rule) -> bytes:

@@ -7,6 +7,7 @@ addresses of pools, which are lent, are IPv4 alone.
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
@@ -26,6 +27,7 @@ def address(ip: IPv4Address, family: Family) -> Address:
     return ip if family == 4 else EMBEDDED.network_address + int(ip)
 
 
+@cache
 def prefix(network: IPv4Network, family: Family) -> Prefix:
     """The prefix itself, or that of the twins of its addresses."""
     if family == 4:

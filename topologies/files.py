@@ -31,7 +31,7 @@ from topologies.schema import (
     NetworkFile,
 )
 from topologies.units import UnitError, parse_rate, parse_share, parse_time
-from topologies.validate import MAX_STRETCH, NetworkError, Path, Problem, problems, suggest
+from topologies.validate import MAX_STRETCH, MS, NetworkError, Path, Problem, problems, suggest
 
 T = TypeVar("T")
 
@@ -163,6 +163,7 @@ class _Meaning:
             borrow=tuple(file.borrow),
             borrow_up_to=file.borrow_up_to,
             port_set_bits=file.port_set_bits,
+            bfd_ns=None if file.bfd is None else self._try(("bfd",), parse_time, file.bfd, MS),
         )
 
     def in_file(self, problem: Problem) -> Problem:

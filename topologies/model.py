@@ -167,7 +167,8 @@ class Network:
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
     the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
-    does not know, for ``linger_ns`` after a change, so that connections survive it.
+    does not know, for ``linger_ns`` after a change, so that connections survive it. Switches tell
+    each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None).
     """
 
     name: str
@@ -183,6 +184,7 @@ class Network:
     borrow_up_to: int = 1
     port_set_bits: int = 5
     path_stretch: float = 1.5
+    bfd_ns: int | None = None
     description: str = ""
     steering: Policy = Policy.NEAREST
     balancing: Balancing = Balancing.MAGLEV

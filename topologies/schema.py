@@ -154,6 +154,11 @@ class NetworkFile(_Part):
     borrow_up_to: int = Field(
         1, description="So many sets of a tag a server borrows as its ports run short, 1 to 8."
     )
+    bfd: Time = Field(
+        None,
+        description="How often switches tell each other that a link lives (BFD), in whole ms;"
+        " three in a row may be lost. Default: never, they trust the carrier.",
+    )
     port_set_bits: int = Field(5, description="An address is cut into 2^k port sets (RFC 7597).")
 
 

@@ -28,6 +28,9 @@ from topologies.units import format_rate, format_time
 MAX_SWITCHES = 0xFFF
 """Most cities, and most PoPs: their datapath ids are 0x1000 and 0x2000 plus a number."""
 
+MAX_FABRIC_LINKS = 0xFFF
+"""Most links between switches: a label that carries a dead one has 12 bits for its number."""
+
 MAX_INTERFACE_NAME = 15
 """IFNAMSIZ - 1 of Linux."""
 
@@ -35,6 +38,9 @@ MAX_DELAY_NS = 60 * 10**9
 """Nothing on Earth is further away; a longer delay is a slip of the unit."""
 
 MAX_LINGER_NS = 3600 * 10**9
+MS = 10**6
+MAX_BFD_NS = 10_000 * MS
+"""Who hears of a dead link half a minute later need not ask."""
 
 MIN_RATE_BIT_S, MAX_RATE_BIT_S = 1000, 10**13
 MAX_LIMIT_PACKETS = 1 << 20
@@ -120,6 +126,7 @@ def problems(network: Network) -> list[Problem]:
         *_addresses(network),
         *_numbers(network),
         *_business(network),
+        *_bfd(network),
         *_capacity(network),
     ]
 
@@ -454,6 +461,16 @@ def _numbers(network: Network) -> Iterator[Problem]:
         )
 
 
+def _bfd(network: Network) -> Iterator[Problem]:
+    every = network.bfd_ns
+    if every is not None and not (every % MS == 0 and MS <= every <= MAX_BFD_NS):
+        yield Problem(
+            ("bfd",),
+            f"no switch speaks every {format_time(every)}",
+            f"use whole milliseconds up to {format_time(MAX_BFD_NS)}, or leave it out for never",
+        )
+
+
 def _capacity(network: Network) -> Iterator[Problem]:
     """Numbers that must fit: datapath ids, addresses in a part, ports in an interface name."""
     cities, pops = len(network.cities), len(network.pops)
@@ -462,6 +479,13 @@ def _capacity(network: Network) -> Iterator[Problem]:
             yield Problem(
                 (field,), f"{count} do not fit the datapath ids", f"use {MAX_SWITCHES} or fewer"
             )
+    fabric = len(network.links) + pops + len(network.backbone)
+    if fabric > MAX_FABRIC_LINKS:
+        yield Problem(
+            ("links",),
+            f"{fabric} links, uplinks and backbone links do not fit the numbers in a label",
+            f"use {MAX_FABRIC_LINKS} or fewer in all",
+        )
     if max(cities, pops) > MAX_SWITCHES:
         return
     room = part(CITY_PARTS, 1, cities).num_addresses - 2

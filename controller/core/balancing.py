@@ -13,13 +13,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from math import gcd, log
 
+from controller.core.groups import SERVICE_GROUP
 from controller.core.rules import Bucket, Group, GroupKind, Output, SetField, mac
 from controller.core.world import Spread, World
 from topologies.model import Balancing
 from topologies.plan import HostPlan
-
-SERVICE_GROUP = 1
-"""The group of an edge switch that spreads service traffic over its servers (scheme group)."""
 
 SIZES = (61, 127, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521)
 """Numbers of slots: primes, as Maglev needs them, below powers of two."""

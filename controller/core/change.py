@@ -7,7 +7,10 @@ A change is made of phases. Each is over, on every switch that it touches, befor
 so at no moment may a server send what could not come back to it:
 
 1. **close**: source guards of leases that ended go.
-2. **paths**: everything else, return paths and homes among it.
+2. **paths**: everything else, return paths and homes among it. When a link has died the farthest
+   switch goes first, when one is back the nearest, so that no switch takes a new way through one
+   that sends back to it (ordered FIB updates, RFC 6976). Until its turn has come, each goes round
+   the dead link by itself.
 3. **open**: source guards of leases that began come. Then the borrower may be told.
 
 A change at one switch is one phase, because a switch takes its part as one atomic bundle.
@@ -24,11 +27,11 @@ from controller.core.events import CityMoved, Event, LeaseChanged
 from controller.core.lease import Lease
 from controller.core.pipeline import static_program, with_leases
 from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
-from controller.core.routing import Routes, fabric_ports, routes
+from controller.core.routing import Routes, distances, fabric_ports, routes
 from controller.core.rules import Duty, Program, Rule, duty_of
 from controller.core.service import ServiceTables
 from controller.core.steering import Ranking, rank
-from controller.core.world import World
+from controller.core.world import FABRIC, World
 from topologies.plan import SwitchPlan, SwitchRole
 
 Phase = Mapping[str, tuple[Change, ...]]
@@ -69,7 +72,7 @@ def advance(before: Configuration, *events: Event) -> tuple[Configuration, tuple
             steps[name] += changes(program, before.static[name])
     for name, (going, coming) in _lent(before.world, world, events).items():
         steps[name] += changes(Program(coming), Program(going))
-    return after, tuple(_phases(steps))
+    return after, tuple(_phases(steps, _turns(before.world, world)))
 
 
 def moves(before: Configuration, *events: Event) -> tuple[CityMoved, ...]:
@@ -155,26 +158,41 @@ def _renewed(lease: Lease, before: World, after: World) -> bool:
     return old is not None and new is not None and old.number == new.number
 
 
-def _phases(steps: Mapping[str, list[Change]]) -> Iterator[Phase]:
+def _turns(before: World, after: World) -> Mapping[str, int]:
+    """When switches follow a change of links, lower first; all at once if nothing is said."""
+    fabric = [link for link in after.plan.links if link.kind in FABRIC]
+    went = [link for link in fabric if before.is_up(link) and not after.is_up(link)]
+    came = [link for link in fabric if after.is_up(link) and not before.is_up(link)]
+    if went and not came:
+        return {name: -far for name, far in distances(before, went).items()}
+    return distances(after, came) if came and not went else {}
+
+
+def _phases(steps: Mapping[str, list[Change]], turns: Mapping[str, int]) -> Iterator[Phase]:
     busy = {name: tuple(changed) for name, changed in steps.items() if changed}
     if len(busy) == 1:
         yield busy
         return
-    for place in range(3):
-        phase = {
-            name: part
-            for name, changed in busy.items()
-            if (part := tuple(change for change in changed if _place(change) == place))
-        }
-        if phase:
-            yield phase
+    phases: defaultdict[tuple[int, int], defaultdict[str, list[Change]]]
+    phases = defaultdict(lambda: defaultdict(list))
+    for name, changed in busy.items():
+        for change in changed:
+            place = _place(change)
+            turn = turns.get(name, 0) if place == PATHS else 0
+            phases[place, turn][name].append(change)
+    for _, phase in sorted(phases.items()):
+        yield {name: tuple(part) for name, part in phase.items()}
+
+
+CLOSE, PATHS, OPEN = range(3)
+"""The places of phases."""
 
 
 def _place(change: Change) -> int:
-    """The phase of a change, from 0."""
+    """The place of a change's phase."""
     match change:
         case DeleteRule(rule) if duty_of(rule.cookie) is Duty.ADMIT_LEASE:
-            return 0
+            return CLOSE
         case AddRule(rule) | ModifyRule(rule) if duty_of(rule.cookie) is Duty.ADMIT_LEASE:
-            return 2
-    return 1
+            return OPEN
+    return PATHS

@@ -18,6 +18,8 @@ from controller.core.common import (
     nobody_here,
     refuse_the_rest,
 )
+from controller.core.forwarding import Actions, first_live, label_routes, on_detour
+from controller.core.groups import Repair, number
 from controller.core.matching import (
     DHCP_CLIENT,
     DHCP_SERVER,
@@ -44,20 +46,20 @@ from controller.core.priorities import (
     BORROWED_LANDED_ICMP,
     BORROWED_UNLENT,
     OTHERWISE,
-    ROUTE_LABEL,
-    ROUTE_LABEL_BACK,
     ROUTE_UPLINK,
     SERVICE_IPV4,
     SERVICE_PORTS,
 )
-from controller.core.routing import Routes, fabric_ports, uplink_port
+from controller.core.routing import Routes, fabric_ports, uplink, uplink_port
 from controller.core.rules import (
     Duty,
+    Entry,
     Output,
-    OutputInPort,
     Rule,
+    SetField,
     Table,
     ToController,
+    ToGroup,
     cookie,
     mac,
     match,
@@ -68,16 +70,16 @@ from topologies.family import FAMILIES
 from topologies.plan import HostPlan, Plan, SwitchPlan
 
 
-def rules(
+def entries(
     world: World, routes: Routes, tables: ServiceTables, switch: SwitchPlan
-) -> Iterator[Rule]:
-    """All rules of one edge switch but those of leases."""
+) -> Iterator[Entry]:
+    """All rules and groups of one edge switch but those of leases."""
     yield from admission(world.plan, switch)
-    yield from service.rules(world, tables, switch)
+    yield from service.entries(world, tables, switch)
     yield from to_the_leases()
     yield from borrowed(world.plan, switch)
     yield from label_routes(world.plan, routes, switch)
-    yield from prefix_routes(world, switch)
+    yield from prefix_routes(world, routes, switch)
 
 
 def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
@@ -219,37 +221,31 @@ def borrowed(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     yield Rule(Table.BORROWED, OTHERWISE, match(), goto=Table.ROUTE, cookie=cookie(Duty.DEFAULT))
 
 
-def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
-    """ROUTE: a packet for another PoP goes on by the backbone or the uplink, whichever is nearer.
-
-    A packet that landed here by the uplink and goes home by the uplink turns around; a switch
-    sends nothing out of the port it came in by unless told so in these words.
-    """
-    uplink = uplink_port(plan, switch)
-    for edge in plan.edges:
-        port = routes.labels[edge.city].get(switch.name)
-        if port is None:
-            continue
-        target = labels.towards(edge.number)
-        duty = cookie(Duty.LABEL, edge.number)
-        yield Rule(Table.ROUTE, ROUTE_LABEL, match(eth_dst=target), (Output(port),), cookie=duty)
-        if port == uplink:
-            back = match(in_port=uplink, eth_dst=target)
-            yield Rule(Table.ROUTE, ROUTE_LABEL_BACK, back, (OutputInPort(),), cookie=duty)
-
-
-def prefix_routes(world: World, switch: SwitchPlan) -> Iterator[Rule]:
-    """ROUTE: to the servers here, and all else by the uplink while there is one."""
+def prefix_routes(world: World, routes: Routes, switch: SwitchPlan) -> Iterator[Entry]:
+    """ROUTE: to the servers here, and all else by the uplink, or by another PoP's."""
     for server in world.plan.servers_of(switch.city):
         yield from deliver(server)
     yield from nobody_here(switch)
-    uplink = uplink_port(world.plan, switch)
-    for ether_type in ETHER_TYPES.values() if (switch.name, uplink) not in world.down else ():
-        yield Rule(
-            Table.ROUTE,
-            ROUTE_UPLINK,
-            match(eth_dst=GATEWAY, eth_type=ether_type),
-            (Output(uplink),),
-            cookie=cookie(Duty.ROUTE),
-        )
+    yield from egress(world, routes, switch)
     yield drop_the_rest(Table.ROUTE)
+
+
+def egress(world: World, routes: Routes, switch: SwitchPlan) -> Iterator[Entry]:
+    """ROUTE: out by the uplink; if that is dead over the backbone, labelled for another's city."""
+    for edge, out in routes.egress.items():
+        if edge != switch.name and switch.name in out.ports:
+            yield on_detour(switch, labels.CITY | out.city, out.dead, out.ports[switch.name])
+    port = uplink_port(world.plan, switch)
+    actions: Actions = (Output(port),) if world.is_up(uplink(world.plan, switch)) else ()
+    if (around := routes.egress.get(switch.name)) is not None:
+        label = labels.encode(labels.CITY | around.city, dead=around.dead)
+        instead = (SetField("eth_dst", label), Output(around.ports[switch.name]))
+        if actions:
+            name = number(Repair.EGRESS)
+            yield first_live(name, (actions, port), (instead, around.ports[switch.name]))
+            actions = (ToGroup(name),)
+        else:
+            actions = instead
+    for ether_type in ETHER_TYPES.values() if actions else ():
+        matched = match(eth_dst=GATEWAY, eth_type=ether_type)
+        yield Rule(Table.ROUTE, ROUTE_UPLINK, matched, actions, cookie=cookie(Duty.ROUTE))

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from controller.core import labels
 from controller.core.events import CityMoved, WeightSet
+from controller.core.groups import Repair, kind_of
 from controller.core.lending import Book
 from controller.core.matching import ARP, GATEWAY, ICMP, IPV4, IPV6, MULTICAST, TCP, UDP
 from controller.core.pipeline import programs
@@ -25,6 +26,7 @@ from controller.core.rules import (
     OutputInPort,
     Program,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -63,6 +65,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.ROUTE: "forward on the prefix",
     Duty.ICMP: "the controller reads in an ICMP message which port it is about",
     Duty.ABROAD: "(address, port set) whose borrower is not at its address's home: label it there",
+    Duty.DETOUR: "round a dead link, by the label that carries its number",
     Duty.FABRIC: "from another switch, where it was admitted",
 }
 """What each duty is for; counters are reported under these names in lower case."""
@@ -71,13 +74,19 @@ NOTES = (
     "`exactly` copies a field onto itself. No packet changes, but a switch caches what it decides "
     "for the whole value, so that no two cached decisions overlap where leases come and go: see "
     "[decision 008](decisions/008-cached-decisions-do-not-overlap.md).",
-    "A label is a destination MAC address, `02:70:TT:TT:LL:LL`: TT is the number of the PoP to "
-    "reach, LL the number of the PoP where the packet landed, 0 before it has. Hosts cannot send "
-    "one: ADMISSION asks for the gateway's MAC address.",
+    "A label is a destination MAC address, `02:6T:TT:LL:LD:DD`: TTT is the number of the PoP to "
+    "reach, LLL the number of the PoP where the packet landed, 0 before it has, DDD the number of "
+    "a link that it has found dead, 0 for none. To a city it is `02:7T:TT:LL:LD:DD`. Hosts cannot "
+    "send one: ADMISSION asks for the gateway's MAC address.",
     "A label never loops: routes are shortest paths towards the target, and transit switches go "
-    "down to no PoP but the target. A landed packet that finds no borrower is dropped, not sent "
-    "on. A packet that lands by the uplink and goes home by the uplink has to be told to turn "
-    "around, because a switch sends nothing out of the port it came in by.",
+    "down to no PoP but the target while there is another way. A landed packet that finds no "
+    "borrower is dropped, not sent on. A packet that lands by the uplink and goes home by the "
+    "uplink turns around: a switch sends nothing out of the port it came in by unless it forgets "
+    "which that was.",
+    "A failover group does the first of two things whose port is live, so a dead link is gone "
+    "round before the controller knows of it: see "
+    "[decision 010](decisions/010-a-packet-carries-the-link-it-found-dead.md). What carries a dead "
+    "link is sent on by plain outputs, never by a group.",
     "Fragments after the first have no ports; the switch shows them as port 0, which is in the "
     "port set that is never lent. They are dropped and counted, at the borrower's port as spoof, "
     "towards it as unlent.",
@@ -102,6 +111,14 @@ _OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
 """Exact values of these fields are shown as they are."""
 
 
+_REPAIRS: Mapping[Repair, str] = {
+    Repair.DETOUR: "detour",
+    Repair.STAND_IN: "stand-in",
+    Repair.PREFIX: "prefix",
+    Repair.EGRESS: "egress",
+}
+
+
 def pipeline_table(network: Network) -> str:
     """The flow tables of a network in which every server holds a lease, as Markdown."""
     p = plan(network)
@@ -120,6 +137,9 @@ def pipeline_table(network: Network) -> str:
                 lines += ["", f"## {role.value.capitalize()} switch, table {table.value}:"]
                 lines[-1] += f" {table.name.lower()}"
                 lines += ["", TABLES[table], "", *_header(), *rows]
+        lines += ["", f"## {role.value.capitalize()} switch: failover groups", ""]
+        lines += ["| group | while its port is live | else |", "|---|---|---|"]
+        lines += _group_rows(programs_of)
     lines += ["", "## Duties", "", "| duty | what for |", "|---|---|"]
     lines += [f"| {duty.name.lower()} | {text} |" for duty, text in DUTIES.items()]
     lines += ["", "## Notes", "", *(f"- {note}" for note in NOTES)]
@@ -151,6 +171,17 @@ def _rows(programs_of: Iterable[Program], table: Table) -> Iterator[str]:
         yield f"| {-priority} | {duty} | {match} | {actions} | {then} |"
 
 
+def _group_rows(programs_of: Iterable[Program]) -> list[str]:
+    """One line for each kind of failover group, in the order of their numbers."""
+    groups = {group for program in programs_of for group in program.groups}
+    rows = {
+        (kind, " | ".join(", ".join(map(_action, bucket.actions)) for bucket in group.buckets))
+        for group in groups
+        if (kind := kind_of(group.group_id)) is not None
+    }
+    return [f"| {_REPAIRS[kind]} | {buckets} |" for kind, buckets in sorted(rows)]
+
+
 def _describe(rule: Rule) -> tuple[str, str, str, str]:
     duty = duty_of(rule.cookie)
     assert duty is not None
@@ -173,8 +204,7 @@ def _field(m: FieldMatch, table: Table) -> str:
     if m.field in _NAMES:
         return _NAMES[m.field][m.value]
     if m.field == "eth_dst":
-        pop = "this PoP" if table is Table.ADMISSION else "PoP"
-        return f"`eth_dst` = {_mac(m.value, m.mask, pop)}"
+        return f"`eth_dst` = {_mac(m.value, m.mask, 'this ' * (table is Table.ADMISSION))}"
     if m.field in _OBVIOUS and exact:
         return f"`{m.field}` = {m.value}"
     if (m.field, m.value) == ("ipv6_dst", int(MULTICAST.network_address)):
@@ -186,7 +216,8 @@ def _field(m: FieldMatch, table: Table) -> str:
     return f"`{m.field}`" if exact else f"`{m.field}`/mask"
 
 
-def _mac(value: int, mask: int = (1 << 48) - 1, pop: str = "PoP") -> str:
+def _mac(value: int, mask: int | None = None, which: str = "") -> str:
+    """A MAC address that is set, or under a mask one that is matched."""
     if value == GATEWAY:
         return "gateway"
     if value == mac(SECOND_CHANCE_MAC):
@@ -196,11 +227,23 @@ def _mac(value: int, mask: int = (1 << 48) - 1, pop: str = "PoP") -> str:
         return "host"
     if mask == labels.PREFIX_MASK:
         return "any label"
-    if mask == labels.TARGET_MASK:
-        return f"label({pop}, any landing)"
-    if mask != (1 << 48) - 1:
-        return "label(this PoP, landed)"
-    return "label(its PoP, landing here)" if label.landing else "label(PoP, not landed)"
+    if mask is None and label.landing:
+        which = "its "
+    parts = [f"{which}city" if label.target & labels.CITY else f"{which}PoP"]
+    if not label.target & labels.CITY:
+        parts.append(_landing(label, mask))
+    if label.dead:
+        parts.append("a dead link")
+    elif mask is not None and mask & labels.DEAD_MASK:
+        parts.append("no dead link")
+    return f"label({', '.join(parts)})"
+
+
+def _landing(label: labels.Label, mask: int | None) -> str:
+    seen = labels.LANDING_MASK if mask is None else mask & labels.LANDING_MASK
+    if seen == labels.LANDING_MASK:
+        return "landing here" if label.landing else "not landed"
+    return "landed" if seen else "any landing"
 
 
 def _action(action: Action) -> str:
@@ -211,6 +254,10 @@ def _action(action: Action) -> str:
             return f"`{field}` := {IPv4Address(value)}"
         case SetField(field, value):
             return f"`{field}` := {value}"
+        case SetBits("in_port"):
+            return "forget `in_port`"
+        case SetBits(field):
+            return f"`{field}` := the same label with this dead link"
         case Copy(source, target) if source == target:
             return f"exactly `{source}`"
         case Copy(source, target):
@@ -223,7 +270,8 @@ def _action(action: Action) -> str:
             return "to the controller"
         case Hash():
             return "hash addresses and ports to a slot"
-        case ToGroup():
-            return "select group: a server by weight"
+        case ToGroup(group_id):
+            kind = kind_of(group_id)
+            return f"{_REPAIRS[kind]} group" if kind else "select group: a server by weight"
         case _:
             assert_never(action)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.core import edge, transit
-from controller.core.balancing import service_group
 from controller.core.borrowing import borrowed_rules
 from controller.core.routing import Routes, routes
 from controller.core.rules import Program
@@ -46,8 +45,6 @@ def static_programs(world: World) -> dict[str, Program]:
 def static_program(world: World, found: Routes, ranking: Ranking, switch: SwitchPlan) -> Program:
     """One switch's program without leases and homes."""
     if switch.role is SwitchRole.TRANSIT:
-        return Program(frozenset(transit.rules(world, found, ranking, switch)))
+        return Program.of(transit.entries(world, found, ranking, switch))
     tables = ServiceTables.of(world, found, ranking, switch)
-    group = service_group(world, switch.city)
-    groups = frozenset({group} if group else ())
-    return Program(frozenset(edge.rules(world, found, tables, switch)), groups)
+    return Program.of(edge.entries(world, found, tables, switch))

@@ -60,8 +60,10 @@ BORROWED_ICMP: Final = 150
 BORROWED_UNLENT: Final = 100
 """BORROWED: the rest of the pool."""
 
-ROUTE_LABEL_BACK: Final = 500
-"""ROUTE: on a label, back out of the port it came in by."""
+ROUTE_NOT_LANDED: Final = 440
+"""ROUTE: on a label that carries no dead link and has not landed, where a PoP has a stand-in."""
+ROUTE_INTACT: Final = 420
+"""ROUTE: on a label that carries no dead link, or on one that carries this one."""
 ROUTE_LABEL: Final = 400
 """ROUTE: on a label."""
 ROUTE_STEER: Final = 300

@@ -7,7 +7,7 @@ objects and a mask is just another integer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -46,8 +46,9 @@ class Duty(IntEnum):
     FABRIC = 13  # from another switch: already admitted
     ICMP = 15  # the controller reads which port an ICMP message is about
     ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
-    BALANCE = 16  # a slot's server
-    HANDED_ON = 17  # what a server does not know goes to who may
+    DETOUR = 16  # round a dead link: the label carries its number
+    BALANCE = 17  # a slot's server
+    HANDED_ON = 18  # what a server does not know goes to who may
 
 
 def cookie(duty: Duty, number: int = 0) -> int:
@@ -150,6 +151,15 @@ class SetField:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBits:
+    """Rewrite those bits of a field that ``mask`` has, a run of ones (Nicira register load)."""
+
+    field: str
+    value: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Copy one whole field into another of equal width (Nicira register move)."""
 
@@ -174,7 +184,7 @@ class ToGroup:
     group_id: int
 
 
-Action = Output | OutputInPort | ToController | SetField | Copy | Hash | ToGroup
+Action = Output | OutputInPort | ToController | SetField | SetBits | Copy | Hash | ToGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +229,19 @@ class Group:
     buckets: tuple[Bucket, ...]
 
 
+Entry = Rule | Group
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """All that one switch should hold."""
 
     rules: frozenset[Rule]
     groups: frozenset[Group] = frozenset()
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Program:
+        """The program of these rules and groups, which may come more than once."""
+        found = frozenset(entries)
+        groups = frozenset(entry for entry in found if isinstance(entry, Group))
+        return cls(frozenset(entry for entry in found if isinstance(entry, Rule)), groups)

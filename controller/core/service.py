@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from controller.core import labels
-from controller.core.balancing import SERVICE_GROUP, chains, service_group, size
+from controller.core.balancing import chains, service_group, size
+from controller.core.groups import SERVICE_GROUP
 from controller.core.matching import GATEWAY, TCP, destination, from_port, prefix_source
 from controller.core.priorities import (
     ADMIT_HANDED_BACK,
@@ -31,6 +32,7 @@ from controller.core.routing import Routes
 from controller.core.rules import (
     Action,
     Duty,
+    Entry,
     Hash,
     Output,
     Rule,
@@ -64,7 +66,7 @@ def elsewhere(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsew
     for city, trail in world.trails.items():
         asked = list(dict.fromkeys((*ranking.get(city, ())[:1], *trail)))
         after = asked[asked.index(pop) + 1 :] if pop in asked else []
-        reached = [other for other in after if here in routes.labels[other]]
+        reached = [other for other in after if here in routes.labels[other].ports]
         if reached:
             found[city] = reached[0]
     return found
@@ -99,12 +101,14 @@ class ServiceTables:
         return bool(self.elsewhere) or any(len(chain) > 1 for chain in self.chains)
 
 
-def rules(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
+def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Entry]:
     """ADMISSION, SERVICE and BALANCE: every protocol to a service address goes to one server.
 
     A PoP without a serving server drops and counts it.
     """
     group = service_group(world, switch.city)
+    if group:
+        yield group
     actions: tuple[Action, ...] = (ToGroup(SERVICE_GROUP),) if group else (Hash(tables.slots),)
     goto = None if group else Table.BALANCE
     for family in FAMILIES:

@@ -1,12 +1,13 @@
 """The rules of a transit switch: a city's place on the Internet.
 
 It admits the frames of its clients and origins, labels what goes to an anycast address with the
-PoP that serves this city, and forwards: labels towards their PoP, all else towards its prefix.
+PoP that serves this city, and forwards: labels towards their PoP, all else towards its prefix. What
+finds its next link dead is labelled for the city of its prefix, and loses that label there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from controller.core import labels
@@ -17,33 +18,57 @@ from controller.core.common import (
     nobody_here,
     refuse_the_rest,
 )
+from controller.core.detours import Ways
+from controller.core.forwarding import (
+    Actions,
+    detours,
+    first_live,
+    label_routes,
+    repairs,
+    send,
+    turn,
+)
+from controller.core.groups import Repair, number
 from controller.core.matching import GATEWAY, destination, from_host
 from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
+    ADMIT_LABEL_HERE,
     ROUTE_LABEL,
     ROUTE_PREFIX,
     ROUTE_STEER,
 )
-from controller.core.routing import Routes, fabric_ports
-from controller.core.rules import Duty, Output, Rule, SetField, Table, cookie, match
+from controller.core.routing import Routes, fabric_ports, uplink
+from controller.core.rules import (
+    Duty,
+    Entry,
+    Output,
+    Rule,
+    SetField,
+    Table,
+    ToGroup,
+    cookie,
+    match,
+)
 from controller.core.steering import Ranking
 from controller.core.world import World
 from topologies.family import FAMILIES, Prefix
-from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan
+from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan, SwitchRole
 
 
-def rules(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Rule]:
-    """All rules of one transit switch."""
+def entries(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Entry]:
+    """All rules and groups of one transit switch."""
     hosts = [
         world.plan.host(link.far(switch.name).node)
         for link in world.plan.links_of(switch.name)
         if link.kind is LinkKind.ACCESS
     ]
     yield from admission(world.plan, switch, hosts)
-    yield from label_routes(world.plan, routes, switch)
-    yield from steering(world.plan, routes, ranking, switch)
-    yield from prefix_routes(world.plan, routes, switch, hosts)
+    ranked = ranking.get(switch.city, ())
+    yield from label_routes(world.plan, routes, switch, ranked)
+    yield from city_routes(world.plan, routes, switch)
+    yield from steering(world.plan, routes, ranked, switch)
+    yield from prefix_routes(world, routes, switch, hosts)
     yield drop_the_rest(Table.ROUTE)
 
 
@@ -60,46 +85,54 @@ def admission(plan: Plan, switch: SwitchPlan, hosts: list[HostPlan]) -> Iterator
             )
         yield arp_responder(host)
     for port in fabric_ports(plan, switch):
-        yield Rule(
-            Table.ADMISSION,
-            ADMIT_FABRIC,
-            match(in_port=port),
-            goto=Table.ROUTE,
-            cookie=cookie(Duty.FABRIC, port),
-        )
+        yield from admit_fabric(switch, port)
     yield from refuse_the_rest()
 
 
-def label_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
-    """ROUTE: a labelled packet goes on towards its PoP."""
-    for edge in plan.edges:
-        port = routes.labels[edge.city].get(switch.name)
+def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
+    """ADMISSION: all that another switch sends; what goes round a dead link to here is here now."""
+    duty = cookie(Duty.FABRIC, port)
+    here = match(in_port=port, eth_dst=labels.towards(labels.CITY | switch.number))
+    no_label = (SetField("eth_dst", GATEWAY),)
+    yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, no_label, Table.ROUTE, duty)
+    yield Rule(Table.ADMISSION, ADMIT_FABRIC, match(in_port=port), goto=Table.ROUTE, cookie=duty)
+
+
+def city_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:
+    """ROUTE: labels for a city, which only what goes round a dead link has."""
+    for target in plan.transits:
+        ways, label = routes.cities[target.city], labels.CITY | target.number
+        port = ways.ports.get(switch.name)
         if port is not None:
             yield Rule(
                 Table.ROUTE,
                 ROUTE_LABEL,
-                match(eth_dst=labels.towards(edge.number)),
+                match(eth_dst=labels.towards(label)),
                 (Output(port),),
-                cookie=cookie(Duty.LABEL, edge.number),
+                cookie=cookie(Duty.DETOUR),
             )
+            yield from detours(switch, label, ways)
 
 
-def steering(plan: Plan, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Rule]:
+def steering(
+    plan: Plan, routes: Routes, ranked: Sequence[str], switch: SwitchPlan
+) -> Iterator[Rule]:
     """ROUTE: a packet to an anycast address gets the label of this city's best PoP.
 
     A city without a PoP has no such rule; its packets are dropped and counted as DEFAULT.
     """
-    ranked = ranking.get(switch.city, ())
     if not ranked:
         return
     pop = plan.edge(ranked[0])
-    port = routes.labels[pop.city][switch.name]
+    group = repairs(plan, routes, switch, pop.city, ranked).first
+    port = routes.labels[pop.city].ports[switch.name]
+    onward = send(switch, port) if group is None else (ToGroup(group.group_id),)
     for prefix in anycast(plan):
         yield Rule(
             Table.ROUTE,
             ROUTE_STEER,
             match(eth_dst=GATEWAY, **destination(prefix)),
-            (SetField("eth_dst", labels.encode(pop.number)), Output(port)),
+            (SetField("eth_dst", labels.encode(pop.number)), *onward),
             cookie=cookie(Duty.STEER, int(prefix.network_address)),
         )
 
@@ -112,21 +145,46 @@ def anycast(plan: Plan) -> Iterator[Prefix]:
 
 
 def prefix_routes(
-    plan: Plan, routes: Routes, switch: SwitchPlan, hosts: list[HostPlan]
-) -> Iterator[Rule]:
+    world: World, routes: Routes, switch: SwitchPlan, hosts: list[HostPlan]
+) -> Iterator[Entry]:
     """ROUTE: to the hosts here, and to the other switches' prefixes by least delay."""
     for host in hosts:
         yield from deliver(host)
     yield from nobody_here(switch)
+    plan = world.plan
     for target in plan.switches:
-        port = routes.prefixes[target.name].get(switch.name)
-        if port is None:
-            continue
-        for family in FAMILIES:
-            yield Rule(
-                Table.ROUTE,
-                ROUTE_PREFIX,
-                match(**destination(target.covers(family))),
-                (Output(port),),
-                cookie=cookie(Duty.ROUTE, int(target.prefix.network_address)),
-            )
+        if target.city != switch.city:
+            label, ways = labels.CITY | plan.transit(target.city).number, routes.cities[target.city]
+            yield from _prefix_route(switch, target, label, ways)
+        elif target.role is SwitchRole.EDGE:
+            near, ways = world.is_up(uplink(plan, target)), routes.labels[target.city]
+            yield from _prefix_route(switch, target, target.number, ways, labelled=not near)
+
+
+def _prefix_route(
+    switch: SwitchPlan, target: SwitchPlan, label: int, ways: Ways, *, labelled: bool = False
+) -> Iterator[Entry]:
+    """To a switch's prefixes by the ways to a label, which only what needs it gets.
+
+    That is what goes round a dead link, or everything where no switch goes by the prefix.
+    """
+    port, backup = ways.ports.get(switch.name), ways.backups.get(switch.name)
+    if port is None:
+        return
+    actions: Actions = (Output(port),)
+    if labelled:
+        actions = (SetField("eth_dst", labels.encode(label)), *turn(port))
+    if backup is not None:
+        around = (SetField("eth_dst", labels.encode(label, dead=backup.link)), *turn(backup.port))
+        name = number(Repair.PREFIX, port, label)
+        group = first_live(name, (actions, port), (around, backup.port))
+        actions = (ToGroup(name),)
+        yield group
+    for family in FAMILIES:
+        yield Rule(
+            Table.ROUTE,
+            ROUTE_PREFIX,
+            match(**destination(target.covers(family))),
+            actions,
+            cookie=cookie(Duty.ROUTE, int(target.prefix.network_address)),
+        )

@@ -30,12 +30,16 @@ _RULE = re.compile(r"^ *(\d+)\. .*?priority (\d+)(?:, cookie (0x[0-9a-f]+))?", r
 # Open vSwitch sends nothing out of the port that a packet came in by, and says so.
 _OUTPUT = re.compile(r"^ +(output:\d+|IN_PORT|CONTROLLER)\b.*$(?!\n +>> skipping)", re.M)
 _ETH_DST = re.compile(r"^Final flow: .*?dl_dst=([0-9a-f:]+)", re.M)
+# A group works on a copy, so only what the datapath does tells which label it wrote.
+_SET_DST = re.compile(
+    r"^Datapath actions: .*?set\(eth\([^)]*dst=([0-9a-f:]+)(?:/([0-9a-f:]+))?", re.M
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a switch says of a packet: the rules that match (table, priority, cookie), the outputs
-    in its own words, and the destination MAC address at the end.
+    in its own words, and the destination MAC address with which it leaves.
     """
 
     rules: tuple[tuple[int, int, int], ...]
@@ -46,10 +50,14 @@ class Told:
 def read(text: str, eth_dst: int) -> Told:
     """What a trace says about a packet that came in with ``eth_dst``."""
     final = _ETH_DST.search(text)
+    left = mac(final[1]) if final else eth_dst
+    if (written := _SET_DST.search(text)) is not None:
+        mask = mac(written[2]) if written[2] else (1 << 48) - 1
+        left = eth_dst & ~mask | mac(written[1]) & mask
     return Told(
         tuple((int(t), int(p), int(c or "0", 16)) for t, p, c in _RULE.findall(text)),
         tuple(_OUTPUT.findall(text)),
-        mac(final[1]) if final else eth_dst,
+        left,
     )
 
 
@@ -176,13 +184,16 @@ def _rule(table: int, priority: int, cookie: int) -> dict[str, Any]:
 
 
 def _label(plan: Plan, eth_dst: int) -> dict[str, str] | None:
-    """The PoPs in a label: where it goes, and where it has landed."""
+    """What a label says: where it goes, where it has landed, and which link it found dead."""
     label = labels.decode(eth_dst)
     if label is None:
         return None
     pops = {edge.number: edge.city for edge in plan.edges}
-    found = {"to": pops.get(label.target, "?")}
-    return found | ({"landed": pops.get(label.landing, "?")} if label.landing else {})
+    cities = {labels.CITY | transit.number: transit.name for transit in plan.transits}
+    links = {link.number: f"{link.a.node}-{link.b.node}" for link in plan.links}
+    found = {"to": (pops | cities).get(label.target, "?")}
+    found |= {"landed": pops.get(label.landing, "?")} if label.landing else {}
+    return found | ({"dead": links.get(label.dead, "?")} if label.dead else {})
 
 
 def _end(lab: Testbed, hops: list[dict[str, Any]]) -> dict[str, Any]:
@@ -240,7 +251,8 @@ def _line(hop: Mapping[str, Any]) -> str:
     parts = [hop["switch"].ljust(6), " > ".join(rule["duty"] for rule in hop["rules"])]
     if label := hop["label"]:
         landed = f", landed in {label['landed']}" if "landed" in label else ""
-        parts.append(f"[to {label['to']}{landed}]")
+        dead = f", {label['dead']} is dead" if "dead" in label else ""
+        parts.append(f"[to {label['to']}{landed}{dead}]")
     if hop["to"]:
         parts.append(f"-> {hop['to']}{' (cut)' if hop['cut'] else ''}")
     return "  ".join(parts)

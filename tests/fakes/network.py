@@ -27,6 +27,7 @@ class Fate(StrEnum):
     IGNORED = "ignored"  # by a host whose MAC address it does not carry
     PUNTED = "punted"
     DROPPED = "dropped"
+    LOST = "lost"  # sent into a link that is dead
 
 
 class LoopError(AssertionError):
@@ -35,7 +36,7 @@ class LoopError(AssertionError):
 
 @dataclass(frozen=True)
 class Journey:
-    """How one packet ended: ``where`` is a host (delivered) or a switch (dropped, punted).
+    """How one packet ended: ``where`` is a host (delivered) or a switch (dropped, punted, lost).
 
     ``arrivals`` are the switches on the way and what came there, ``trail`` all rules that
     matched, ``duty`` that of the last one, ``packet`` the headers at the end.
@@ -86,6 +87,18 @@ class FakeNetwork:
             self.switches[name].apply(steps)
         return sum(map(len, phase.values()))
 
+    def kill(self, *links: LinkPlan) -> None:
+        """These links are dead from now on; their switches see it, nobody tells the controller."""
+        for link in links:
+            for end in (link.a, link.b):
+                if end.port is not None:
+                    self.switches[end.node].dead.add(end.port)
+
+    def heal(self) -> None:
+        """No link is dead."""
+        for switch in self.switches.values():
+            switch.dead.clear()
+
     def send(self, host: HostPlan | str, packet: Packet) -> list[Journey]:
         """Every way that a packet may go which a host sends: one per choice of select groups."""
         if isinstance(host, str):
@@ -120,6 +133,9 @@ class FakeNetwork:
                     Fate.DROPPED, name, outcome.packet, arrivals, rules, outcome.duty, links
                 )
             for out, sent in outcome.outputs:
+                if out in self.switches[name].dead:
+                    yield Journey(Fate.LOST, name, sent, arrivals, rules, outcome.duty, links)
+                    continue
                 link = self._links[name, out]
                 end = link.far(name)
                 further = (*links, link)

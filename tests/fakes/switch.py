@@ -26,12 +26,14 @@ from controller.core.rules import (
     Copy,
     Duty,
     Group,
+    GroupKind,
     Hash,
     Match,
     Output,
     OutputInPort,
     Program,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -68,6 +70,7 @@ class Outcome:
     """What one switch did with one packet, in one of the worlds that its groups allow."""
 
     packet: Packet
+    in_port: int
     trail: tuple[Rule, ...] = ()
     outputs: tuple[tuple[int, Packet], ...] = ()
     punted: tuple[Packet, ...] = ()
@@ -82,10 +85,14 @@ class Outcome:
 
 @dataclass
 class FakeSwitch:
-    """One switch; ``ports`` are those that exist."""
+    """One switch; ``ports`` are those that exist, ``dead`` those that a switch would call not live.
+
+    An output to a dead port is an output all the same: what becomes of it is the link's affair.
+    """
 
     name: str
     ports: frozenset[int]
+    dead: set[int] = field(default_factory=set)
     rules: dict[tuple[Table, int, Match], Rule] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
 
@@ -148,6 +155,9 @@ class FakeSwitch:
             if not 1 <= bucket.weight <= 0xFFFF:
                 raise RefusedError(f"{self.name}: weight: {group}")
             self._check_actions(bucket.actions)
+            watched = bucket.watch_port is not None
+            if watched != (group.kind is GroupKind.FAST_FAILOVER):
+                raise RefusedError(f"{self.name}: what is watched: {group}")
 
     def _check_actions(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
@@ -160,19 +170,19 @@ class FakeSwitch:
 
     def receive(self, packet: Packet, in_port: int) -> list[Outcome]:
         """What happens to a packet: one outcome for each choice that select groups have."""
-        return list(self._table(Outcome(dict(packet)), in_port, Table.ADMISSION))
+        return list(self._table(Outcome(dict(packet), in_port), Table.ADMISSION))
 
-    def _table(self, outcome: Outcome, in_port: int, table: Table) -> Iterator[Outcome]:
-        rule = self.lookup(table, outcome.packet, in_port)
+    def _table(self, outcome: Outcome, table: Table) -> Iterator[Outcome]:
+        rule = self.lookup(table, outcome.packet, outcome.in_port)
         if rule is None:
             yield outcome
             return
         outcome = replace(outcome, trail=(*outcome.trail, rule))
-        for result in self._actions(outcome, in_port, rule.actions):
+        for result in self._actions(outcome, rule.actions):
             if rule.goto is None:
                 yield result
             else:
-                yield from self._table(result, in_port, rule.goto)
+                yield from self._table(result, rule.goto)
 
     def lookup(self, table: Table, packet: Packet, in_port: int) -> Rule | None:
         """The rule that a packet hits in a table."""
@@ -214,9 +224,7 @@ class FakeSwitch:
         kinds = {frozenset(kind): slot for slot, kind in sorted(of_slot.items(), reverse=True)}
         return tuple(sorted(kinds.values()))
 
-    def _actions(
-        self, outcome: Outcome, in_port: int, actions: tuple[Action, ...]
-    ) -> Iterator[Outcome]:
+    def _actions(self, outcome: Outcome, actions: tuple[Action, ...]) -> Iterator[Outcome]:
         if not actions:
             yield outcome
             return
@@ -225,14 +233,22 @@ class FakeSwitch:
             slots = [outcome.packet["slot"] % action.slots] if "slot" in outcome.packet else None
             for slot in slots or self._slots:
                 hashed = replace(outcome, packet={**outcome.packet, "reg0": slot})
-                yield from self._actions(hashed, in_port, rest)
+                yield from self._actions(hashed, rest)
         elif isinstance(action, ToGroup):
-            for bucket in self.groups[action.group_id].buckets:
-                for inside in self._actions(outcome, in_port, bucket.actions):
+            for bucket in self._buckets(self.groups[action.group_id]):
+                for inside in self._actions(outcome, bucket):
                     # A group works on a copy of the packet.
-                    yield from self._actions(replace(inside, packet=outcome.packet), in_port, rest)
+                    after = replace(inside, packet=outcome.packet, in_port=outcome.in_port)
+                    yield from self._actions(after, rest)
         else:
-            yield from self._actions(_act(outcome, in_port, action), in_port, rest)
+            yield from self._actions(_act(outcome, action), rest)
+
+    def _buckets(self, group: Group) -> list[tuple[Action, ...]]:
+        """The choices of a group: of fast failover the first bucket that is live, or to drop."""
+        if group.kind is GroupKind.SELECT:
+            return [bucket.actions for bucket in group.buckets]
+        live = (b.actions for b in group.buckets if b.watch_port not in self.dead)
+        return [next(live, ())]
 
 
 def _sent(packet: Packet) -> Packet:
@@ -240,17 +256,23 @@ def _sent(packet: Packet) -> Packet:
     return {name: value for name, value in packet.items() if name != "reg0"}
 
 
-def _act(outcome: Outcome, in_port: int, action: Action) -> Outcome:
+def _act(outcome: Outcome, action: Action) -> Outcome:
     match action:
         case SetField(name, value):
             return replace(outcome, packet={**outcome.packet, name: value})
+        case SetBits("in_port", value):
+            return replace(outcome, in_port=value)
+        case SetBits(name, value, mask):
+            whole = outcome.packet[name] & ~mask | value
+            return replace(outcome, packet={**outcome.packet, name: whole})
         case Copy(source, target):
             return replace(outcome, packet={**outcome.packet, target: outcome.packet[source]})
         case ToController():
             return replace(outcome, punted=(*outcome.punted, outcome.packet))
         case OutputInPort():
-            return replace(outcome, outputs=(*outcome.outputs, (in_port, _sent(outcome.packet))))
-        case Output(port) if port == in_port:
+            sent = _sent(outcome.packet)
+            return replace(outcome, outputs=(*outcome.outputs, (outcome.in_port, sent)))
+        case Output(port) if port == outcome.in_port:
             return replace(outcome, swallowed=outcome.swallowed + 1)
         case Output(port):
             return replace(outcome, outputs=(*outcome.outputs, (port, _sent(outcome.packet))))

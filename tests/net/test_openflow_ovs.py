@@ -22,6 +22,7 @@ from controller.core.rules import (
     OutputInPort,
     Program,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -103,6 +104,7 @@ ALL_KINDS = Program(
             Rule(Table.BALANCE, 15, match(reg0=7), (SetField("eth_src", MAC), Output(1))),
             Rule(Table.BALANCE, 16, match(reg0=7, in_port=2), (Output(1),)),
             Rule(Table.BALANCE, 16, match(reg0=(8, 8)), (Output(1),)),
+            Rule(Table.ROUTE, 14, (), (SetBits("in_port", 0, 0xFFFFFFFF), Output(1))),
         }
     ),
     groups=frozenset(
@@ -119,7 +121,10 @@ ALL_KINDS = Program(
             Group(
                 2,
                 GroupKind.FAST_FAILOVER,
-                (Bucket((Output(1),), 1, 1), Bucket((OutputInPort(),), 1, 2)),
+                (
+                    Bucket((SetBits("in_port", 0, 0xFFFFFFFF), Output(1)), 1, 1),
+                    Bucket((SetBits("eth_dst", 0x5000, 0xFFF000), OutputInPort()), 1, 2),
+                ),
             ),
             Group(3, GroupKind.SELECT, ()),
         }

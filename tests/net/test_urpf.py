@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
 COOKIE = "cookie=0x77"
 FROM_A_POP = f"{COOKIE},table={Table.ADMISSION.value},in_port={{port}},ip,dl_dst={GATEWAY_MAC}"
 PASS, REFUSE = ADMIT_NEVER + 20, ADMIT_NEVER + 10
-ROUTE = re.compile(r"ip,(?:dl_dst=\S+,)?nw_dst=([\d./]+) actions=.*output:(\d+)")
+ROUTE = re.compile(r"ip,(?:dl_dst=\S+,)?nw_dst=([\d./]+) actions=.*(output|group):(\d+)")
+GROUP = re.compile(r"group_id=(\d+),type=ff,.*?output:(\d+)")
 
 
 def ofctl(verb: str, switch: str, *words: str) -> list[str]:
@@ -39,9 +40,11 @@ def ofctl(verb: str, switch: str, *words: str) -> list[str]:
 
 
 def routes(switch: str) -> list[tuple[str, int]]:
-    """Where a switch sends what, prefix and port, as it says itself."""
+    """Where a switch sends what while all links live, prefix and port, as it says itself."""
+    usual = dict(found.groups() for x in ofctl("dump-groups", switch) if (found := GROUP.search(x)))
     table = ofctl("dump-flows", switch, f"table={Table.ROUTE.value}")
-    return [(found[1], int(found[2])) for line in table if (found := ROUTE.search(line))]
+    found = [found.groups() for line in table if (found := ROUTE.search(line))]
+    return [(where, int(to if how == "output" else usual[to])) for where, how, to in found]
 
 
 @contextmanager

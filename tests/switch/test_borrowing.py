@@ -58,7 +58,7 @@ def _check_return(w: FakeWorld, server: HostPlan, origin: HostPlan, back: Journe
     assert len(homeward) == (landing != server.city)
     for rule in homeward:
         label = labels.decode(rule.actions[0].value)
-        assert label == (w.plan.edge(server.city).number, w.plan.edge(landing).number)
+        assert label == (w.plan.edge(server.city).number, w.plan.edge(landing).number, 0)
 
 
 @given(networks(), TRANSPORTS, st.integers(0, 0xFFFF))
@@ -188,7 +188,7 @@ def test_replies_for_a_borrower_abroad_go_there_from_wherever_they_land(protocol
         assert (back.fate, back.where) == (Fate.DELIVERED, holder.name)
         landing = w.ranking[origin.city][0]
         ways = [labels.decode(r.actions[0].value) for r in back.trail if _is_abroad(r)]
-        here = (w.plan.edge(holder.city).number, w.plan.edge(landing).number)
+        here = (w.plan.edge(holder.city).number, w.plan.edge(landing).number, 0)
         assert ways == ([] if landing == holder.city else [here])
         landed.add(landing)
     assert landed == {edge.city for edge in w.plan.edges}

@@ -169,6 +169,8 @@ class Lab(Mininet):
             self._start_switches()
         with self.phase("links"):
             self.emulator.attach_many(map(self._attachment, self.emulated_links))
+            hear = "the switches to hear each other"
+            self.wait(lambda: all(vswitch.hears() for vswitch in self._vswitches), hear)
         with self.phase("endpoints"):
             self._start_endpoints()
         with self.phase("verification"):
@@ -393,8 +395,12 @@ class Lab(Mininet):
 
 
 def _bridge(plan: Plan, switch: SwitchPlan) -> Bridge:
-    ends = [link.near(switch.name) for link in plan.links_of(switch.name)]
-    ports = (Port(end.interface, end.port) for end in ends if end.port is not None)
+    ports = []
+    for link in plan.links_of(switch.name):
+        end, fabric = link.near(switch.name), link.far(switch.name).port is not None
+        assert end.port is not None
+        asked = plan.network.bfd_ns if fabric else None
+        ports.append(Port(end.interface, end.port, None if asked is None else asked // 10**6))
     return Bridge(switch.name, switch.dpid, tuple(ports))
 
 

@@ -44,10 +44,15 @@ that believes in none, and takes no packet from the kernel's datapath."""
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A bridge port: an interface of the switch's namespace and its OpenFlow number."""
+    """A bridge port: an interface of the switch's namespace and its OpenFlow number.
+
+    ``bfd_ms`` is how often it tells the far end that the link lives, and how often it wants to be
+    told; None for never.
+    """
 
     interface: str
     number: int
+    bfd_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +131,15 @@ class VSwitch:
         if wrong:
             raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
 
+    def hears(self) -> bool:
+        """Whether every port that is told by its far end that the link lives (BFD) has been."""
+        asked = {p.interface for bridge in self._bridges for p in bridge.ports if p.bfd_ms}
+        rows = self._db.select("Interface", "name", "bfd_status") if asked else ()
+        return all(["state", "up"] in row["bfd_status"][1] for row in rows if row["name"] in asked)
+
     def connect(self, *controllers: str) -> None:
         """Make every switch connect to these controllers, like ``tcp:127.0.0.1:6653``.
+
 
         They must listen already: a switch that is refused waits a second, then two, four, eight.
         And no rule may stand yet: Open vSwitch flushes them when its first controller is set.
@@ -221,13 +233,20 @@ def _insertions(bridges: tuple[Bridge, ...], datapath: str) -> list[Operation]:
         local = insert("Interface", {"name": bridge.name, "type": "internal"})
         ports = [insert("Port", {"name": bridge.name, "interfaces": local})]
         for port in bridge.ports:
-            row = {"name": port.interface, "ofport_request": port.number}
-            interface = insert("Interface", row)
+            interface = insert("Interface", _interface_row(port))
             ports.append(insert("Port", {"name": port.interface, "interfaces": interface}))
         names.append(insert("Bridge", _bridge_row(bridge, ports, datapath)))
     mutation = ["bridges", "insert", ["set", names]]
     operations.append({"op": "mutate", "table": DATABASE, "where": [], "mutations": [mutation]})
     return operations
+
+
+def _interface_row(port: Port) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": port.interface, "ofport_request": port.number}
+    if port.bfd_ms is not None:
+        every = str(port.bfd_ms)
+        row["bfd"] = ["map", [["enable", "true"], ["min_tx", every], ["min_rx", every]]]
+    return row
 
 
 def _bridge_row(bridge: Bridge, ports: list[list[str]], datapath: str) -> dict[str, Any]:

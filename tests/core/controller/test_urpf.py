@@ -4,21 +4,25 @@ import pytest
 
 from controller.core.events import PopSet, PopState
 from controller.core.pipeline import programs
-from controller.core.rules import Duty, Output, duty_of
+from controller.core.rules import Action, Duty, Output, ToGroup, duty_of
 from controller.core.world import World
 from topologies.plan import Plan, SwitchPlan, plan
 from topologies.sources import load
 
 
 def reverse_paths(world: World, upstream: SwitchPlan) -> set[int]:
-    """The ports by which a transit switch would send what is for a pool."""
+    """The ports by which a transit switch would send what is for a pool, while all links live."""
     pools = {int(pool.prefix.network_address) for pool in world.plan.network.pools}
+    program = programs(world)[upstream.name]
+    usual: dict[Action, tuple[Action, ...]] = {
+        ToGroup(group.group_id): group.buckets[0].actions for group in program.groups
+    }
     return {
         action.port
-        for rule in programs(world)[upstream.name].rules
+        for rule in program.rules
         if duty_of(rule.cookie) is Duty.STEER
         and any(part.field == "ipv4_dst" and part.value in pools for part in rule.match)
-        for action in rule.actions
+        for action in (*rule.actions, *usual.get(rule.actions[-1], ()))
         if isinstance(action, Output)
     }
 

@@ -27,6 +27,7 @@ from controller.core.rules import (
     Output,
     OutputInPort,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToController,
@@ -62,12 +63,21 @@ def set_fields(draw: st.DrawFn) -> SetField:
     return SetField(name, draw(st.integers(0, (1 << FIELD_BITS[name]) - 1)))
 
 
+@st.composite
+def set_bits(draw: st.DrawFn) -> SetBits:
+    name = draw(st.sampled_from(SETTABLE))
+    start = draw(st.integers(0, FIELD_BITS[name] - 1))
+    mask = (1 << draw(st.integers(1, min(64, FIELD_BITS[name] - start)))) - 1 << start
+    return SetBits(name, draw(st.integers(0, mask)) & mask, mask)
+
+
 ports = st.integers(1, 0xFF00)
 actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(Output, ports),
     st.just(OutputInPort()),
     st.just(ToController()),
     set_fields(),
+    set_bits(),
     st.sampled_from(EQUAL_WIDTHS).map(lambda pair: Copy(*pair)),
     st.builds(Hash, st.integers(1, 65521)),
     st.builds(ToGroup, st.integers(0, 0xFFFFFF00)),
@@ -121,6 +131,10 @@ def as_ryu_action(action: Action) -> Any:
             info = ofp.oxm_get_field_info_by_name(name)[1]
             user = info.to_user(value.to_bytes(-(-FIELD_BITS[name] // 8), "big"))
             return parser.OFPActionSetField(**{name: user})
+        case SetBits(name, value, mask):
+            start = (mask & -mask).bit_length() - 1
+            run = start << 6 | mask.bit_count() - 1
+            return parser.NXActionRegLoad(run, name, value >> start)
         case Copy(source, target):
             return parser.NXActionRegMove(source, target, FIELD_BITS[source])
         case Hash(slots):
@@ -271,6 +285,13 @@ def test_what_we_cannot_express_is_refused() -> None:
     head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(body), 40, 0, 0, 1, 0, 0, 0, 0, 0, 0)
     with pytest.raises(openflow.UnknownEncodingError, match="instruction"):
         list(openflow.read_flows(head + body))
+
+
+@pytest.mark.parametrize(("value", "mask"), [(0, 0b101), (0b10, 0b1), (0, 1 << 48)])
+def test_bits_that_are_no_run_of_the_field_are_refused(value: int, mask: int) -> None:
+    rule = Rule(Table.ROUTE, 5, (), (SetBits("eth_dst", value, mask),))
+    with pytest.raises(ValueError, match="no run"):
+        openflow.add_flow(rule, 1)
 
 
 def test_a_delete_reaches_only_our_own() -> None:

@@ -1,7 +1,9 @@
 """The exact words in which bad networks are refused."""
 
+import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.core.topologies import golden
 from topologies.files import read
+from topologies.model import City, Line, Link, Network, Pop
 from topologies.schema import NetworkFile
 from topologies.sources import NetworkError, Problem
 from topologies.validate import problems
@@ -42,6 +45,20 @@ def test_a_problem_of_every_city_points_at_its_entry() -> None:
     )
     found = _refusal(text, "x.yaml").problems
     assert {(problem.field, problem.line) for problem in found} == {("clients[1].count", 7)}
+
+
+def test_more_links_than_a_label_can_name_are_refused() -> None:
+    """91 cities, each linked to each, and a PoP: 4,095 + 1."""
+    cities = tuple(City(f"c{n}", "", 0.0, 0.0) for n in range(91))
+    pairs = itertools.combinations([city.code for city in cities], 2)
+    links = tuple(Link(a, b, Line()) for a, b in pairs)
+    network = Network("x", cities, links, (Pop("c0", 1),), (), ())
+    (problem,) = problems(network)
+    assert str(problem) == (
+        "links: 4096 links, uplinks and backbone links do not fit the numbers in a label; "
+        "use 4095 or fewer in all"
+    )
+    assert not problems(replace(network, links=links[1:]))
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -17,7 +17,7 @@ def test_a_twin_is_in_the_twin_of_its_prefix_and_in_no_other(ip: IPv4Address, le
     assert address(ip, 4) is ip
     assert address(ip, 6) in prefix(network, 6)
     assert prefix(network, 6).num_addresses == network.num_addresses
-    assert prefix(network, 4) is network
+    assert prefix(network, 4) == network
     outside = IPv4Address(int(ip) ^ 1 << (32 - length)) if length else None
     assert outside is None or address(outside, 6) not in prefix(network, 6)
 
