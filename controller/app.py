@@ -47,6 +47,7 @@ from controller.exchange import (
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
+from controller.shedder import Shedder
 from controller.store import Store, StoreError
 from controller.switches import Switch
 from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
@@ -109,6 +110,7 @@ class Controller(app_manager.RyuApp):
         self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
         self.switches = self.loop.switches
         self.lender = Lender(book, self.loop, self._tell)
+        self.shedder = Shedder(self.loop)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
         self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
         self._by_port = {
@@ -130,6 +132,7 @@ class Controller(app_manager.RyuApp):
         self.loop.note(LeaderSet(leader.name, leader.generation))
         self.threads.append(eventlet.spawn(self.lender.sweep_for_ever))
         self.threads.append(eventlet.spawn(self.loop.settle_for_ever))
+        self.threads.append(eventlet.spawn(self.shedder.shed_for_ever))
 
     @property
     def ready(self) -> bool:

@@ -570,10 +570,13 @@ def _multipart(xid: int, kind: int, body: bytes = b"") -> bytes:
     )
 
 
-def flows_request(xid: int, *, anybodys: bool = False) -> bytes:
-    """Ask for every flow with our cookie, or for other people's too."""
+def flows_request(xid: int, duty: Duty | None = None, *, anybodys: bool = False) -> bytes:
+    """Ask for every flow with our cookie, those of one duty, or other people's too."""
     mask = 0 if anybodys else COOKIE_OWNER_MASK
-    body = _FLOW_REQUEST.pack(ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, COOKIE_OWNER & mask, mask)
+    wanted = COOKIE_OWNER & mask
+    if duty is not None:
+        wanted, mask = COOKIE_OWNER | duty << 32, COOKIE_OWNER_MASK | 0xFF << 32
+    body = _FLOW_REQUEST.pack(ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, wanted, mask)
     return _multipart(xid, ofp.OFPMP_FLOW, body + _encode_match(()))
 
 
@@ -619,9 +622,10 @@ def _read_flow(entry: memoryview) -> Rule:
 
 @dataclass(frozen=True, slots=True)
 class FlowCount:
-    """What one rule has counted."""
+    """What one rule has counted; ``number`` is the one in its cookie."""
 
     duty: Duty
+    number: int
     packets: int
     bytes: int
 
@@ -643,7 +647,7 @@ def count_flows(body: bytes) -> Iterator[FlowCount]:
         head = _FLOW_STATS.unpack_from(entry)
         duty = duty_of(head[8])
         if duty is not None:
-            yield FlowCount(duty, head[9], head[10])
+            yield FlowCount(duty, head[8] & 0xFFFFFFFF, head[9], head[10])
 
 
 def read_groups(body: bytes) -> Iterator[Group]:

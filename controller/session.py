@@ -16,6 +16,7 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 
 from controller import openflow
 from controller.core.reconcile import Change
+from controller.core.rules import Duty
 
 __all__ = ["Pending", "Session", "SwitchError"]
 
@@ -118,10 +119,13 @@ class Session:
         self._send(openflow.role_request(ofp.OFPCR_ROLE_MASTER, generation, pending.last))
         return pending
 
-    def flows(self, *, anybodys: bool = False) -> Pending:
-        """Ask for our flows; the reply's body is for `openflow.read_flows` or `count_flows`."""
+    def flows(self, duty: Duty | None = None, *, anybodys: bool = False) -> Pending:
+        """Ask for our flows, or those of one duty, or everybody's.
+
+        The reply's body is for `openflow.read_flows` or `count_flows`.
+        """
         pending = self._expect(1)
-        self._send(openflow.flows_request(pending.last, anybodys=anybodys))
+        self._send(openflow.flows_request(pending.last, duty, anybodys=anybodys))
         return pending
 
     def groups(self) -> Pending:

@@ -275,7 +275,7 @@ def test_counters_are_by_duty() -> None:
     spoof = Rule(Table.ADMISSION, 1, (), cookie=cookie(Duty.SPOOF, 3))
     foreign = Rule(Table.ADMISSION, 2, (), cookie=0x1234)
     body = flow_entry(spoof, 5, 300) + flow_entry(foreign, 7, 700)
-    assert list(openflow.count_flows(body)) == [openflow.FlowCount(Duty.SPOOF, 5, 300)]
+    assert list(openflow.count_flows(body)) == [openflow.FlowCount(Duty.SPOOF, 3, 5, 300)]
 
 
 def test_what_we_cannot_express_is_refused() -> None:
