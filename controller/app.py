@@ -23,6 +23,7 @@ from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
 from controller import dhcp, frames, icmp, openflow
+from controller.checker import Checker
 from controller.clock import BookClock
 from controller.core import labels
 from controller.core.events import LeaderSet, PortStatus, SwitchSet
@@ -82,9 +83,10 @@ class Settings:
 class Controller(app_manager.RyuApp):
     """Programs every switch of the plan and lends addresses to its servers.
 
-    ``counts``: packet_ins; dhcp_malformed, dhcp_ignored, dhcp_dropped; icmp_delivered,
-    icmp_malformed, icmp_unlent (about a port that is not the borrower's), icmp_dropped;
-    unknown_switches, refused_switches (a second one by the name of one that is there).
+    ``counts``: packet_ins (but for answers to health checks); health_answers, health_malformed;
+    dhcp_malformed, dhcp_ignored, dhcp_dropped; icmp_delivered, icmp_malformed, icmp_unlent (about a
+    port that is not the borrower's), icmp_dropped; unknown_switches, refused_switches (a second one
+    by the name of one that is there).
     """
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
@@ -111,6 +113,7 @@ class Controller(app_manager.RyuApp):
         self.switches = self.loop.switches
         self.lender = Lender(book, self.loop, self._tell)
         self.shedder = Shedder(self.loop)
+        self.checker = Checker(self.loop, self.counts)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
         self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
         self._by_port = {
@@ -133,6 +136,7 @@ class Controller(app_manager.RyuApp):
         self.threads.append(eventlet.spawn(self.lender.sweep_for_ever))
         self.threads.append(eventlet.spawn(self.loop.settle_for_ever))
         self.threads.append(eventlet.spawn(self.shedder.shed_for_ever))
+        self.threads.append(eventlet.spawn(self.checker.check_for_ever))
 
     @property
     def ready(self) -> bool:
@@ -245,10 +249,14 @@ class Controller(app_manager.RyuApp):
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_packet(self, event: Any) -> None:
-        """A packet was handed up: DHCP, or ICMP about a shared address."""
-        self.counts["packet_ins"] += 1
+        """A packet was handed up: DHCP, ICMP about a shared address, an answer to a check."""
         message = event.msg
         identity = (message.datapath.id, message.match["in_port"])
+        if duty_of(message.cookie) is Duty.HEALTH:
+            if (server := self._by_port.get(identity)) is not None:
+                self.checker.hear(server, bytes(message.data))
+            return
+        self.counts["packet_ins"] += 1
         if duty_of(message.cookie) is Duty.ICMP:
             self._forward(identity, bytes(message.data))
         else:

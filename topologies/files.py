@@ -135,6 +135,7 @@ class _Meaning:
             steering=file.steering,
             balancing=file.balancing,
             second_chance=file.second_chance,
+            health_ns=self._try(("health",), parse_time, file.health, 0),
             linger_ns=self._try(("linger",), parse_time, file.linger, 0),
             cities=cities,
             links=self._links("links", file.links),

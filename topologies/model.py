@@ -169,6 +169,7 @@ class Network:
     the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
     does not know, for ``linger_ns`` after a change, so that connections survive it. Switches tell
     each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None).
+    The controller asks every server each ``health_ns`` whether it serves (0: never).
     """
 
     name: str
@@ -190,6 +191,7 @@ class Network:
     balancing: Balancing = Balancing.MAGLEV
     second_chance: bool = True
     linger_ns: int = 600 * 10**9
+    health_ns: int = 10**9
 
     @property
     def sets_per_address(self) -> int:

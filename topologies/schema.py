@@ -140,6 +140,7 @@ class NetworkFile(_Part):
     second_chance: bool = Field(
         True, description="Servers hand on what belongs to connections that they do not know."
     )
+    health: Time = Field("1 s", description="How often servers are asked whether they serve.")
     linger: Time = Field("10 min", description="For so long after a change.")
     path_stretch: float = Field(1.5, description="Length of fibre over that of the great circle.")
     cities: list[CityEntry]

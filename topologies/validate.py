@@ -37,6 +37,7 @@ MAX_INTERFACE_NAME = 15
 MAX_DELAY_NS = 60 * 10**9
 """Nothing on Earth is further away; a longer delay is a slip of the unit."""
 
+MIN_HEALTH_NS = 100 * 10**6
 MAX_LINGER_NS = 3600 * 10**9
 MS = 10**6
 MAX_BFD_NS = 10_000 * MS
@@ -441,6 +442,12 @@ def _overlaps(
 
 
 def _numbers(network: Network) -> Iterator[Problem]:
+    if network.health_ns and not MIN_HEALTH_NS <= network.health_ns <= MAX_LINGER_NS:
+        yield Problem(
+            ("health",),
+            f"servers cannot be asked every {format_time(network.health_ns)}",
+            f"use {format_time(MIN_HEALTH_NS)} or more, or 0 for never",
+        )
     if not 0 < network.linger_ns <= MAX_LINGER_NS:
         yield Problem(
             ("linger",),

@@ -26,14 +26,19 @@ from controller.core.matching import (
     ECHO,
     ETHER_TYPES,
     GATEWAY,
+    HEALTH_PORT,
     ICMP,
     ICMP_TO_BORROWERS,
     IPV4,
+    SERVICE_PORT,
+    TCP,
     TRANSPORTS,
     UDP,
     destination,
     from_host,
+    from_port,
     prefix_match,
+    source,
 )
 from controller.core.priorities import (
     ADMIT_FABRIC,
@@ -67,7 +72,7 @@ from controller.core.rules import (
 from controller.core.service import ServiceTables
 from controller.core.world import World
 from topologies.family import FAMILIES
-from topologies.plan import HostPlan, Plan, SwitchPlan
+from topologies.plan import GATEWAY_ADDRESS, HostPlan, Plan, SwitchPlan
 
 
 def entries(
@@ -87,6 +92,7 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     for server in plan.servers_of(switch.city):
         yield from admit_server(plan, server)
         yield punt_dhcp(server)
+        yield punt_health(plan, server)
         yield from punt_echo(plan, server)
         yield arp_responder(server)
     for port in fabric_ports(plan, switch):
@@ -123,6 +129,19 @@ def punt_dhcp(server: HostPlan) -> Rule:
         ),
         (ToController(),),
         cookie=cookie(Duty.PUNT, server.port),
+    )
+
+
+def punt_health(plan: Plan, server: HostPlan) -> Rule:
+    """ADMISSION: what a server answers to a health check goes to the controller."""
+    service = source(plan.network.services[0])
+    check = {"ip_proto": TCP, "tcp_src": SERVICE_PORT, "tcp_dst": HEALTH_PORT}
+    return Rule(
+        Table.ADMISSION,
+        ADMIT_PUNT,
+        from_port(server, **service | destination(GATEWAY_ADDRESS) | check),
+        (ToController(),),
+        cookie=cookie(Duty.HEALTH, server.port),
     )
 
 

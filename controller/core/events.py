@@ -128,10 +128,18 @@ class WeightSet:
 
 @dataclass(frozen=True, slots=True)
 class HealthSet:
-    """A server can serve, or cannot."""
+    """A server can serve, or cannot, by somebody's word."""
 
     server: str
     healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSeen:
+    """A server has fallen silent by the controller's own checks, or answers them again."""
+
+    server: str
+    answers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +205,7 @@ Event = (
     | BalancingSet
     | WeightSet
     | HealthSet
+    | HealthSeen
     | PortStatus
     | MetricSet
 )
@@ -275,6 +284,8 @@ def sentence(event: Event | Note) -> str:
             return f"{server} has weight {weight}"
         case HealthSet(server, healthy):
             return f"{server} is {'well' if healthy else 'sick'}"
+        case HealthSeen(server, answers):
+            return f"{server} {'answers' if answers else 'is silent'}"
         case PortStatus(switch, port, up):
             return f"{switch} port {port} is {'up' if up else 'down'}"
         case MetricSet(link, delay_ns):

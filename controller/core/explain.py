@@ -56,6 +56,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.ARP: "answer for the gateway",
     Duty.SERVICE: "hash to a slot; with no server, drop",
     Duty.BALANCE: "the server that has the slot",
+    Duty.HEALTH: "whether a server answers, the controller sees",
     Duty.HANDED_ON: "a server knows no such connection: to the server, or the PoP, before it",
     Duty.STEER: "first switch: label with this city's PoP",
     Duty.LABEL: "forward on the label",

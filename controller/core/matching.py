@@ -29,6 +29,10 @@ ARP_REPLY: Final = 2
 DHCP_CLIENT: Final = 68
 DHCP_SERVER: Final = 67
 
+SERVICE_PORT: Final = 80
+HEALTH_PORT: Final = 7
+"""From this port of the gateway's address servers are asked whether they serve (echo, RFC 862)."""
+
 TRANSPORTS: Final = ((TCP, "tcp"), (UDP, "udp"))
 """Protocols whose ports are lent: IP protocol number, and prefix of their port fields."""
 

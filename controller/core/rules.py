@@ -48,6 +48,7 @@ class Duty(IntEnum):
     ABROAD = 14  # (address, port set) whose borrower is not where the address is at home
     DETOUR = 16  # round a dead link: the label carries its number
     BALANCE = 17  # a slot's server
+    HEALTH = 19  # the controller sees whether a server answers
     HANDED_ON = 18  # what a server does not know goes to who may
 
 

@@ -18,6 +18,7 @@ from controller.core.events import (
     CityMoved,
     CitySettled,
     Event,
+    HealthSeen,
     HealthSet,
     LeaseChanged,
     MetricSet,
@@ -82,7 +83,8 @@ class World:
     ``shed`` are cities and the PoPs that they were moved off. ``scheme`` and ``chance`` are
     balancing in place of the network's own; ``former`` is how a PoP spread flows before, and
     ``trails`` the PoPs that served a city before, the last first. ``weights`` are servers',
-    ``metrics`` a link's delay in ns, by its number; ``sick`` are servers, ``down`` ports
+    ``metrics`` a link's delay in ns, by its number; ``sick`` are servers by somebody's word,
+    ``silent`` by the controller's checks, ``down`` ports
     (switch and number). ``leases`` are the live ones, by address and first port, ``homes`` the
     addresses that have a home.
     """
@@ -101,6 +103,7 @@ class World:
     trails: Map[str, tuple[str, ...]] = Map()
     weights: Map[str, int] = Map()
     sick: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
     down: frozenset[tuple[str, int]] = frozenset()
     metrics: Map[int, int] = Map()
     leases: Map[tuple[IPv4Address, int], Lease] = Map()
@@ -166,9 +169,9 @@ class World:
         return self.metrics.get(link.number, link.line.delay_ns)
 
     def is_well(self, server: str) -> bool:
-        """Whether a server is neither sick nor cut off."""
+        """Whether a server is neither sick nor silent nor cut off."""
         (cable,) = self.plan.links_of(server)
-        return server not in self.sick and self.is_up(cable)
+        return server not in self.sick | self.silent and self.is_up(cable)
 
     def weight(self, server: str) -> int:
         """A server's share of its PoP's new connections: 0 for one that is sick or cut off."""
@@ -217,7 +220,7 @@ class World:
     def _touched(self, event: Event) -> Iterable[str]:
         """The PoPs whose servers' shares an event may change."""
         match event:
-            case WeightSet(server, _) | HealthSet(server, _):
+            case WeightSet(server, _) | HealthSet(server, _) | HealthSeen(server, _):
                 return (self.plan.host(server).city,)
             case PortStatus(switch, _, _):
                 return (self.plan.switch(switch).city,) if self._is_edge(switch) else ()
@@ -286,6 +289,10 @@ class World:
             case HealthSet(server, healthy):
                 self._need_server(server)
                 return {"sick": self.sick - {server} if healthy else self.sick | {server}}
+            case HealthSeen(server, answers):
+                self._need_server(server)
+                one = {server}
+                return {"silent": self.silent - one if answers else self.silent | one}
             case PortStatus(switch, port, up):
                 self._need("port", port, self._ports(switch))
                 at = {(switch, port)}

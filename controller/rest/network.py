@@ -26,6 +26,7 @@ from controller.app import Controller
 from controller.core.events import (
     CityMoved,
     Event,
+    HealthSeen,
     LeaderSet,
     LeaseChanged,
     Note,
@@ -52,10 +53,14 @@ LONGEST_WAIT_S = 60
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
+TOLD = LeaseChanged | PortStatus | HealthSeen | ShedSet | CityMoved | SwitchSet | LeaderSet
+"""What only the network itself can tell."""
+
+
 def _by_hand(body: bytes) -> Event | Note:
     """The event in a request. Raises ValueError for what only the network itself can tell."""
     event = parse(read_object(body))
-    if isinstance(event, LeaseChanged | PortStatus | ShedSet | CityMoved | SwitchSet | LeaderSet):
+    if isinstance(event, TOLD):
         raise ValueError(f"{type(event).__name__} is told by the network, not by hand")
     return event
 
@@ -159,6 +164,7 @@ def world(controller: Controller) -> Answer:
         "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
         "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},
         "sick": sorted(now.sick),
+        "silent": sorted(now.silent),
         "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
         "metrics": {str(link): delay_ns for link, delay_ns in sorted(now.metrics.items())},
     }

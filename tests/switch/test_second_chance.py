@@ -9,6 +9,7 @@ from controller.core.events import (
     BalancingSet,
     CitySettled,
     Event,
+    HealthSeen,
     HealthSet,
     MetricSet,
     OverrideSet,
@@ -29,7 +30,7 @@ from topologies.plan import GATEWAY_MAC, HostPlan
 from topologies.sources import load
 
 MOST_ASKED = 40
-UNPLANNED = (HealthSet, MetricSet, PortStatus, PopSettled, CitySettled)
+UNPLANNED = (HealthSeen, HealthSet, MetricSet, PortStatus, PopSettled, CitySettled)
 
 
 def _arrive(w: FakeWorld, client: HostPlan, packet: Packet, holder: str | None) -> Journey:

@@ -68,7 +68,7 @@ def test_a_disturbed_host_gives_the_same_bytes(
     comparison = repeat.compare(first[name].run, again.run)
     assert comparison.equal, comparison.sentence()
     assert again.capture_sha256 == first[name].capture_sha256
-    assert again.metrics == first[name].metrics
+    assert repr(again.metrics) == repr(first[name].metrics)  # a figure may be NaN
 
 
 def test_the_log_of_a_run_replayed_ends_in_what_it_lent(first: dict[str, Result]) -> None:
@@ -94,7 +94,7 @@ def test_every_study_that_clients_are_part_of_is_as_exact_by_ipv6(
     assert other.spec.family == 6
     assert len(one.samples) == len(other.samples)
     difference_us = (one.samples["rtt_ms"] - other.samples["rtt_ms"]).abs() * 1000
-    assert difference_us.median() < 1
+    assert difference_us.median() < 5  # the hash of other addresses finds other servers
 
 
 def test_what_was_captured_is_in_the_result(first: dict[str, Result]) -> None:

@@ -11,6 +11,7 @@ from controller.core.events import (
     CityMoved,
     CitySettled,
     Event,
+    HealthSeen,
     HealthSet,
     LeaseChanged,
     MetricSet,
@@ -59,6 +60,7 @@ def settings_of(plan: Plan) -> st.SearchStrategy[Event]:
         st.builds(PopSettled, pops),
         st.builds(BalancingSet, st.sampled_from(Balancing), st.booleans()),
         st.builds(WeightSet, servers, st.integers(0, 3)),
+        st.builds(HealthSeen, servers, st.booleans()),
         st.builds(HealthSet, servers, st.booleans()),
         st.sampled_from(ports).flatmap(
             lambda at: st.builds(PortStatus, st.just(at[0]), st.just(at[1]), st.booleans())
