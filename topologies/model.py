@@ -100,7 +100,7 @@ class Network:
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
     the great circle. Switches tell each other every ``bfd_ns`` that a link lives (RFC 5880), or
-    trust the carrier alone (None).
+    trust the carrier alone (None); with ``failover`` they go round a dead link by themselves.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Network:
     port_set_bits: int = 5
     path_stretch: float = 1.5
     bfd_ns: int | None = None
+    failover: bool = True
     description: str = ""
 
     @property
