@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 SWITCHES, CONTROLLER, NOBODY = "switches", "controller", "nobody"
 RECOVERIES = (SWITCHES, CONTROLLER, NOBODY)
 MS = 10**6
-PATIENCE_S = 1.0
+PATIENCE_S = 0.7
+CLEAR_S = 0.2
+"""What is sent so long before a failure is answered before it."""
 HEAL_S = 20.0
 
 
@@ -210,7 +212,7 @@ def _outage(case: Mapping[str, Any], sent: pd.DataFrame) -> dict[str, Any]:
     bad = sent["outcome"] != "ok"
     back = bad.any() and reached[bad].max() < reached.max()
     repair = max(0.0, float(reached[bad].max() - broke)) / MS if back else None
-    before = sent["sent_ns"] < broke - PATIENCE_S / 4 * 1e9
+    before = sent["sent_ns"] < broke - CLEAR_S * 1e9
     return {
         "before_ok": float((~bad[before]).mean()) if before.any() else None,
         "lost": int(bad.sum()),
@@ -321,9 +323,9 @@ STUDY = Study(
     baselines=("the controller alone", "nobody"),
     controls=("without switches that go round it and without a controller nothing comes back",),
     parameters={
-        "turns": Parameter(5, 2, "times that each thing breaks under each recovery"),
+        "turns": Parameter(5, 1, "times that each thing breaks under each recovery"),
         "streams": Parameter(12, 4, "most streams that are watched at one failure"),
-        "packets": Parameter(600, 400, "packets of each stream around a failure"),
+        "packets": Parameter(600, 240, "packets of each stream around a failure"),
         "interval_s": Parameter(0.005, 0.005, "between two packets of one stream, seconds"),
         "bfd_ms": Parameter(100, 100, "how often switches tell each other that a link lives"),
     },
