@@ -27,10 +27,12 @@ def address(ip: IPv4Address, family: Family) -> Address:
     return ip if family == 4 else EMBEDDED.network_address + int(ip)
 
 
-@cache
 def prefix(network: IPv4Network, family: Family) -> Prefix:
     """The prefix itself, or that of the twins of its addresses."""
-    if family == 4:
-        return network
+    return network if family == 4 else _twins(network)
+
+
+@cache
+def _twins(network: IPv4Network) -> IPv6Network:
     twin = EMBEDDED.network_address + int(network.network_address)
     return IPv6Network((twin, EMBEDDED.prefixlen + network.prefixlen))

@@ -38,6 +38,7 @@ T = TypeVar("T")
 _SHAPES = {
     "string_type": ("must be text", "put it in quotes"),
     "int_type": ("must be a whole number", "write it without quotes and unit"),
+    "bool_type": ("must be true or false", "write it without quotes"),
     "float_type": ("must be a number", "write it without quotes and unit"),
     "finite_number": ("must be finite", "write an ordinary number"),
     "list_type": ("must be a list", "write one entry per line, each after a dash"),
@@ -163,6 +164,7 @@ class _Meaning:
             ),
             borrow=tuple(file.borrow),
             borrow_up_to=file.borrow_up_to,
+            failover=file.failover,
             port_set_bits=file.port_set_bits,
             bfd_ns=None if file.bfd is None else self._try(("bfd",), parse_time, file.bfd, MS),
         )

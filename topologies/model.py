@@ -168,8 +168,9 @@ class Network:
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
     the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
     does not know, for ``linger_ns`` after a change, so that connections survive it. Switches tell
-    each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None).
-    The controller asks every server each ``health_ns`` whether it serves (0: never).
+    each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None);
+    with ``failover`` they go round a dead link by themselves. The controller asks every server each
+    ``health_ns`` whether it serves (0: never).
     """
 
     name: str
@@ -186,6 +187,7 @@ class Network:
     port_set_bits: int = 5
     path_stretch: float = 1.5
     bfd_ns: int | None = None
+    failover: bool = True
     description: str = ""
     steering: Policy = Policy.NEAREST
     balancing: Balancing = Balancing.MAGLEV

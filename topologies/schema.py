@@ -160,6 +160,10 @@ class NetworkFile(_Part):
         description="How often switches tell each other that a link lives (BFD), in whole ms;"
         " three in a row may be lost. Default: never, they trust the carrier.",
     )
+    failover: bool = Field(
+        True,
+        description="Whether switches go round a dead link before the controller reroutes.",
+    )
     port_set_bits: int = Field(5, description="An address is cut into 2^k port sets (RFC 7597).")
 
 

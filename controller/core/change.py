@@ -159,7 +159,12 @@ def _renewed(lease: Lease, before: World, after: World) -> bool:
 
 
 def _turns(before: World, after: World) -> Mapping[str, int]:
-    """When switches follow a change of links, lower first; all at once if nothing is said."""
+    """When switches follow a change of links, lower first; all at once if nothing is said.
+
+    Without failover what went over a dead link is lost until they have: better all at once.
+    """
+    if not after.plan.network.failover:
+        return {}
     fabric = [link for link in after.plan.links if link.kind in FABRIC]
     went = [link for link in fabric if before.is_up(link) and not after.is_up(link)]
     came = [link for link in fabric if after.is_up(link) and not before.is_up(link)]

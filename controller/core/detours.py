@@ -79,25 +79,25 @@ def costs(graph: Graph, target: str) -> dict[str, int]:
     return shortest.costs(_backwards(graph), target)
 
 
-def ways(graph: Graph, target: str, fragile: Container[str] = ()) -> Ways:
+def ways(graph: Graph, target: str, fragile: Container[str] = (), *, detours: bool = True) -> Ways:
     """The ways to ``target``; ties go to the lower port.
 
     A detour avoids the next switch altogether where that is ``fragile`` and can be avoided (node
     protection, RFC 5286 section 3.3), else only the link to it.
     """
     tree = _tree(graph, target)
+    ports = {name: graph[name][far].port for name, far in tree.hops.items()}
     backups: dict[str, Backup] = {}
-    detours: defaultdict[str, dict[int, int]] = defaultdict(dict)
-    for name, far in tree.hops.items():
+    further: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for name, far in tree.hops.items() if detours else ():
         link = graph[name][far].link
         steps = tuple(_round_switch(tree, name)) if far in fragile and far != target else ()
         for at, port, cost in steps or _round_link(tree, name):
             if at == name:
                 backups[at] = Backup(link, port, relayed=cost >= RELAY)
             else:
-                detours[at][link] = port
-    ports = {name: graph[name][far].port for name, far in tree.hops.items()}
-    return Ways(ports, backups, dict(detours))
+                further[at][link] = port
+    return Ways(ports, backups, dict(further))
 
 
 def _backwards(graph: Graph) -> dict[str, dict[str, int]]:

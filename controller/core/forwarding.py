@@ -100,7 +100,7 @@ def repairs(
         detour = first_live(name, usual, (around, backup.port))
         if not backup.relayed:
             return Repairs(detour, None)
-    found = _stand_in(plan, routes, switch, pop, ranked)
+    found = _stand_in(plan, routes, switch, pop, ranked) if plan.network.failover else None
     if found is None:
         return Repairs(detour, None)
     other, instead = found

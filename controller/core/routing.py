@@ -61,12 +61,15 @@ class Routes:
 
 
 def routes(world: World) -> Routes:
-    """Every route over the links that are up."""
-    plan, transit = world.plan, transit_graph(world)
+    """Every route over the links that are up, with its detours if the network wants failover."""
+    plan, transit, detours = world.plan, transit_graph(world), world.plan.network.failover
     edges = frozenset(edge.name for edge in plan.edges)
-    labels = {edge.city: ways(relay_graph(world, edge), edge.name, edges) for edge in plan.edges}
-    cities = {switch.city: ways(transit, switch.name) for switch in plan.transits}
-    found = ((edge.name, _egress(world, edge)) for edge in plan.edges)
+    labels = {
+        edge.city: ways(relay_graph(world, edge), edge.name, edges, detours=detours)
+        for edge in plan.edges
+    }
+    cities = {switch.city: ways(transit, switch.name, detours=detours) for switch in plan.transits}
+    found = ((edge.name, _egress(world, edge)) for edge in plan.edges if detours)
     return Routes(labels, cities, {name: way for name, way in found if way is not None})
 
 

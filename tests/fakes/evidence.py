@@ -10,9 +10,10 @@ import pandas as pd
 
 from controller.core.geofeed import geofeed
 from experiments import study
+from experiments.breaks import breaks
 from experiments.measure.calls import arrivals
 from experiments.runs import runner
-from experiments.studies import geo, isolation, scarcity
+from experiments.studies import failover, geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
@@ -197,6 +198,25 @@ def _agility(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str
     }
 
 
+def _failover(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    away_ms = {failover.SWITCHES: 8, failover.CONTROLLER: 40, failover.NOBODY: 10**6}
+    rows, cases = [], []
+    for recovery, away in away_ms.items():
+        for broken in breaks(made, 4):
+            case = {"recovery": recovery, "failure": broken.name, "turn": 0}
+            told = 1_010 * failover.MS if recovery == failover.CONTROLLER else None
+            cases.append(case | {"broke_ns": 1_000 * failover.MS, "told_ns": told})
+            end = 1_000 + away + (250 if broken.silent else 0)
+            for number, stream in enumerate(broken.streams):
+                way = stream.way_ns / failover.MS
+                for sequence, sent in enumerate(range(0, 2000, 4)):
+                    lost = 1_000 <= sent + way < end
+                    row = case | {"stream": number, "way_ms": way, "sequence": sequence}
+                    row |= {"sent_ns": sent * failover.MS, "rtt_ms": None if lost else 20.0}
+                    rows.append(row | {"outcome": "lost" if lost else "ok"})
+    return rows, {"breaks": cases}
+
+
 def _isolation(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = [
         {
@@ -368,6 +388,7 @@ MAKERS = {
     "reachability": _reachability,
     "borrowing": _borrowing,
     "agility": _agility,
+    "failover": _failover,
     "isolation": _isolation,
     "slices": _slices,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.core.change import advance
 from controller.core.events import PortStatus
-from controller.core.rules import mac
+from controller.core.rules import Duty, duty_of, mac
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import Fate, Journey, frame, reply
 from tests.fakes.world import FakeWorld, world
@@ -21,6 +22,10 @@ from topologies.sources import load
 
 FABRIC = (LinkKind.TRANSIT, LinkKind.UPLINK, LinkKind.BACKBONE)
 Failure = tuple[LinkPlan, ...]
+
+
+def _protected(network: Network) -> FakeWorld:
+    return world(replace(network, failover=True))
 
 
 def _fabric(plan: Plan) -> list[LinkPlan]:
@@ -123,7 +128,7 @@ def _check_all(w: FakeWorld) -> None:
 @given(networks(max_cities=7))
 @settings(max_examples=25)
 def test_any_single_failure_is_gone_round_where_a_path_leads(network: Network) -> None:
-    _check_all(world(network))
+    _check_all(_protected(network))
 
 
 @pytest.mark.parametrize("name", ["triangle", "europe"])
@@ -135,7 +140,7 @@ def test_networks_of_the_catalog(name: str) -> None:
 @settings(max_examples=25)
 def test_nothing_loops_whatever_fails(network: Network, data: st.DataObject) -> None:
     """Two failures, and more: the fake network raises when a packet comes back as it was."""
-    w = world(network)
+    w = _protected(network)
     links = _fabric(w.plan)
     pairs = list(itertools.combinations(links, 2))
     some = data.draw(st.lists(st.sampled_from(pairs or [tuple(links)]), max_size=6, unique=True))
@@ -164,7 +169,7 @@ def test_what_the_controller_makes_of_a_failure_stands_the_next(
     network: Network, data: st.DataObject
 ) -> None:
     """Global repair first: then everybody is where a path leads, and a further failure too."""
-    w = world(network)
+    w = _protected(network)
     first = data.draw(st.sampled_from(_fabric(w.plan)))
     w.network.kill(first)
     w.happen(*_status(first, up=False))
@@ -190,7 +195,7 @@ def test_nothing_is_lost_while_the_controller_follows(
     network: Network, data: st.DataObject
 ) -> None:
     """When a link dies, and when it is back: after each switch, in any order that phases allow."""
-    w = world(network)
+    w = _protected(network)
     link = data.draw(st.sampled_from(_fabric(w.plan)))
     w.network.kill(link)
     for up in (False, True):
@@ -220,3 +225,19 @@ def _check_without(w: FakeWorld, link: LinkPlan) -> None:
         if _leads_home(w.plan, (link,), server, origin):
             back = w.network.only(origin, reply(origin, {**asked, "eth_dst": mac(origin.mac)}))
             assert (back.fate, back.where) == (Fate.DELIVERED, server.name)
+
+
+@pytest.mark.parametrize("name", ["triangle", "europe"])
+def test_without_failover_nothing_goes_round_and_the_controller_reroutes(name: str) -> None:
+    w = world(replace(load(name), failover=False))
+    rules = [r for switch in w.network.switches.values() for r in switch.rules.values()]
+    assert not [rule for rule in rules if duty_of(rule.cookie) is Duty.DETOUR]
+    groups = [g for switch in w.network.switches.values() for g in switch.groups.values()]
+    assert not groups
+    for edge in w.plan.edges:
+        uplink = w.plan.link_between(edge.name, w.plan.transit(edge.city).name)
+        w.network.kill(uplink)
+        w.happen(*_status(uplink, up=False))
+        _check_clients(w, (uplink,))
+        w.network.heal()
+        w.happen(*_status(uplink, up=True))

@@ -43,6 +43,7 @@ class Doors:
             store=self.store,
             switches=loop.switches,
             servers={server.name: server for server in SERVERS},
+            shedder=SimpleNamespace(loads={"LHR": 12.5}),
             counts={"packet_ins": 0},
             ready=True,
             started=datetime.now(UTC),

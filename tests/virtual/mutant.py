@@ -24,8 +24,9 @@ POP = "ARN"
 OTHER = "FCO"
 
 
-def ofctl(command: str, switch: str, flow: str, *options: str) -> str:
-    words = ["ovs-ofctl", "-O", "OpenFlow13", *options, command, switch, flow]
+def ofctl(command: str, switch: str, flow: str | None = None, *options: str) -> str:
+    words = ["ovs-ofctl", "-O", "OpenFlow13", *options, command, switch]
+    words += [] if flow is None else [flow]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
@@ -42,6 +43,14 @@ def remove(switch: str, duty: Duty) -> None:
         assert "send_flow_rem" in rule
         ofctl("add-flow", switch, rule.replace("send_flow_rem ", ""))
     ofctl("del-flows", switch, which)
+
+
+def without_detours(switch: str) -> None:
+    """Every failover group of a switch does the first of its two things, or nothing."""
+    groups = [x.strip() for x in ofctl("dump-groups", switch).splitlines() if "type=ff" in x]
+    assert groups
+    for group in groups:
+        ofctl("mod-group", switch, ",bucket=".join(group.split(",bucket=")[:2]))
 
 
 def pool(lab: Testbed) -> str:
@@ -108,6 +117,7 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "unlent removed": lambda _lab: remove(f"e{POP}", Duty.UNLENT),
     "unlent bypassed": unlent_bypassed,
     "landed unlent bypassed": landed_unlent_bypassed,
+    "detours removed": lambda _lab: without_detours(f"t{POP}"),
     "label removed": lambda _lab: remove(f"t{POP}", Duty.LABEL),
     "service removed": lambda _lab: remove(f"e{POP}", Duty.SERVICE),
     "steering removed": lambda _lab: remove(f"t{POP}", Duty.STEER),

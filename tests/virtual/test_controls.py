@@ -53,6 +53,9 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "reachability": "control: no knock at an unlent set reaches a server",
         "latency": "control: no knock at an unlent set reaches a server",
     },
+    "detours removed": {
+        "failover": "everything comes back, by switches alone and by the controller alone",
+    },
     "label removed": {
         "reachability": "every pair reaches",
         "borrowing": "every borrowed connection works",
@@ -89,7 +92,8 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
 
 
 @pytest.mark.parametrize(
-    "study", ["reachability", "latency", "borrowing", "agility", "isolation", "geo", "scarcity"]
+    "study",
+    ["reachability", "latency", "borrowing", "agility", "failover", "isolation", "geo", "scarcity"],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []

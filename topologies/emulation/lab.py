@@ -169,12 +169,15 @@ class Lab(Mininet):
             self._start_switches()
         with self.phase("links"):
             self.emulator.attach_many(map(self._attachment, self.emulated_links))
-            hear = "the switches to hear each other"
-            self.wait(lambda: all(vswitch.hears() for vswitch in self._vswitches), hear)
+            self.wait(self.hear, "the switches to hear each other")
         with self.phase("endpoints"):
             self._start_endpoints()
         with self.phase("verification"):
             self._verify()
+
+    def hear(self) -> bool:
+        """Whether every switch hears its neighbours, as far as the network wants it to (BFD)."""
+        return all(vswitch.hears() for vswitch in self._vswitches)
 
     def begin(self) -> None:
         """Called when the namespaces exist: start here what may start beside the wiring."""

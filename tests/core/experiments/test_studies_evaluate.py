@@ -53,6 +53,13 @@ PROMISED = {
     },
     "slices": {"connections", "erlang_error_max", "model_error_max", "lost_16_ports_load_0.9"},
     "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
+    "failover": {
+        "switches_pulled_link_p50",
+        "switches_silent_link_p50",
+        "switches_dead_pop_p50",
+        "controller_pulled_link_p50",
+        "controller_detect_p50",
+    },
     "agility": {
         "borrow_p50",
         "return_p50",
@@ -547,3 +554,35 @@ def test_the_model_of_lost_calls_approaches_erlangs() -> None:
     assert slices.lost_calls(10, calls) / len(calls) == pytest.approx(
         slices.erlang_b(10, 9.0), abs=0.01
     )
+
+
+def test_failover_tells_how_long_a_failure_was_felt() -> None:
+    """To the packet, at the place of the failure: 4 ms lie between two packets."""
+    metrics = study.study("failover").evaluate(perfect("failover", "europe")).metrics
+    for name, away in (("pulled_link", 8), ("silent_link", 258), ("dead_pop", 8), ("backbone", 8)):
+        assert away - 4 <= metrics[f"switches_{name}_p50"].value < away
+    assert 36 <= metrics["controller_pulled_link_p50"].value < 40
+    assert metrics["controller_detect_p50"].value == 10
+    assert 26 <= metrics["controller_install_p50"].value < 30
+
+
+@pytest.mark.parametrize(
+    ("recovery", "sent_ms", "outcome", "check"),
+    [
+        ("switches", (1_000, 1_100), "lost", "switches repair at once what they see"),
+        ("switches", (1_400, 1_500), "lost", "switches notice a silent loss within four BFD"),
+        ("switches", (1_000, 2_000), "lost", "everything comes back"),
+        ("controller", (1_000, 2_000), "lost", "everything comes back"),
+        ("nobody", (1_900, 2_000), "ok", "control: nothing comes back by itself"),
+        ("nobody", (100, 700), "lost", "twin: before the failure"),
+    ],
+)
+def test_failover_notices_what_is_late_and_what_should_not_be(
+    recovery: str, sent_ms: tuple[int, int], outcome: str, check: str
+) -> None:
+    spoilt = spoil(
+        perfect("failover"),
+        lambda s: (s["recovery"] == recovery) & (s["sent_ns"] / 1e6).between(*sent_ms),
+        outcome=outcome,
+    )
+    assert any(name.startswith(check) for name in failed(spoilt))
