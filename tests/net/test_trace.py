@@ -32,7 +32,7 @@ from tests.fakes.network import (
 from tests.fakes.switch import Outcome, Packet
 from tests.net.test_change import pinged
 from topologies import sources
-from topologies.plan import HostRole, Plan
+from topologies.plan import GATEWAY_ADDRESS, HostRole, Plan
 
 pytestmark = pytest.mark.net
 
@@ -95,6 +95,8 @@ def _packets(world: World) -> Iterator[tuple[str, dict[str, int]]]:
             for target in (*plan.services(6), origin.at(6), plan.hosts[0].at(6), "2001:db8:1::1"):
                 yield host.name, frame(host, target, protocol=protocol)
         yield host.name, frame(host, origin.at(6), source=plan.hosts[-1].at(6))
+        # As a server answers a health check.
+        yield host.name, frame(host, GATEWAY_ADDRESS, source=service, sport=80, dport=7)
         for client in plan.hosts_of(HostRole.CLIENT):  # as a server hands back
             yield host.name, frame(host, service, source=client.address)
             yield host.name, frame(host, plan.services(6)[0], source=client.at(6))
