@@ -466,3 +466,28 @@ def _matrix(axes: Axes, tries: pd.DataFrame, rows: int) -> None:
             colour = "white" if lost or value > 0.7 * largest else INK
             text = "lost" if lost else f"{value:.1f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def churn(changes: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
+    """Which share of the connections broke at which change, a panel for each way to balance.
+
+    ``changes`` is the table of the study of that name; ``arms`` are the panels, ours first.
+    """
+    names = list(changes["change"].drop_duplicates())[::-1]
+    figure, panels = _figure(2.3 * len(arms) + 1.6, 0.3 * len(names) + 1.4, len(arms))
+    for axes, arm in zip(panels, arms, strict=True):
+        mine = changes[changes["arm"] == arm].set_index("change").reindex(names)
+        places = range(len(names))
+        axes.barh(places, mine["moved_share"].fillna(0), color=GRID, label="moved by the model")
+        axes.barh(places, mine["broken_share"], height=0.5, color=ORANGE, label="broke")
+        axes.plot(mine["expected_share"].astype(float), places, "|", color=INK, markersize=13,
+                  markeredgewidth=1.8, label="expected to break")  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_yticks(list(places), names if axes is panels[0] else [""] * len(names))
+        _plain(axes)
+        _title(axes, arm if axes is panels[0] else f"{arm}, without")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path)
+    return path

@@ -16,6 +16,7 @@ from experiments.studies import geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
+from tests.fakes.churn import churned
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -370,4 +371,5 @@ MAKERS = {
     "agility": _agility,
     "isolation": _isolation,
     "slices": _slices,
+    "churn": churned,
 }

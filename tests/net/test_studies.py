@@ -148,6 +148,21 @@ def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: dict[str, Run
     assert dict(taken) == {"own": 2400, "owner": 12, "port sets": 120, "shared": 84}
 
 
+def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chance(
+    runs: dict[str, RunData],
+) -> None:
+    metrics = {name: m.value for name, m in runs["churn"].result.metrics.items()}
+    assert metrics["second_chance_broken"] == metrics["second_chance_lost_requests"] == 0
+    changes = runs["churn"].tables["changes"].set_index(["arm", "change"])
+    for scheme in ("maglev", "rendezvous", "modulo"):
+        shares = changes.loc[scheme]
+        assert (shares["broken_share"] == shares["expected_share"]).all()
+        # Half of one PoP's connections of three, and that PoP's.
+        assert shares.loc["server drained", "broken_share"] == pytest.approx(1 / 6, abs=0.1)
+        assert shares.loc["PoP drained", "broken_share"] == pytest.approx(1 / 3)
+    assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(
     runs: dict[str, RunData], clock: Clock, tmp_path: Path

@@ -18,6 +18,7 @@ from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
 from experiments.runs import trial
 from experiments.runs.testbed import Testbed
+from topologies.emulation import netns
 from topologies.emulation.processes import Program
 
 POP = "ARN"
@@ -82,6 +83,18 @@ def steered_elsewhere(lab: Testbed) -> None:
     ofctl("add-flow", f"t{POP}", f"{flow},actions=set_field:{wrong}->eth_dst,output:{port}")
 
 
+def slots_misplaced(lab: Testbed) -> None:
+    """One server of a PoP gets every slot."""
+    ofctl("add-flow", f"e{POP}", f"table={Table.BALANCE:d},priority=65000,{to_a_server(lab)}")
+
+
+def hand_back_removed(lab: Testbed) -> None:
+    """The servers of a PoP refuse what they do not know instead of handing it back."""
+    for server in lab.plan.servers_of(POP):
+        with netns.inside(server.name):
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
 def fell(lab: Testbed, name: str, how: signal.Signals) -> None:
     """A program dies, or falls asleep for good, while the study runs."""
     (program,) = (program for program in lab.programs() if program.name == name)
@@ -112,6 +125,8 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "service removed": lambda _lab: remove(f"e{POP}", Duty.SERVICE),
     "steering removed": lambda _lab: remove(f"t{POP}", Duty.STEER),
     "steered elsewhere": steered_elsewhere,
+    "slots misplaced": slots_misplaced,
+    "hand-back removed": hand_back_removed,
 }
 
 
