@@ -27,11 +27,13 @@ def ping(
     timeout_s: float = 1.0,
     size: int = 56,
     seed: int = 0,
+    token: bytes | None = None,
 ) -> list[EchoRow]:
     """Ping ``count`` times for each probe; a row for each request, lost ones included.
 
     ``size`` is the payload in bytes, 56 as the ordinary ``ping`` sends. ``seed`` orders the
-    probes within an interval. The destination's kernel answers, so the RTT holds no process.
+    probes within an interval. ``token``, eight bytes, marks the requests and their replies for
+    others who look at them. The destination's kernel answers, so the RTT holds no process.
     Blocks for about ``count * interval_s``.
 
     Raises FileNotFoundError if a host does not exist, OSError if a source is not the host's,
@@ -39,7 +41,13 @@ def ping(
     """
     method = _Icmp(size)
     return measure(
-        method, probes, count=count, interval_s=interval_s, timeout_s=timeout_s, seed=seed
+        method,
+        probes,
+        count=count,
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+        seed=seed,
+        token=token,
     )
 
 

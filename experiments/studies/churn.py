@@ -193,6 +193,7 @@ class _Ordeal:
     def _asked_and_counted(self, change: Change, held: Held) -> int:
         """Ask; how many packets were handed on. Rules that change begin to count anew."""
         if not self._arm.second_chance:
+            self._t.lab.settle()
             self._ask(change.name, held)
             return 0
         before = self._t.counters()

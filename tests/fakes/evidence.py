@@ -16,6 +16,7 @@ from experiments.studies import geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
+from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
@@ -372,4 +373,5 @@ MAKERS = {
     "isolation": _isolation,
     "slices": _slices,
     "churn": churned,
+    "catchment": caught,
 }

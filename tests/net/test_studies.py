@@ -163,6 +163,21 @@ def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chan
     assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
 
 
+def test_catchments_are_those_of_the_model(runs: dict[str, RunData], clock: Clock) -> None:
+    catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
+    assert (catchments["pop"] == catchments["named"]).all()
+    assert (catchments["probed"] == catchments["pop"]).all()
+    for client in PLAN.hosts_of(HostRole.CLIENT):
+        best = ORACLE.nearest_pops(client.name)
+        assert catchments.loc[("nearest", client.name), "pop"] in best
+        there, near = (
+            ORACLE.rtt_ms(client.name, PLAN.servers_of(pop)[0].name)
+            for pop in (catchments.loc[("weighted", client.name), "pop"], best[0])
+        )
+        inflation_ms = catchments.loc[("weighted", client.name), "latency_inflation_ms"]
+        assert inflation_ms == pytest.approx(there - near, abs=ABOVE_MS[clock])
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(
     runs: dict[str, RunData], clock: Clock, tmp_path: Path

@@ -23,6 +23,7 @@ from topologies.emulation.processes import Program
 
 POP = "ARN"
 OTHER = "FCO"
+KEPT = "LHR"
 
 
 def ofctl(command: str, switch: str, flow: str, *options: str) -> str:
@@ -83,6 +84,16 @@ def steered_elsewhere(lab: Testbed) -> None:
     ofctl("add-flow", f"t{POP}", f"{flow},actions=set_field:{wrong}->eth_dst,output:{port}")
 
 
+def kept(lab: Testbed) -> None:
+    """The clients of one city go to its PoP whatever is said."""
+    address, near = lab.plan.network.services[0], lab.plan.transit(KEPT)
+    link = next(k for k in lab.plan.links_of(near.name) if k.far(near.name).node == f"e{KEPT}")
+    label = _mac(labels.encode(lab.plan.edge(KEPT).number))
+    flow = f"table={Table.ROUTE:d},priority=65000,ip,nw_dst={address},dl_dst=02:00:00:00:00:01"
+    actions = f"set_field:{label}->eth_dst,output:{link.near(near.name).port}"
+    ofctl("add-flow", near.name, f"{flow},actions={actions}")
+
+
 def slots_misplaced(lab: Testbed) -> None:
     """One server of a PoP gets every slot."""
     ofctl("add-flow", f"e{POP}", f"table={Table.BALANCE:d},priority=65000,{to_a_server(lab)}")
@@ -125,6 +136,7 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "service removed": lambda _lab: remove(f"e{POP}", Duty.SERVICE),
     "steering removed": lambda _lab: remove(f"t{POP}", Duty.STEER),
     "steered elsewhere": steered_elsewhere,
+    "a withdrawn PoP is kept": kept,
     "slots misplaced": slots_misplaced,
     "hand-back removed": hand_back_removed,
 }

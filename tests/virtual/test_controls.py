@@ -64,12 +64,15 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     "steering removed": {
         "reachability": "every pair reaches",
         "latency": "every client is answered",
+        "catchment": "every client that is served is answered",
     },
     "steered elsewhere": {
         "latency": "every client lands in its best PoP",
         "geo": "every client lands in the nearest PoP that is announced",
         "churn": "every connection goes to the server that the model names",
+        "catchment": "every client lands where the controller says",
     },
+    "a withdrawn PoP is kept": {"catchment": "control: a withdrawn PoP gets nobody"},
     "slots misplaced": {"churn": "every connection goes to the server that the model names"},
     "hand-back removed": {"churn": "twin: with a second chance nothing breaks"},
     "tags mixed up": {"geo": "who borrows has the right country"},
@@ -93,7 +96,17 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
 
 @pytest.mark.parametrize(
     "study",
-    ["reachability", "latency", "borrowing", "agility", "isolation", "geo", "scarcity", "churn"],
+    [
+        "reachability",
+        "latency",
+        "borrowing",
+        "agility",
+        "isolation",
+        "geo",
+        "scarcity",
+        "churn",
+        "catchment",
+    ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []

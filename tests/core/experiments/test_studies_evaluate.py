@@ -32,6 +32,11 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "catchment": {
+        f"{policy}_{metric}"
+        for policy in ("nearest", "bgp", "regional", "weighted")
+        for metric in ("rtt_p50", "li_p50", "li_p95", "li_over_25_share", "gi_p50", "load_gini")
+    },
     "churn": {
         "second_chance_broken_share",
         "maglev_broken_share",
