@@ -130,10 +130,10 @@ def trial(t: Trial) -> None:
     t.observed["steady"], t.observed["handed_on"] = {}, {}
     for arm in ARMS:
         with t.timed_step(f"{t.count('connections')} connections, {arm.name}"):
-            _Ordeal(t, arm).run()
+            _Round(t, arm).run()
 
 
-class _Ordeal:
+class _Round:
     """What connections go through by one scheme."""
 
     def __init__(self, t: Trial, arm: Arm) -> None:
@@ -147,8 +147,7 @@ class _Ordeal:
 
         t, arm = self._t, self._arm
         given = {"scheme": arm.scheme.value, "second_chance": arm.second_chance}
-        t.lab.control.say("balancing.set", given)
-        self._happened(arm.event)
+        self._happen("balancing.set", given, arm.event)
         turns = range(t.count("connections"))
         hosts = [self._clients[turn % len(self._clients)].name for turn in turns]
         with Held(hosts, t.service, timeout_s=t.param("timeout_s")) as held:
@@ -179,21 +178,22 @@ class _Ordeal:
         t = self._t
         t.reporter.event("change", f"{self._arm.name}: {change.name}")
         if change.event is not None:
-            t.lab.control.say(change.word, change.params)
-            self._happened(change.event)
+            self._happen(change.word, change.params, change.event)
             return
         t.lab.control.program_kill(CONTROLLER)
         t.lab.control.program_restart(CONTROLLER)
         t.lab.wait(t.lab.controller_api.is_listening, "the controller to answer")
         t.lab.wait(t.lab.controller_api.is_ready, "the controller to have every switch")
 
-    def _happened(self, event: Event) -> None:
+    def _happen(self, word: str, params: Mapping[str, Any], event: Event) -> None:
+        """Say a word, and know what the world is then; no switch goes by what was before."""
+        self._t.lab.control.say(word, params)
+        self._t.lab.settle()
         self._world = self._world.after(event)
 
     def _asked_and_counted(self, change: Change, held: Held) -> int:
         """Ask; how many packets were handed on. Rules that change begin to count anew."""
         if not self._arm.second_chance:
-            self._t.lab.settle()
             self._ask(change.name, held)
             return 0
         before = self._t.counters()
