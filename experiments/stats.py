@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,3 +34,14 @@ def cdf(values: pd.Series[float]) -> tuple[list[float], list[float]]:
     """The empirical distribution as a step line: sorted values, and the share at or below each."""
     ordered = sorted(float(value) for value in values.dropna())
     return ordered, [(n + 1) / len(ordered) for n in range(len(ordered))]
+
+
+def gini(values: Sequence[float]) -> float | None:
+    """How unequal values are: 0 if all are equal, (n - 1)/n if one of n has all; None of nothing.
+
+    Half the mean difference between any two, over the mean.
+    """
+    mean = sum(values) / len(values) if values else 0
+    if not mean:
+        return None
+    return sum(abs(a - b) for a in values for b in values) / (2 * len(values) ** 2 * mean)

@@ -16,7 +16,7 @@ from experiments.measure.dial import Outcome, dial, failure, paced
 from experiments.measure.kernel import Ports, handshake_rtt_ns
 from topologies.family import Address
 
-__all__ = ["HttpRow", "Proxy", "Request", "get", "parse_fields", "parse_head"]
+__all__ = ["HttpRow", "Proxy", "Request", "fetch", "get", "parse_fields", "parse_head"]
 
 HttpOutcome = Outcome | Literal["proxy refused", "bad answer"]
 """``proxy refused``: the proxy answered, but not 200. ``bad answer``: not HTTP, or cut short."""
@@ -100,7 +100,7 @@ def get(
     """
 
     async def one(index: int, request: Request) -> HttpRow:
-        return await _get(index, request, timeout_s)
+        return await fetch(index, request, timeout_s)
 
     return asyncio.run(paced(requests, one, at_once=at_once, spacing_s=spacing_s))
 
@@ -132,7 +132,8 @@ class _ProxyRefusedError(Exception):
     """The proxy did not open the connection."""
 
 
-async def _get(index: int, request: Request, timeout_s: float) -> HttpRow:
+async def fetch(index: int, request: Request, timeout_s: float) -> HttpRow:
+    """Make one request, for which ``index`` stands; otherwise as ``get``."""
     row = HttpRow(
         index, request.host, request.source, request.destination, request.path, outcome="timeout"
     )

@@ -17,6 +17,7 @@ __all__ = ["EchoProbe", "EchoRow", "ping"]
 _SOL_RAW = 255
 _ICMP_FILTER = 1
 _ICMP6_FILTER = 1
+_IPV6_FREEBIND = 78
 
 
 def ping(
@@ -27,19 +28,27 @@ def ping(
     timeout_s: float = 1.0,
     size: int = 56,
     seed: int = 0,
+    token: bytes | None = None,
 ) -> list[EchoRow]:
     """Ping ``count`` times for each probe; a row for each request, lost ones included.
 
     ``size`` is the payload in bytes, 56 as the ordinary ``ping`` sends. ``seed`` orders the
-    probes within an interval. The destination's kernel answers, so the RTT holds no process.
+    probes within an interval. ``token``, eight bytes, marks the requests and their replies for
+    others who look at them. The destination's kernel answers, so the RTT holds no process.
     Blocks for about ``count * interval_s``.
 
-    Raises FileNotFoundError if a host does not exist, OSError if a source is not the host's,
-    ValueError on a senseless number.
+    Raises FileNotFoundError if a host does not exist, OSError if a source is not the host's (by
+    IPv6 any source is tried), ValueError on a senseless number.
     """
     method = _Icmp(size)
     return measure(
-        method, probes, count=count, interval_s=interval_s, timeout_s=timeout_s, seed=seed
+        method,
+        probes,
+        count=count,
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+        seed=seed,
+        token=token,
     )
 
 
@@ -61,6 +70,8 @@ class _Icmp:
             others = (1 << 256) - 1 & ~(1 << ICMP6_ECHO_REPLY)
             words = [others >> 32 * n & 0xFFFFFFFF for n in range(8)]
             sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
+            # To IPv6 an address that is local by AnyIP alone is not the host's.
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         if probe.source is not None:
             bind_source(sock, probe.source, None)
         return sock

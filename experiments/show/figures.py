@@ -501,3 +501,92 @@ def _matrix(axes: Axes, tries: pd.DataFrame, rows: int) -> None:
             colour = "white" if lost or value > 0.7 * largest else INK
             text = "lost" if lost else f"{value:.1f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def churn(changes: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
+    """Which share of the connections broke at which change, a panel for each way to balance.
+
+    ``changes`` is the table of the study of that name; ``arms`` are the panels, ours first.
+    """
+    names = list(changes["change"].drop_duplicates())[::-1]
+    figure, panels = _figure(2.3 * len(arms) + 1.6, 0.3 * len(names) + 1.4, len(arms))
+    for axes, arm in zip(panels, arms, strict=True):
+        mine = changes[changes["arm"] == arm].set_index("change").reindex(names)
+        places = range(len(names))
+        axes.barh(places, mine["moved_share"].fillna(0), color=GRID, label="moved by the model")
+        axes.barh(places, mine["broken_share"], height=0.5, color=ORANGE, label="broke")
+        axes.plot(mine["expected_share"].astype(float), places, "|", color=INK, markersize=13,
+                  markeredgewidth=1.8, label="expected to break")  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_yticks(list(places), names if axes is panels[0] else [""] * len(names))
+        _plain(axes)
+        _title(axes, arm if axes is panels[0] else f"{arm}, without")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path)
+    return path
+
+
+POLICY_LOOKS: Mapping[str, Mapping[str, Any]] = {
+    "nearest": {"color": BLUE, "linewidth": 2.8},
+    "bgp": {"color": ORANGE, "linestyle": "--"},
+    "regional": {"color": GREEN, "linestyle": "-."},
+    "weighted": {"color": PINK},
+}
+
+
+def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) -> Path:
+    """How many clients are within which RTT of the service, a step line for each policy.
+
+    ``catchments`` is the table of the study ``catchment``.
+    """
+    figure, (axes,) = _figure(7.2, 4.4, 1)
+    for policy in policies:
+        rtt_ms = catchments[catchments["arm"] == policy]["rtt_ms"]
+        values, shares = stats.cdf(rtt_ms)
+        middle = stats.median(rtt_ms)
+        label = policy if middle is None else f"{policy}: median {middle:.1f} ms"
+        start = [0.0] if values else []
+        axes.step([*values[:1], *values], [*start, *shares], where="post", label=label,
+                  **{"linewidth": 1.8, **POLICY_LOOKS[policy]})  # fmt: skip
+    axes.set_xlabel("round-trip time to the service, ms (median of each client)")
+    axes.set_xlim(left=0)
+    _shares(axes, "share of the clients")
+    axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
+    _title(axes, "How near the service is by policy")
+    figure.savefig(path)
+    return path
+
+
+def catchment_matrix(catchments: pd.DataFrame, policies: Sequence[str], path: Path) -> Path:
+    """Which PoP every client lands in by every policy; the darker, the longer than need be.
+
+    ``catchments`` is the table of the study ``catchment``.
+    """
+    shown = catchments[catchments["arm"].isin(policies)]
+    by_home = shown[shown["arm"] == policies[0]].sort_values(["allowed", "client"])["client"]
+    pops, inflation = (
+        shown.pivot_table(index="client", columns="arm", values=column, aggfunc="first",
+                          dropna=False).reindex(index=by_home, columns=list(policies))
+        for column in ("pop", "latency_inflation_ms")
+    )  # fmt: skip
+    figure, (axes,) = _figure(2.2 + 1.2 * len(policies), 1.3 + 0.24 * len(pops), 1)
+    shades = colormaps["Oranges"].with_extremes(bad="black")
+    most = max(1.0, float(inflation.max().max()))
+    image = axes.imshow(inflation.clip(lower=0).to_numpy(float), cmap=shades, vmin=0, vmax=most,
+                        aspect="auto")  # fmt: skip
+    cells = zip(pops.to_numpy(str), inflation.to_numpy(float), strict=True)
+    for y, (row, excesses) in enumerate(cells):
+        for x, (pop, excess) in enumerate(zip(row, excesses, strict=True)):
+            dark = excess != excess or excess > 0.6 * most
+            axes.text(x, y, pop or "nobody", ha="center", va="center", fontsize=8,
+                      color="white" if dark else INK)  # fmt: skip
+    axes.set_xticks(range(len(policies)), list(policies), fontsize=9)
+    axes.set_yticks(range(len(pops)), list(pops.index), fontsize=8)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="latency inflation, ms (black: no answer)", shrink=0.6)
+    figure.savefig(path)
+    return path

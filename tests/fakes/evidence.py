@@ -17,6 +17,8 @@ from experiments.studies import failover, geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
+from tests.fakes.catchment import caught
+from tests.fakes.churn import churned
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -391,4 +393,6 @@ MAKERS = {
     "failover": _failover,
     "isolation": _isolation,
     "slices": _slices,
+    "churn": churned,
+    "catchment": caught,
 }

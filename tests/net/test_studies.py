@@ -148,6 +148,36 @@ def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: dict[str, Run
     assert dict(taken) == {"own": 2400, "owner": 12, "port sets": 120, "shared": 84}
 
 
+def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chance(
+    runs: dict[str, RunData],
+) -> None:
+    metrics = {name: m.value for name, m in runs["churn"].result.metrics.items()}
+    assert metrics["second_chance_broken"] == metrics["second_chance_lost_requests"] == 0
+    changes = runs["churn"].tables["changes"].set_index(["arm", "change"])
+    for scheme in ("maglev", "rendezvous", "modulo"):
+        shares = changes.loc[scheme]
+        assert (shares["broken_share"] == shares["expected_share"]).all()
+        # Half of one PoP's connections of three, and that PoP's.
+        assert shares.loc["server drained", "broken_share"] == pytest.approx(1 / 6, abs=0.1)
+        assert shares.loc["PoP drained", "broken_share"] == pytest.approx(1 / 3)
+    assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
+
+
+def test_catchments_are_those_of_the_model(runs: dict[str, RunData], clock: Clock) -> None:
+    catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
+    assert (catchments["pop"] == catchments["named"]).all()
+    assert (catchments["probed"] == catchments["pop"]).all()
+    for client in PLAN.hosts_of(HostRole.CLIENT):
+        best = ORACLE.nearest_pops(client.name)
+        assert catchments.loc[("nearest", client.name), "pop"] in best
+        there, near = (
+            ORACLE.rtt_ms(client.name, PLAN.servers_of(pop)[0].name)
+            for pop in (catchments.loc[("weighted", client.name), "pop"], best[0])
+        )
+        inflation_ms = catchments.loc[("weighted", client.name), "latency_inflation_ms"]
+        assert inflation_ms == pytest.approx(there - near, abs=ABOVE_MS[clock])
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(
     runs: dict[str, RunData], clock: Clock, tmp_path: Path

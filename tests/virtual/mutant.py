@@ -18,10 +18,12 @@ from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
 from experiments.runs import trial
 from experiments.runs.testbed import Testbed
+from topologies.emulation import netns
 from topologies.emulation.processes import Program
 
 POP = "ARN"
 OTHER = "FCO"
+KEPT = "LHR"
 
 
 def ofctl(command: str, switch: str, flow: str | None = None, *options: str) -> str:
@@ -91,6 +93,28 @@ def steered_elsewhere(lab: Testbed) -> None:
     ofctl("add-flow", f"t{POP}", f"{flow},actions=set_field:{wrong}->eth_dst,output:{port}")
 
 
+def kept(lab: Testbed) -> None:
+    """The clients of one city go to its PoP whatever is said."""
+    address, near = lab.plan.network.services[0], lab.plan.transit(KEPT)
+    link = next(k for k in lab.plan.links_of(near.name) if k.far(near.name).node == f"e{KEPT}")
+    label = _mac(labels.encode(lab.plan.edge(KEPT).number))
+    flow = f"table={Table.ROUTE:d},priority=65000,ip,nw_dst={address},dl_dst=02:00:00:00:00:01"
+    actions = f"set_field:{label}->eth_dst,output:{link.near(near.name).port}"
+    ofctl("add-flow", near.name, f"{flow},actions={actions}")
+
+
+def slots_misplaced(lab: Testbed) -> None:
+    """One server of a PoP gets every slot."""
+    ofctl("add-flow", f"e{POP}", f"table={Table.BALANCE:d},priority=65000,{to_a_server(lab)}")
+
+
+def hand_back_removed(lab: Testbed) -> None:
+    """The servers of a PoP refuse what they do not know instead of handing it back."""
+    for server in lab.plan.servers_of(POP):
+        with netns.inside(server.name):
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
 def fell(lab: Testbed, name: str, how: signal.Signals) -> None:
     """A program dies, or falls asleep for good, while the study runs."""
     (program,) = (program for program in lab.programs() if program.name == name)
@@ -122,6 +146,9 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "service removed": lambda _lab: remove(f"e{POP}", Duty.SERVICE),
     "steering removed": lambda _lab: remove(f"t{POP}", Duty.STEER),
     "steered elsewhere": steered_elsewhere,
+    "a withdrawn PoP is kept": kept,
+    "slots misplaced": slots_misplaced,
+    "hand-back removed": hand_back_removed,
 }
 
 

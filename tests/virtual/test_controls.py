@@ -67,11 +67,17 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     "steering removed": {
         "reachability": "every pair reaches",
         "latency": "every client is answered",
+        "catchment": "every client that is served is answered",
     },
     "steered elsewhere": {
         "latency": "every client lands in its best PoP",
         "geo": "every client lands in the nearest PoP that is announced",
+        "churn": "every connection goes to the server that the model names",
+        "catchment": "every client lands where the controller says",
     },
+    "a withdrawn PoP is kept": {"catchment": "control: a withdrawn PoP gets nobody"},
+    "slots misplaced": {"churn": "every connection goes to the server that the model names"},
+    "hand-back removed": {"churn": "twin: with a second chance nothing breaks"},
     "tags mixed up": {"geo": "who borrows has the right country"},
     "any tag served": {"geo": "control: a tag that no pool has gives no connection"},
     "addresses wasted": {"scarcity": "lab: as many addresses are taken as the closed form says"},
@@ -93,7 +99,18 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
 
 @pytest.mark.parametrize(
     "study",
-    ["reachability", "latency", "borrowing", "agility", "failover", "isolation", "geo", "scarcity"],
+    [
+        "reachability",
+        "latency",
+        "borrowing",
+        "agility",
+        "failover",
+        "isolation",
+        "geo",
+        "scarcity",
+        "churn",
+        "catchment",
+    ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
     assert failed_checks(study, "nothing", tmp_path) == []

@@ -32,6 +32,22 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "catchment": {
+        f"{policy}_{metric}"
+        for policy in ("nearest", "bgp", "regional", "weighted")
+        for metric in ("rtt_p50", "li_p50", "li_p95", "li_over_25_share", "gi_p50", "load_gini")
+    },
+    "churn": {
+        "second_chance_broken_share",
+        "maglev_broken_share",
+        "rendezvous_broken_share",
+        "modulo_broken_share",
+        "group_broken_share",
+        "second_chance_lost_requests",
+        "handed_on",
+        "extra_rtt_same_pop_p50",
+        "extra_rtt_other_pop_p50",
+    },
     "scarcity": {
         "book_own_addresses",
         "book_owner_addresses",
