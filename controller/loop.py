@@ -19,7 +19,8 @@ from eventlet.greenthread import GreenThread
 from controller.clock import BookClock
 from controller.core.borrowing import SwitchRules, borrowed_rules
 from controller.core.change import Configuration, Phase, advance, moves
-from controller.core.events import Event, Note
+from controller.core.convergence import delay_ns
+from controller.core.events import CityConverged, CityHeld, Event, Note
 from controller.core.lease import Lease
 from controller.core.linger import Linger
 from controller.core.routing import Routes
@@ -94,10 +95,28 @@ class ControlLoop:
         for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].aim(steps)
+        for event in events:
+            if isinstance(event, CityHeld):
+                self._converge_later(event.city)
         return eventlet.spawn(self._follow, phases) if phases else None
+
+    def _converge_later(self, city: str) -> None:
+        """Let a city hear of the changes when its time has come."""
+        after_ns = delay_ns(city, self.world.plan.network.convergence_ns)
+        eventlet.spawn_after(after_ns / 1e9, self._converge, city)
+
+    def _converge(self, city: str) -> None:
+        try:
+            if city in self.world.held:
+                self.happen(CityConverged(city))
+        except StoreError as error:
+            LOG.error("%s", error)
+            eventlet.spawn_after(SETTLE_EVERY_S, self._converge, city)
 
     def settle_for_ever(self) -> None:
         """Forget what was before changes that are long ago. Runs in a thread of its own."""
+        for city in self.world.held:  # who had not heard before this controller led
+            self._converge_later(city)
         linger = Linger(self.world.plan.network.linger_ns)
         while True:
             eventlet.sleep(SETTLE_EVERY_S)

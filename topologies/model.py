@@ -170,7 +170,8 @@ class Network:
     does not know, for ``linger_ns`` after a change, so that connections survive it. Switches tell
     each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None);
     with ``failover`` they go round a dead link by themselves. The controller asks every server each
-    ``health_ns`` whether it serves (0: never).
+    ``health_ns`` whether it serves (0: never). Half of the cities hear of a change of steering
+    within ``convergence_ns`` (0: all at once), as BGP would have it.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Network:
     second_chance: bool = True
     linger_ns: int = 600 * 10**9
     health_ns: int = 10**9
+    convergence_ns: int = 0
 
     @property
     def sets_per_address(self) -> int:

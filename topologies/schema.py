@@ -140,6 +140,9 @@ class NetworkFile(_Part):
     second_chance: bool = Field(
         True, description="Servers hand on what belongs to connections that they do not know."
     )
+    convergence: Time = Field(
+        0, description="Half of the cities follow a change within this; 0: all at once."
+    )
     health: Time = Field("1 s", description="How often servers are asked whether they serve.")
     linger: Time = Field("10 min", description="For so long after a change.")
     path_stretch: float = Field(1.5, description="Length of fibre over that of the great circle.")

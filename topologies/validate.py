@@ -442,6 +442,12 @@ def _overlaps(
 
 
 def _numbers(network: Network) -> Iterator[Problem]:
+    if not 0 <= network.convergence_ns <= MAX_LINGER_NS:
+        yield Problem(
+            ("convergence",),
+            f"cities do not take {format_time(network.convergence_ns)} to follow a change",
+            f"use up to {format_time(MAX_LINGER_NS)}; 0 is at once, 10 s what BGP takes",
+        )
     if network.health_ns and not MIN_HEALTH_NS <= network.health_ns <= MAX_LINGER_NS:
         yield Problem(
             ("health",),

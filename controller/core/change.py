@@ -23,7 +23,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from controller.core.borrowing import borrowed_rules
-from controller.core.events import CityMoved, Event, LeaseChanged
+from controller.core.events import (
+    CityConverged,
+    CityHeld,
+    CityMoved,
+    Event,
+    LeaseChanged,
+    OverrideSet,
+)
 from controller.core.lease import Lease
 from controller.core.pipeline import static_program, with_leases
 from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, changes
@@ -75,20 +82,27 @@ def advance(before: Configuration, *events: Event) -> tuple[Configuration, tuple
     return after, tuple(_phases(steps, _turns(before.world, world)))
 
 
-def moves(before: Configuration, *events: Event) -> tuple[CityMoved, ...]:
-    """Which cities leave their PoP by these events, and may have connections there.
+def moves(before: Configuration, *events: Event) -> tuple[CityMoved | CityHeld, ...]:
+    """Which cities leave their PoP by these events, and may have connections there, and which
+    would, but have not heard yet.
 
     They are events too, to happen after these. Raises UnknownError, as ``World.after``.
     """
     world = before.world.after(*events)
-    if not world.second_chance or not _steers(before.world, world):
+    if not _steers(before.world, world):
         return ()
-    after = rank(world)
-    return tuple(
-        CityMoved(city, ranked[0])
-        for city, ranked in before.ranking.items()
-        if ranked and after[city][:1] != ranked[:1]
-    )
+    slow = bool(world.plan.network.convergence_ns)
+    heard = {x.city for x in events if isinstance(x, CityConverged | OverrideSet)}
+    found: list[CityMoved | CityHeld] = []
+    for city, ranked in rank(world).items():
+        old = before.ranking[city]
+        if old == ranked:
+            continue
+        if slow and city not in heard:
+            found.append(CityHeld(city, old))
+        elif world.second_chance and old and old[:1] != ranked[:1]:
+            found.append(CityMoved(city, old[0]))
+    return tuple(found)
 
 
 def _steers(old: World, world: World) -> bool:

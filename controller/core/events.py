@@ -97,6 +97,21 @@ class CityMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class CityHeld:
+    """A city has not heard of a change yet: it goes by the ranking of before."""
+
+    city: str
+    pops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CityConverged:
+    """A city has heard of all changes."""
+
+    city: str
+
+
+@dataclass(frozen=True, slots=True)
 class CitySettled:
     """No connection is waited for any more that a city has in PoPs which served it before."""
 
@@ -200,6 +215,8 @@ Event = (
     | ScopeSet
     | ShedSet
     | CityMoved
+    | CityHeld
+    | CityConverged
     | CitySettled
     | PopSettled
     | BalancingSet
@@ -273,6 +290,10 @@ def sentence(event: Event | Note) -> str:
             return f"{city} {'is shed from' if shed else 'may return to'} PoP {pop}"
         case CityMoved(city, before):
             return f"{city} leaves PoP {before}"
+        case CityHeld(city, pops):
+            return f"{city} has not heard yet and goes to {pops[0] if pops else 'nobody'}"
+        case CityConverged(city):
+            return f"{city} has heard of all changes"
         case CitySettled(city):
             return f"{city} has nothing left in PoPs that served it before"
         case PopSettled(pop):
@@ -318,6 +339,10 @@ def _value(name: str, value: Any, wanted: Any) -> Any:
             return wanted(value)
         except ValueError:
             raise ValueError(f"{name} is one of {', '.join(wanted)}, not {value!r}") from None
+    if get_origin(wanted) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+            return tuple(value)
+        raise ValueError(f"{name} is a list of words, not {value!r}")
     kind = dict if get_origin(wanted) is dict else wanted
     if not isinstance(value, kind) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{name} is {getattr(wanted, '__name__', wanted)}, not {value!r}")

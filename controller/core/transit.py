@@ -120,9 +120,10 @@ def steering(
 ) -> Iterator[Rule]:
     """ROUTE: a packet to an anycast address gets the label of this city's best PoP.
 
-    A city without a PoP has no such rule; its packets are dropped and counted as DEFAULT.
+    A city without a PoP, or with one that is out of reach and does not know, has no such rule;
+    its packets are dropped and counted as DEFAULT.
     """
-    if not ranked:
+    if not ranked or switch.name not in routes.labels[ranked[0]].ports:
         return
     pop = plan.edge(ranked[0])
     group = repairs(plan, routes, switch, pop.city, ranked).first

@@ -15,6 +15,8 @@ from immutables import Map
 
 from controller.core.events import (
     BalancingSet,
+    CityConverged,
+    CityHeld,
     CityMoved,
     CitySettled,
     Event,
@@ -82,7 +84,8 @@ class World:
     the state of a PoP, ``shares`` its weight, ``prepends`` and ``scopes`` what BGP tells of it;
     ``shed`` are cities and the PoPs that they were moved off. ``scheme`` and ``chance`` are
     balancing in place of the network's own; ``former`` is how a PoP spread flows before, and
-    ``trails`` the PoPs that served a city before, the last first. ``weights`` are servers',
+    ``trails`` the PoPs that served a city before, the last first; ``held`` is the ranking of a
+    city that has not heard of the last changes. ``weights`` are servers',
     ``metrics`` a link's delay in ns, by its number; ``sick`` are servers by somebody's word,
     ``silent`` by the controller's checks, ``down`` ports
     (switch and number). ``leases`` are the live ones, by address and first port, ``homes`` the
@@ -101,6 +104,7 @@ class World:
     chance: bool | None = None
     former: Map[str, tuple[Spread, ...]] = Map()
     trails: Map[str, tuple[str, ...]] = Map()
+    held: Map[str, tuple[str, ...]] = Map()
     weights: Map[str, int] = Map()
     sick: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
@@ -131,7 +135,7 @@ class World:
         """All that steering looks at, but for the links' delays and the ports."""
         shares = (self.shares, self.prepends, self.scopes, self.shed)
         told = tuple(self.told(edge.city) for edge in self.plan.edges)
-        return (self.policy, self.overrides, told, *shares)
+        return (self.policy, self.overrides, told, *shares, self.held)
 
     def told(self, pop: str) -> PopState:
         """What the world hears of a PoP: an announced one is drained while nobody serves there."""
@@ -270,6 +274,14 @@ class World:
                 self._need_pop(pop)
                 known = (pop, *(x for x in self.trails.get(city, ()) if x != pop))
                 return {"trails": self.trails.set(city, known[:MOST_FORMER])}
+            case CityHeld(city, pops):
+                self._need_city(city)
+                for pop in pops:
+                    self._need_pop(pop)
+                return {"held": self.held.set(city, pops)}
+            case CityConverged(city):
+                self._need_city(city)
+                return {"held": _put(self.held, city, None)}
             case CitySettled(city):
                 self._need_city(city)
                 return {"trails": _put(self.trails, city, None)}

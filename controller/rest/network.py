@@ -153,6 +153,7 @@ def world(controller: Controller) -> Answer:
         "balancing": now.balancing.value,
         "second_chance": now.second_chance,
         "former": {pop: [dict(x.weights) for x in spreads] for pop, spreads in now.former.items()},
+        "held": {city: list(pops) for city, pops in sorted(now.held.items())},
         "trails": {city: list(pops) for city, pops in sorted(now.trails.items())},
         "overrides": dict(sorted(now.overrides.items())),
         "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},

@@ -117,6 +117,7 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
 FAILOVER_LOOKS: Mapping[str, tuple[str, str, str]] = {
     "switches": (BLUE, "o", "switches alone"),
     "controller": (ORANGE, "v", "controller alone"),
+    "bgp": (GREEN, "s", "as BGP converges"),
 }
 """Colour, marker and label of who repairs."""
 

@@ -2,8 +2,9 @@
 
 Probes go through a link or to a PoP all the time, and it breaks: a link between cities whose cable
 is pulled, the same one that dies silently, a PoP with all its links, a link of the backbone. The
-same failures meet a network whose switches go round them without a controller, one whose controller
-alone reroutes, and one in which nobody does anything.
+same failures meet a network whose switches go round them without a controller, one whose
+controller alone reroutes, and one in which nobody does anything. The dead PoP meets a fourth:
+cities hear of it as BGP would have it, each in its own time.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.core.convergence import delay_ns
 from experiments.breaks import DEAD_POP, PULLED, SERVICE, SILENT, Break, breaks
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
+from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.result import Check, Metric
 from topologies.model import Network
@@ -30,13 +34,15 @@ if TYPE_CHECKING:
 
     from experiments.measure.echo import EchoProbe, EchoRow
 
-SWITCHES, CONTROLLER, NOBODY = "switches", "controller", "nobody"
-RECOVERIES = (SWITCHES, CONTROLLER, NOBODY)
+SWITCHES, CONTROLLER, BGP, NOBODY = "switches", "controller", "bgp", "nobody"
+RECOVERIES = (SWITCHES, CONTROLLER, BGP, NOBODY)
 MS = 10**6
 PATIENCE_S = 0.7
 CLEAR_S = 0.2
 """What is sent so long before a failure is answered before it."""
 HEAL_S = 20.0
+CONVERGED_MS = 300.0
+"""A city may be off its time by so much: the controller hears, programs, and probes are apart."""
 
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
@@ -51,29 +57,62 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
 def trial(t: Trial) -> None:
     """Every failure under every kind of recovery."""
     t.observed["breaks"] = []
-    seconds = t.count("packets") * t.param("interval_s") + PATIENCE_S
     for recovery in RECOVERIES:
         with t.step(f"recovery by {recovery}"):
             _recover_by(t, recovery)
-        turns = 1 if recovery == NOBODY else t.count("turns")
+        turns = t.count("turns") if recovery in (SWITCHES, CONTROLLER) else 1
         for broken in breaks(t.plan, t.count("streams")):
+            if recovery == BGP and broken.name != DEAD_POP:
+                continue  # links between cities are not chosen by BGP here
+            seconds = _pace(t, recovery, broken).seconds + PATIENCE_S
             with t.timed_step(f"{broken.name}, recovery by {recovery}", turns * seconds):
                 for turn in range(turns):
                     _break(t, recovery, broken, turn)
     with t.step("the network as it was"):
-        _start_controller(t, failover=True)
+        _start_controller(t, t.plan.network)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many packets each stream sends, how far apart, and when the failure comes, in seconds."""
+
+    count: int
+    interval_s: float
+    before_s: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return self.count * self.interval_s
+
+
+def _pace(t: Trial, recovery: str, broken: Break) -> Pace:
+    """Around a failure; where BGP recovers, until the last city has heard of it."""
+    count, interval_s = t.count("packets"), t.param("interval_s")
+    if recovery != BGP:
+        return Pace(count, interval_s, count * interval_s / 2)
+    hosts = (t.plan.host(stream.host) for stream in broken.streams)
+    last_s = max(hears_ns(t.spec, host.city) for host in hosts) / 1e9 + 1.0
+    interval_s = max(interval_s, last_s / count)
+    before_s = max(1.0, 20 * interval_s)
+    return Pace(ceil((before_s + last_s) / interval_s), interval_s, before_s)
+
+
+def hears_ns(spec: Spec, city: str) -> int:
+    """How long after a change a city hears of it, as BGP would have it."""
+    return delay_ns(city, round(spec.number("convergence_s") * 1e9))
 
 
 def _recover_by(t: Trial, recovery: str) -> None:
     """The switches alone have no controller; nobody has neither it nor detours."""
     t.lab.kill("controller")
-    if recovery == CONTROLLER:
-        _start_controller(t, failover=False)
+    if recovery in (CONTROLLER, BGP):
+        slow_ns = round(t.param("convergence_s") * 1e9) if recovery == BGP else 0
+        _start_controller(t, replace(t.plan.network, failover=False, convergence_ns=slow_ns))
 
 
-def _start_controller(t: Trial, *, failover: bool) -> None:
+def _start_controller(t: Trial, network: Network) -> None:
     """Start the controller again; it gives the switches detours, or takes them away."""
-    network = replace(t.plan.network, failover=failover)
     t.lab.network_file.write_text(dump_json(network))
     t.lab.restart("controller")
     t.lab.wait(t.lab.controller_api.is_listening, "the controller to answer", HEAL_S)
@@ -84,11 +123,12 @@ def _break(t: Trial, recovery: str, broken: Break, turn: int) -> None:
     """Probes all the time, and the failure in the middle; then all is mended."""
     from experiments.control.words import link_name
 
-    count, interval_s = t.count("packets"), t.param("interval_s")
+    pace = _pace(t, recovery, broken)
     rows: list[EchoRow] = []
-    sending = threading.Thread(target=lambda: rows.extend(_send(t, broken, count, interval_s)))
+    send = partial(_send, t, broken, pace.count, pace.interval_s)
+    sending = threading.Thread(target=lambda: rows.extend(send()))
     sending.start()
-    time.sleep(count * interval_s / 2)
+    time.sleep(pace.before_s)
     broke_ns = time.monotonic_ns()
     for link in broken.links:
         if broken.silent:
@@ -109,7 +149,8 @@ def _break(t: Trial, recovery: str, broken: Break, turn: int) -> None:
         )
     for link in broken.links:
         t.lab.control.link_restore(link_name(link))
-    t.lab.wait(lambda: _mended(t, broken, recovery), "the network to be mended", HEAL_S)
+    patience_s = HEAL_S + pace.seconds
+    t.lab.wait(lambda: _mended(t, broken, recovery), "the network to be mended", patience_s)
 
 
 def _send(t: Trial, broken: Break, count: int, interval_s: float) -> list[EchoRow]:
@@ -151,9 +192,10 @@ def _mended(t: Trial, broken: Break, recovery: str) -> bool:
     """Whether all links live, the controller knows it, and every stream is answered."""
     if not t.lab.hear():
         return False
-    if recovery == CONTROLLER:
+    if recovery in (CONTROLLER, BGP):
         api = t.lab.controller_api
-        if api.world()["down"] or not api.is_ready():
+        world = api.world()
+        if world["down"] or world["held"] or not api.is_ready():
             return False
     return all(row.outcome == "ok" for row in _send(t, broken, 1, 0.01))
 
@@ -178,6 +220,8 @@ def evaluate(e: Evidence) -> Findings:
         "flight_p50": Metric(stats.median(outages["flight_ms"]), "ms"),
         "controller_detect_p50": Metric(stats.median(told["detect_ms"]), "ms"),
         "controller_install_p50": Metric(stats.median(told["repair_ms"] - told["detect_ms"]), "ms"),
+        "bgp_dead_pop_p50": Metric(stats.median(_of(outages, BGP)["repair_ms"]), "ms"),
+        "bgp_dead_pop_p95": Metric(stats.quantile(_of(outages, BGP)["repair_ms"], 0.95), "ms"),
         "streams": Metric(len(outages), "1"),
     }
     return Findings(_answer(outages), metrics, _checks(e, outages), {"outages": outages})
@@ -200,8 +244,9 @@ def outages_table(e: Evidence) -> pd.DataFrame:
         if mine is None:
             continue
         for stream, sent in mine.groupby("stream"):
-            rows.append({key: case[key] for key in keys} | {"stream": stream} | _outage(case, sent))
-    columns = [*keys, "stream", "before_ok", "lost", "repair_ms", "flight_ms", "detect_ms"]
+            whose = {"stream": stream, "host": sent["host"].iloc[0]}
+            rows.append({key: case[key] for key in keys} | whose | _outage(case, sent))
+    columns = [*keys, "stream", "host", "before_ok", "lost", "repair_ms", "flight_ms", "detect_ms"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -239,6 +284,7 @@ def _checks(e: Evidence, outages: pd.DataFrame) -> tuple[Check, ...]:
         _quick(outages),
         _in_time(outages, bound_ms),
         _back(outages),
+        _as_cities_hear(e, outages),
         _nobody(outages),
         _before(outages),
     )
@@ -276,6 +322,23 @@ def _back(outages: pd.DataFrame) -> Check:
     )
 
 
+def _as_cities_hear(e: Evidence, outages: pd.DataFrame) -> Check:
+    """Where BGP recovers, a city is away until it has heard of the failure, and no longer."""
+    mine = _of(outages, BGP)
+    wrong = []
+    for host, repair_ms in zip(mine["host"], mine["repair_ms"], strict=True):
+        hears_ms = hears_ns(e.spec, e.plan.host(host).city) / MS
+        if repair_ms is None or not abs(repair_ms - hears_ms) < CONVERGED_MS:
+            wrong.append(host)
+    return Check(
+        "by BGP each city is away until it hears of the failure",
+        len(mine) > 0 and not wrong,
+        f"{len(wrong)} of {len(mine)} streams were away for another time"
+        + (f"; first: {wrong[0]}" if wrong else ""),
+        noise=bool(mine["repair_ms"].notna().all()),
+    )
+
+
 def _nobody(outages: pd.DataFrame) -> Check:
     mine = _of(outages, NOBODY)
     back = int(mine["repair_ms"].notna().sum())
@@ -306,7 +369,9 @@ def _answer(outages: pd.DataFrame) -> str:
     told = f"{pop:.1f} ms for a dead PoP (the controller alone {pop_controller:.1f} ms)"
     if switches is not None and controller is not None:
         told = f"{switches:.1f} ms for a cut link ({controller:.1f} ms), {told}"
-    return f"By switches alone traffic is away for {told}."
+    slow = stats.median(_of(outages, BGP)["repair_ms"])
+    by_bgp = "" if slow is None else f" By BGP a dead PoP would be felt for {slow / 1e3:.1f} s."
+    return f"By switches alone traffic is away for {told}.{by_bgp}"
 
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
@@ -320,13 +385,14 @@ def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
 STUDY = Study(
     name="failover",
     question="How long is traffic away when something breaks, and who brings it back?",
-    baselines=("the controller alone", "nobody"),
+    baselines=("the controller alone", "as BGP converges", "nobody"),
     controls=("without switches that go round it and without a controller nothing comes back",),
     parameters={
         "turns": Parameter(5, 1, "times that each thing breaks under each recovery"),
         "streams": Parameter(12, 4, "most streams that are watched at one failure"),
         "packets": Parameter(600, 240, "packets of each stream around a failure"),
         "interval_s": Parameter(0.005, 0.005, "between two packets of one stream, seconds"),
+        "convergence_s": Parameter(10, 1, "half of the cities hear of a dead PoP within, seconds"),
         "bfd_ms": Parameter(100, 100, "how often switches tell each other that a link lives"),
     },
     trial=trial,

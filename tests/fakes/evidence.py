@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from controller.core.convergence import delay_ns
 from controller.core.geofeed import geofeed
 from experiments import study
-from experiments.breaks import breaks
+from experiments.breaks import DEAD_POP, breaks
 from experiments.measure.calls import arrivals
 from experiments.runs import runner
 from experiments.studies import failover, geo, isolation, scarcity
@@ -201,19 +202,27 @@ def _agility(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str
 
 
 def _failover(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    away_ms = {failover.SWITCHES: 8, failover.CONTROLLER: 40, failover.NOBODY: 10**6}
+    away_ms = {failover.SWITCHES: 8, failover.CONTROLLER: 40, failover.BGP: 0}
+    away_ms |= {failover.NOBODY: 10**6}
     rows, cases = [], []
-    for recovery, away in away_ms.items():
+    for recovery, usual in away_ms.items():
         for broken in breaks(made, 4):
+            if recovery == failover.BGP and broken.name != DEAD_POP:
+                continue
             case = {"recovery": recovery, "failure": broken.name, "turn": 0}
             told = 1_010 * failover.MS if recovery == failover.CONTROLLER else None
             cases.append(case | {"broke_ns": 1_000 * failover.MS, "told_ns": told})
-            end = 1_000 + away + (250 if broken.silent else 0)
             for number, stream in enumerate(broken.streams):
                 way = stream.way_ns / failover.MS
-                for sequence, sent in enumerate(range(0, 2000, 4)):
+                away, last, apart = usual + (250 if broken.silent else 0), 2_000, 4
+                if recovery == failover.BGP:
+                    away = delay_ns(made.host(stream.host).city, 10**9) / failover.MS
+                    last, apart = 20_000, 50
+                end = 1_000 + away
+                for sequence, sent in enumerate(range(0, last, apart)):
                     lost = 1_000 <= sent + way < end
                     row = case | {"stream": number, "way_ms": way, "sequence": sequence}
+                    row |= {"host": stream.host}
                     row |= {"sent_ns": sent * failover.MS, "rtt_ms": None if lost else 20.0}
                     rows.append(row | {"outcome": "lost" if lost else "ok"})
     return rows, {"breaks": cases}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
+import eventlet
 import pytest
 
 from controller import loop as loops
+from controller.clock import BookClock
 from controller.core.events import (
+    CityConverged,
     HealthSet,
     LeaseChanged,
     Mark,
@@ -21,8 +27,8 @@ from controller.core.rules import Duty, duty_of
 from controller.core.world import UnknownError
 from controller.session import SwitchError
 from controller.store import StoreError
-from tests.fakes.inside import PLAN, Inside, fresh, inside
-from topologies.plan import HostPlan
+from tests.fakes.inside import PLAN, Inside, Memory, fresh, inside
+from topologies.plan import HostPlan, plan
 
 ONE, TWO = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
 
@@ -200,3 +206,23 @@ def test_a_crash_between_any_two_phases_loses_nothing(held: str) -> None:
         again.lender.give_back(ONE, lease.address, lease.first_port)
         again.settle()
         assert again.installed() == again.desired()
+
+
+def test_cities_converge_one_after_the_other_and_a_new_leader_goes_on() -> None:
+    slow = plan(replace(PLAN.network, convergence_ns=20_000_000))
+    store = Memory()
+    loop = loops.ControlLoop(slow, store, BookClock())
+    loop.happen(PopSet("LHR", PopState.WITHDRAWN))
+    assert loop.ranking["LHR"][0] == "LHR"
+    store = deepcopy(store)  # another controller leads before any has heard
+    again = loops.ControlLoop(slow, store, BookClock())
+    assert dict(again.world.held) == dict(loop.world.held)
+    assert set(again.world.held) == {"LHR", "ARN", "FCO"}
+    settling = eventlet.spawn(again.settle_for_ever)
+    with eventlet.Timeout(5):
+        while again.world.held:
+            eventlet.sleep(0.005)
+    settling.kill()
+    assert all("LHR" not in pops for pops in again.ranking.values())
+    heard = [x.event.city for x in store.log if isinstance(x.event, CityConverged)]
+    assert sorted(heard) == sorted(set(heard)) == ["ARN", "FCO", "LHR"]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from controller.core.events import (
     BalancingSet,
+    CityConverged,
+    CityHeld,
     CityMoved,
     CitySettled,
     Event,
@@ -31,7 +33,17 @@ from topologies.plan import GATEWAY_MAC, HostPlan
 from topologies.sources import load
 
 MOST_ASKED = 40
-UNPLANNED = (CityMoved, HealthSeen, HealthSet, MetricSet, PortStatus, PopSettled, CitySettled)
+UNPLANNED = (
+    CityConverged,
+    CityHeld,
+    CityMoved,
+    HealthSeen,
+    HealthSet,
+    MetricSet,
+    PortStatus,
+    PopSettled,
+    CitySettled,
+)
 
 
 def _arrive(w: FakeWorld, client: HostPlan, packet: Packet, holder: str | None) -> Journey:

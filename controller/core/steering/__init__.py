@@ -33,6 +33,8 @@ POLICIES: Mapping[Policy, Callable[[World, Pops], Ranking]] = {
 def rank(world: World) -> Ranking:
     """Every city's PoPs by the world's policy, its overrides and the states of its PoPs.
 
+    A city that has not heard of the last changes keeps its ranking, right or wrong.
+
     Withdrawn PoPs are left out, drained ones come last, and with them those without a serving
     server (RFC 4786 section 4.4.1: announce only what can be served). An override comes first,
     drained or not, where its PoP is announced at all and can be reached.
@@ -40,10 +42,8 @@ def rank(world: World) -> Ranking:
     policy = POLICIES[world.policy]
     announced = policy(world, _in_state(world, PopState.ANNOUNCED))
     drained = policy(world, _in_state(world, PopState.DRAINED))
-    return {
-        city: _first(_override(world, city), (*announced[city], *drained[city]))
-        for city in announced
-    }
+    heard = {city: (*announced[city], *drained[city]) for city in announced} | dict(world.held)
+    return {city: _first(_override(world, city), ranked) for city, ranked in heard.items()}
 
 
 def _in_state(world: World, state: PopState) -> Pops:

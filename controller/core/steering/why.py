@@ -59,6 +59,8 @@ def _reason(world: World, city: str, pop: str, said: str) -> str:
         return f"{world.pop_state(pop).value}; {said}"
     if world.told(pop) is PopState.DRAINED:
         return f"no server serves there; {said}"
+    if city in world.held and pop in world.held[city][:1]:
+        return f"{city} has not heard of the last changes; {said}"
     if world.overrides.get(city) == pop:
         return f"{city} is sent here by hand; {said}"
     return said

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from controller.core.events import (
     BalancingSet,
+    CityConverged,
+    CityHeld,
     CityMoved,
     CitySettled,
     Event,
@@ -56,6 +58,8 @@ def settings_of(plan: Plan, *unwanted: type[Event]) -> st.SearchStrategy[Event]:
         ScopeSet: st.builds(ScopeSet, pops, st.sampled_from(Scope)),
         ShedSet: st.builds(ShedSet, cities, pops, st.booleans()),
         CityMoved: st.builds(CityMoved, cities, pops),
+        CityHeld: st.builds(CityHeld, cities, st.lists(pops, max_size=3, unique=True).map(tuple)),
+        CityConverged: st.builds(CityConverged, cities),
         CitySettled: st.builds(CitySettled, cities),
         PopSettled: st.builds(PopSettled, pops),
         BalancingSet: st.builds(BalancingSet, st.sampled_from(Balancing), st.booleans()),

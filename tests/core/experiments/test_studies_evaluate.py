@@ -75,6 +75,7 @@ PROMISED = {
         "switches_dead_pop_p50",
         "controller_pulled_link_p50",
         "controller_detect_p50",
+        "bgp_dead_pop_p50",
     },
     "agility": {
         "borrow_p50",
@@ -580,6 +581,7 @@ def test_failover_tells_how_long_a_failure_was_felt() -> None:
     assert 36 <= metrics["controller_pulled_link_p50"].value < 40
     assert metrics["controller_detect_p50"].value == 10
     assert 26 <= metrics["controller_install_p50"].value < 30
+    assert metrics["bgp_dead_pop_p50"].value > 200
 
 
 @pytest.mark.parametrize(
@@ -589,6 +591,8 @@ def test_failover_tells_how_long_a_failure_was_felt() -> None:
         ("switches", (1_400, 1_500), "lost", "switches notice a silent loss within four BFD"),
         ("switches", (1_000, 2_000), "lost", "everything comes back"),
         ("controller", (1_000, 2_000), "lost", "everything comes back"),
+        ("bgp", (1_000, 60_000), "lost", "everything comes back"),
+        ("bgp", (1_000, 60_000), "ok", "by BGP each city is away until it hears"),
         ("nobody", (1_900, 2_000), "ok", "control: nothing comes back by itself"),
         ("nobody", (100, 700), "lost", "twin: before the failure"),
     ],
