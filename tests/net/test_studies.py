@@ -42,20 +42,27 @@ def clock(request: pytest.FixtureRequest) -> Clock:
     return chosen
 
 
+class Runs(dict[str, RunData]):
+    """A quick run of every study on the triangle, read back from its folder when it is needed."""
+
+    def __init__(self, clock: Clock, results: Path) -> None:
+        super().__init__()
+        self._clock = clock
+        self._results = results
+
+    def __missing__(self, name: str) -> RunData:
+        done = run(name, "triangle", quick=True, clock=self._clock, results=self._results)
+        self[name] = load(done.run)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def runs(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunData]:
-    """A quick run of every study on the triangle, read back from its folder."""
-    results = tmp_path_factory.mktemp("results")
-    return {
-        name: load(run(name, "triangle", quick=True, clock=clock, results=results).run)
-        for name in STUDIES
-    }
+def runs(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(clock, tmp_path_factory.mktemp("results"))
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_run_is_valid_and_its_folder_whole(
-    runs: dict[str, RunData], clock: Clock, name: str
-) -> None:
+def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) -> None:
     data = runs[name]
     failed = [check for check in data.result.checks if not check.passed]
     assert failed == [] or data.result.noisy, failed
@@ -72,7 +79,7 @@ def test_run_is_valid_and_its_folder_whole(
     assert [p.name for p in data.path.parent.iterdir() if p.name.startswith(".")] == []
 
 
-def test_everything_reaches(runs: dict[str, RunData]) -> None:
+def test_everything_reaches(runs: Runs) -> None:
     metrics = runs["reachability"].result.metrics
     assert metrics["pairs_total"].value == 3 + 6
     assert metrics["pairs_ok"].value == 9
@@ -81,7 +88,7 @@ def test_everything_reaches(runs: dict[str, RunData]) -> None:
         assert pairs.loc[client.name, "pop"] in ORACLE.nearest_pops(client.name)
 
 
-def test_rtts_are_the_shortest_paths(runs: dict[str, RunData], clock: Clock) -> None:
+def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
     clients = runs["latency"].tables["clients"].set_index("client")
     site = PLAN.servers_of(ORACLE.one_site())[0].name
     for client in PLAN.hosts_of(HostRole.CLIENT):
@@ -93,7 +100,7 @@ def test_rtts_are_the_shortest_paths(runs: dict[str, RunData], clock: Clock) -> 
             assert -BELOW_MS[clock] - 1e-9 <= error_ms <= ABOVE_MS[clock]
 
 
-def test_anycast_beats_one_site(runs: dict[str, RunData]) -> None:
+def test_anycast_beats_one_site(runs: Runs) -> None:
     metrics = runs["latency"].result.metrics
     anycast, unicast = metrics["anycast_rtt_p50"].value, metrics["unicast_rtt_p50"].value
     assert anycast is not None
@@ -101,7 +108,7 @@ def test_anycast_beats_one_site(runs: dict[str, RunData]) -> None:
     assert anycast < unicast / 4  # 2.2 ms against about 24 ms by the model
 
 
-def test_servers_share_addresses(runs: dict[str, RunData]) -> None:
+def test_servers_share_addresses(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["borrowing"].result.metrics.items()}
     assert metrics["servers"] == 6
     assert metrics["addresses_used"] == 3
@@ -113,14 +120,14 @@ def test_servers_share_addresses(runs: dict[str, RunData]) -> None:
     assert metrics["plain_anycast_lost_share"] >= 2 / 3
 
 
-def test_borrowed_rtts_hold_the_way_home(runs: dict[str, RunData], clock: Clock) -> None:
+def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
     samples = runs["borrowing"].samples
     paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
     error_ms = (paced["rtt_ms"] - paced["model_rtt_ms"]).groupby(paced["design"]).median()
     assert error_ms.between(-FETCH_BELOW_MS[clock], FETCH_ABOVE_MS[clock]).all(), error_ms
 
 
-def test_ports_are_those_of_the_lease(runs: dict[str, RunData]) -> None:
+def test_ports_are_those_of_the_lease(runs: Runs) -> None:
     data = runs["borrowing"]
     leases = {lease["server"]: lease for lease in data.manifest["leases"]}
     borrowed = data.samples[data.samples["design"] == "port sets"]
@@ -130,7 +137,7 @@ def test_ports_are_those_of_the_lease(runs: dict[str, RunData]) -> None:
         assert lease["first_port"] <= row.source_port <= lease["last_port"]
 
 
-def test_users_leave_with_their_country_from_where_they_landed(runs: dict[str, RunData]) -> None:
+def test_users_leave_with_their_country_from_where_they_landed(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["geo"].result.metrics.items()}
     assert metrics["borrowed_accuracy"] == metrics["borrowed_local_share"] == 1
     assert metrics["abroad_accuracy"] == metrics["one_owner_accuracy"] == 1
@@ -140,7 +147,7 @@ def test_users_leave_with_their_country_from_where_they_landed(runs: dict[str, R
     assert metrics["sets_abroad"] == 3
 
 
-def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: dict[str, RunData]) -> None:
+def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: Runs) -> None:
     points = runs["scarcity"].tables["points"]
     assert (points["taken"] == points["needed"]).all()
     of_article = (points["servers"] == 200) & (points["tags"] == 12) & (points["ports"] != 32768)
@@ -149,7 +156,7 @@ def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: dict[str, Run
 
 
 def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chance(
-    runs: dict[str, RunData],
+    runs: Runs,
 ) -> None:
     metrics = {name: m.value for name, m in runs["churn"].result.metrics.items()}
     assert metrics["second_chance_broken"] == metrics["second_chance_lost_requests"] == 0
@@ -163,7 +170,7 @@ def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chan
     assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
 
 
-def test_catchments_are_those_of_the_model(runs: dict[str, RunData], clock: Clock) -> None:
+def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
     catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
     assert (catchments["pop"] == catchments["named"]).all()
     assert (catchments["probed"] == catchments["pop"]).all()
@@ -179,9 +186,7 @@ def test_catchments_are_those_of_the_model(runs: dict[str, RunData], clock: Cloc
 
 
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
-def test_equal_seeds_give_equal_schedules(
-    runs: dict[str, RunData], clock: Clock, tmp_path: Path
-) -> None:
+def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)
     order = ["phase", "design", "server", "origin"]
     assert again.samples[order].equals(runs["borrowing"].samples[order])
