@@ -67,7 +67,7 @@ def overview(view: View) -> RenderableType:
         )
     columns = ("PoP", "state", "cities", "serving", "lent", "addresses", "switch")
     nobody = [city for city, pops in world["ranking"].items() if not pops]
-    parts: list[RenderableType] = [_headline(status), table("", columns, rows)]
+    parts: list[RenderableType] = [_headline(status, world["policy"]), table("", columns, rows)]
     if world["down"]:
         parts.append(Text(f"no carrier: {', '.join(world['down'])}", style="red"))
     if nobody:
@@ -75,13 +75,13 @@ def overview(view: View) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(status: dict[str, Any]) -> Text:
+def _headline(status: dict[str, Any], policy: str) -> Text:
     ready = ("ready", "green") if status["ready"] else ("not ready", "red")
     fault = (f"  {status['fault']}", "red") if status["fault"] else ""
     leads = f"  {status['leader']} leads" if len(status["controllers"]) > 1 else ""
     return Text.assemble(
         (status["network"], "bold"),
-        f"  {status['purpose']}, up {status['up_s']:.0f} s  ",
+        f"  {status['purpose']}, policy {policy}, up {status['up_s']:.0f} s  ",
         ready,
         leads,
         fault,

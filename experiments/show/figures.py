@@ -134,7 +134,7 @@ def failover(outages: pd.DataFrame, path: Path) -> Path:
     failures = list(dict.fromkeys(outages["failure"]))
     for shift, (who, (colour, marker, label)) in enumerate(FAILOVER_LOOKS.items()):
         mine = outages[(outages["recovery"] == who) & outages["repair_ms"].notna()]
-        places = [failures.index(failure) + 0.3 * shift - 0.15 for failure in mine["failure"]]
+        places = [failures.index(failure) + 0.3 * (shift - 1) for failure in mine["failure"]]
         axes.plot(mine["repair_ms"].clip(lower=LEAST_OUTAGE_MS), places, color=colour,
                   marker=marker, linestyle="", alpha=0.6, markersize=7,
                   markeredgecolor="white", label=label)  # fmt: skip
