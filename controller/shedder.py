@@ -29,7 +29,7 @@ class Shedder:
         self._loop = loop
         self._meter = Meter()
         plan = loop.world.plan
-        self._services = {int(address) for address in plan.network.services}
+        self._services = {int(prefix.network_address) for prefix in plan.service_prefixes(4)}
 
     @property
     def loads(self) -> Mapping[str, float]:

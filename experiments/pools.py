@@ -59,7 +59,7 @@ def check_sizes(sizes: Value) -> None:
 def with_pools(network: Network, wanted: Iterable[Wanted]) -> Network:
     """The network with more pools, apart from all that it has. Raises UsageError."""
     taken = [pool.prefix for pool in network.pools]
-    taken += [IPv4Network(address) for address in network.services]
+    taken += network.service_prefixes
     return replace(network, pools=(*network.pools, *carve(wanted, taken)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from topologies.family import written
 from topologies.model import Line
 from topologies.plan import HostRole, LinkKind, Plan, SwitchPlan
 from topologies.units import format_rate
@@ -51,7 +52,7 @@ def links(plan: Plan) -> Table:
 def addresses(plan: Plan) -> Table:
     """One row per prefix: what it is for and who is in it."""
     network = plan.network
-    rows = [(str(address), "service", "every server") for address in network.services]
+    rows = [(written(prefix), "service", "every server") for prefix in network.service_prefixes]
     for pool in network.pools:
         ports = 65536 >> network.port_set_bits
         each = f"{network.sets_per_address} port sets of {ports} ports per address"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def parse(data: Mapping[str, Any]) -> Network:
     """The network in what ``dump_json`` wrote, read as JSON. Raises as ``parse_json``."""
     if data["format"] != FORMAT:
         raise ValueError(f"not in the format {FORMAT}")
-    fields = {name: value for name, value in data.items() if name != "format"}
+    fields = {name: value for name, value in data.items() if name not in ("format", "services")}
+    services = data["services"] if "services" in data else data["service_prefixes"]  # as of old
     return Network(
         **fields
         | {
@@ -61,7 +62,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             "clients": tuple(_attachment(at) for at in data["clients"]),
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
-            "services": tuple(IPv4Address(address) for address in data["services"]),
+            "service_prefixes": tuple(map(IPv4Network, services)),
             "borrow": tuple(data.get("borrow", (COMMON_TAG,))),
             "pools": tuple(
                 Pool(**pool | {"prefix": IPv4Network(pool["prefix"])}) for pool in data["pools"]

@@ -32,6 +32,11 @@ def prefix(network: IPv4Network, family: Family) -> Prefix:
     return network if family == 4 else _twins(network)
 
 
+def written(network: Prefix) -> str:
+    """A prefix as people write it: that of one address is the address."""
+    return str(network[0] if network.prefixlen == network.max_prefixlen else network)
+
+
 @cache
 def _twins(network: IPv4Network) -> IPv6Network:
     twin = EMBEDDED.network_address + int(network.network_address)

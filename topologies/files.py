@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from functools import partial
+from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -156,11 +157,16 @@ class _Meaning:
             clients=self._attachments("clients", file.clients),
             origins=self._attachments("origins", file.origins),
             backbone=self._links("backbone", file.backbone),
-            services=tuple(
-                self._address(("services", i), text) for i, text in enumerate(file.services)
+            service_prefixes=tuple(
+                self._prefix(("services", i), text, "198.51.100.1 or 198.51.100.0/24")
+                for i, text in enumerate(file.services)
             ),
             pools=tuple(
-                Pool(self._prefix(("pools", i, "prefix"), pool.prefix), pool.tag, pool.country)
+                Pool(
+                    self._prefix(("pools", i, "prefix"), pool.prefix, "203.0.113.0/24"),
+                    pool.tag,
+                    pool.country,
+                )
                 for i, pool in enumerate(file.pools)
             ),
             borrow=tuple(file.borrow),
@@ -242,21 +248,11 @@ class _Meaning:
                 self.sources[field].append(i)
         return tuple(found)
 
-    def _address(self, path: Path, text: str) -> IPv4Address:
-        return self._try(path, _parse_address, text, IPv4Address(0))
-
-    def _prefix(self, path: Path, text: str) -> IPv4Network:
-        return self._try(path, _parse_prefix, text, IPv4Network("0.0.0.0/32"))
+    def _prefix(self, path: Path, text: str, like: str) -> IPv4Network:
+        return self._try(path, partial(_parse_prefix, like=like), text, IPv4Network("0.0.0.0/32"))
 
 
-def _parse_address(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise UnitError(f"{text!r} is no IPv4 address", "write it like 198.51.100.1") from None
-
-
-def _parse_prefix(text: str) -> IPv4Network:
+def _parse_prefix(text: str, like: str) -> IPv4Network:
     try:
         return IPv4Network(text)
     except ValueError:
@@ -264,5 +260,5 @@ def _parse_prefix(text: str) -> IPv4Network:
     try:
         whole = IPv4Network(text, strict=False)
     except ValueError:
-        raise UnitError(f"{text!r} is no IPv4 prefix", "write it like 203.0.113.0/24") from None
+        raise UnitError(f"{text!r} is no IPv4 prefix", f"write it like {like}") from None
     raise UnitError(f"{text} has bits behind its length", f"write {whole}")

@@ -50,11 +50,11 @@ class PopsHost(Host):
     """A host whose whole world is behind one interface."""
 
     def config(self, services: tuple[str, ...] = (), **params: Any) -> dict[str, Any]:
-        """Mininet's configuration, then the service addresses of a server (AnyIP)."""
+        """Mininet's configuration, then the service prefixes of a server (AnyIP)."""
         done: dict[str, Any] = super().config(**params)
         self.cmd(_NO_OFFLOAD)
-        for address in services:
-            self.cmd(f"ip route add local {address}/32 dev lo")
+        for prefix in services:
+            self.cmd(f"ip route add local {prefix} dev lo")
         return done
 
 
@@ -88,7 +88,7 @@ class PopsTopo(Topo):
             )
 
     def _host(self, host: HostPlan) -> dict[str, Any]:
-        services = self.plan.network.services if host.role is HostRole.SERVER else ()
+        services = self.plan.service_prefixes(4) if host.role is HostRole.SERVER else ()
         return {
             "ip": f"{host.address}/32",
             "mac": host.mac,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 
 __all__ = [
@@ -163,6 +164,7 @@ class Pool:
 class Network:
     """A whole network. Equal networks give equal plans, rules and schedules.
 
+    Every server has every address of ``service_prefixes``, which are anycast.
     ``port_set_bits`` is the PSID length k of RFC 7597 (offset 0): an address is cut into 2^k
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
@@ -181,7 +183,7 @@ class Network:
     clients: tuple[Attachment, ...]
     origins: tuple[Attachment, ...]
     backbone: tuple[Link, ...] = ()
-    services: tuple[IPv4Address, ...] = (IPv4Address("198.51.100.1"),)
+    service_prefixes: tuple[IPv4Network, ...] = (IPv4Network("198.51.100.1/32"),)
     pools: tuple[Pool, ...] = field(default=(Pool(IPv4Network("203.0.113.0/24")),))
     borrow: tuple[str, ...] = (COMMON_TAG,)
     borrow_up_to: int = 1
@@ -198,6 +200,11 @@ class Network:
     convergence_ns: int = 0
 
     @property
+    def services(self) -> tuple[IPv4Address, ...]:
+        """The service addresses: all of every prefix, its first and its last too."""
+        return _addresses(self.service_prefixes)
+
+    @property
     def sets_per_address(self) -> int:
         """How many port sets of one address can be lent."""
         return sets_per_address(self.port_set_bits)
@@ -208,6 +215,11 @@ class Network:
             if city.code == code:
                 return city
         raise KeyError(code)
+
+
+@cache
+def _addresses(prefixes: tuple[IPv4Network, ...]) -> tuple[IPv4Address, ...]:
+    return tuple(address for prefix in prefixes for address in prefix)
 
 
 def sets_per_address(port_set_bits: int) -> int:

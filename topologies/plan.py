@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, collapse_addresses
 
 from topologies import family as families
 from topologies.family import Address, Family, Prefix
@@ -188,6 +188,14 @@ class Plan:
     def services(self, family: Family) -> tuple[Address, ...]:
         """The service addresses of a family."""
         return tuple(families.address(ip, family) for ip in self.network.services)
+
+    def service_prefixes(self, family: Family) -> tuple[Prefix, ...]:
+        """The service addresses of a family in as few prefixes as there can be."""
+        return tuple(families.prefix(prefix, family) for prefix in self._service_prefixes)
+
+    @cached_property
+    def _service_prefixes(self) -> tuple[IPv4Network, ...]:
+        return tuple(collapse_addresses(self.network.service_prefixes))
 
     def hosts_of(self, role: HostRole, city: str | None = None) -> tuple[HostPlan, ...]:
         """The hosts of one role, everywhere or in one city."""

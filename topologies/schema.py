@@ -152,7 +152,9 @@ class NetworkFile(_Part):
     clients: Attachments = []
     origins: Attachments = []
     backbone: list[PrivateEntry] = Field([], description="Private links between PoPs.")
-    services: list[str] = Field(["198.51.100.1"], description="Anycast addresses of all servers.")
+    services: list[str] = Field(
+        ["198.51.100.1"], description="Anycast addresses of all servers, or prefixes of them."
+    )
     pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
     borrow: list[str] = Field([COMMON_TAG], description="Tags of which each server borrows a set.")
     borrow_up_to: int = Field(

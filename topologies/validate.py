@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network
 
 from topologies import business
+from topologies.family import written
 from topologies.model import (
     COMMON_TAG,
     MAX_PREPEND,
@@ -49,6 +50,9 @@ MAX_LIMIT_PACKETS = 1 << 20
 
 MAX_SAID = 200
 """Characters of a problem's cause that are shown: a file may hold anything."""
+
+MAX_SERVICES = 4096
+"""Most service addresses: a /20 once had the names of 20 million sites (docs/names.md)."""
 
 MAX_STRETCH = 10
 """No fibre is longer than so many times the straight way."""
@@ -363,14 +367,18 @@ def _backbone(network: Network) -> Iterator[Problem]:
 
 def _addresses(network: Network) -> Iterator[Problem]:
     """Services and pools: none overlaps another, or a prefix that is taken."""
-    if not network.services:
+    count = sum(prefix.num_addresses for prefix in network.service_prefixes)
+    if not count:
         yield Problem(
             ("services",), "there is no service address", "name at least one, like 198.51.100.1"
         )
+    if count > MAX_SERVICES:
+        cause = f"there are {count} service addresses"
+        yield Problem(("services",), cause, f"use {MAX_SERVICES} or fewer in all")
     taken = list(RESERVED.items())
-    for i, address in enumerate(network.services):
-        yield from _overlaps(("services", i), IPv4Network(address), taken)
-        taken.append((IPv4Network(address), f"services[{i}]"))
+    for i, prefix in enumerate(network.service_prefixes):
+        yield from _overlaps(("services", i), prefix, taken)
+        taken.append((prefix, f"services[{i}]"))
     for i, pool in enumerate(network.pools):
         at = ("pools", i, "prefix")
         yield from _overlaps(at, pool.prefix, taken)
@@ -433,10 +441,9 @@ def _overlaps(
 ) -> Iterator[Problem]:
     for other, use in taken:
         if prefix.overlaps(other):
-            shown = prefix.network_address if prefix.prefixlen == 32 else prefix
             yield Problem(
                 at,
-                f"{shown} overlaps {other}: {use}",
+                f"{written(prefix)} overlaps {other}: {use}",
                 "use addresses that nothing else uses",
             )
 

@@ -104,11 +104,11 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
 def admit_server(plan: Plan, server: HostPlan) -> Iterator[Rule]:
     """ADMISSION: what a server may always send; leases add more."""
     for family in FAMILIES:
-        for address in (server.at(family), *plan.services(family)):
+        for origin in (server.at(family), *plan.service_prefixes(family)):
             yield Rule(
                 Table.ADMISSION,
                 ADMIT_HOST,
-                from_host(server, address),
+                from_host(server, origin),
                 goto=Table.SERVICE,
                 cookie=cookie(Duty.ADMIT, server.port),
             )

@@ -45,9 +45,9 @@ ICMP_TO_BORROWERS: Final = (ECHO_REPLY, *ICMP_ERRORS)
 GATEWAY: Final = mac(GATEWAY_MAC)
 
 
-def from_host(host: HostPlan, address: Address, **more: int | tuple[int, int]) -> Match:
-    """A host's packet from an address, by its own port and MAC, to the gateway: never a label."""
-    return from_port(host, **source(address), **more)
+def from_host(host: HostPlan, origin: Address | Prefix, **more: int | tuple[int, int]) -> Match:
+    """A host's packet from an address, or any of a prefix, to the gateway: never a label."""
+    return from_port(host, **source(origin), **more)
 
 
 def from_port(host: HostPlan, **fields: int | tuple[int, int]) -> Match:
@@ -55,23 +55,19 @@ def from_port(host: HostPlan, **fields: int | tuple[int, int]) -> Match:
     return match(in_port=host.port, eth_src=mac(host.mac), eth_dst=GATEWAY, **fields)
 
 
-def source(address: Address) -> dict[str, int]:
-    """The fields of a packet from an address."""
-    name = "ipv4_src" if address.version == 4 else "ipv6_src"
-    return {"eth_type": ETHER_TYPES[address.version], name: int(address)}
-
-
-def prefix_source(prefix: Prefix) -> dict[str, int | tuple[int, int]]:
-    """The fields of a packet from any address of a prefix."""
-    name = "ipv4_src" if prefix.version == 4 else "ipv6_src"
-    return {"eth_type": ETHER_TYPES[prefix.version], name: prefix_match(prefix)}
+def source(origin: Address | Prefix) -> dict[str, int | tuple[int, int]]:
+    """The fields of a packet from an address, or from any of a prefix."""
+    return _at(origin, "src")
 
 
 def destination(target: Address | Prefix) -> dict[str, int | tuple[int, int]]:
     """The fields of a packet to an address, or to any of a prefix."""
-    name = "ipv4_dst" if target.version == 4 else "ipv6_dst"
-    where = int(target) if isinstance(target, Address) else prefix_match(target)
-    return {"eth_type": ETHER_TYPES[target.version], name: where}
+    return _at(target, "dst")
+
+
+def _at(end: Address | Prefix, side: str) -> dict[str, int | tuple[int, int]]:
+    where = int(end) if isinstance(end, Address) else prefix_match(end)
+    return {"eth_type": ETHER_TYPES[end.version], f"ipv{end.version}_{side}": where}
 
 
 def prefix_match(prefix: Prefix) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from controller.core import labels
 from controller.core.balancing import chains, service_group, size
 from controller.core.groups import SERVICE_GROUP
-from controller.core.matching import GATEWAY, TCP, destination, from_port, prefix_source
+from controller.core.matching import GATEWAY, TCP, destination, from_port, source
 from controller.core.priorities import (
     ADMIT_HANDED_BACK,
     BALANCE_ELSEWHERE,
@@ -112,14 +112,14 @@ def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator
     actions: tuple[Action, ...] = (ToGroup(SERVICE_GROUP),) if group else (Hash(tables.slots),)
     goto = None if group else Table.BALANCE
     for family in FAMILIES:
-        for address in world.plan.services(family):
+        for prefix in world.plan.service_prefixes(family):
             yield Rule(
                 Table.SERVICE,
                 SERVICE_ADDRESS,
-                match(**destination(address)),
+                match(**destination(prefix)),
                 actions if tables.weights else (),
                 goto=goto if tables.weights else None,
-                cookie=cookie(Duty.SERVICE, int(address)),
+                cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
             )
     yield from _balance(world, tables)
     if tables.chains and tables.in_transition:
@@ -154,11 +154,11 @@ def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Ite
     plan = world.plan
     for server in plan.servers_of(switch.city):
         for family in FAMILIES:
-            for address in plan.services(family):
+            for prefix in plan.service_prefixes(family):
                 yield Rule(
                     Table.ADMISSION,
                     ADMIT_HANDED_BACK,
-                    from_port(server, **destination(address), ip_proto=TCP),
+                    from_port(server, **destination(prefix), ip_proto=TCP),
                     goto=Table.SERVICE,
                     cookie=cookie(Duty.HANDED_ON, server.port),
                 )
@@ -166,15 +166,15 @@ def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Ite
         label = labels.encode(plan.edge(pop).number, switch.number)
         duty = cookie(Duty.HANDED_ON, plan.edge(pop).number)
         for family in FAMILIES:
-            clients = prefix_source(plan.transit(city).covers(family))
-            for address in plan.services(family):
+            clients = source(plan.transit(city).covers(family))
+            for prefix in plan.service_prefixes(family):
                 yield Rule(
                     Table.SERVICE,
                     SERVICE_MOVED,
-                    match(**destination(address) | clients, ip_proto=TCP),
+                    match(**destination(prefix) | clients, ip_proto=TCP),
                     (SetField("eth_src", SECOND_CHANCE), Hash(tables.slots)),
                     goto=Table.BALANCE,
-                    cookie=cookie(Duty.SERVICE, int(address)),
+                    cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
                 )
             for server in plan.servers_of(switch.city):
                 yield Rule(

@@ -8,7 +8,6 @@ finds its next link dead is labelled for the city of its prefix, and loses that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
 
 from controller.core import labels
 from controller.core.common import (
@@ -142,7 +141,7 @@ def steering(
 def anycast(plan: Plan) -> Iterator[Prefix]:
     """What every PoP announces: the service addresses and the pools."""
     for family in FAMILIES:
-        yield from (ip_network(address) for address in plan.services(family))
+        yield from plan.service_prefixes(family)
     yield from (pool.prefix for pool in plan.network.pools)
 
 

@@ -1,6 +1,7 @@
 """Service traffic in the fake switches: every site reaches its PoP, and replies come back."""
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +69,19 @@ def test_networks_of_the_catalog(name: str) -> None:
     w = world(load(name))
     for client in w.clients:
         _check_ingress(w, client, w.plan.network.services[0], TCP)
+
+
+def test_a_prefix_of_addresses_takes_the_rules_of_one() -> None:
+    one = world(load("triangle"))
+    prefixes = (IPv4Network("198.51.96.0/20"),)
+    many = world(replace(load("triangle"), service_prefixes=prefixes))
+    for name, switch in one.network.switches.items():
+        assert len(many.network.switches[name].rules) == len(switch.rules)
+    for client in many.clients:
+        for family in FAMILIES:
+            services = many.plan.services(family)
+            for service in (services[0], services[77], services[-1]):
+                _check_ingress(many, client, service, UDP)
 
 
 @given(networks(max_cities=6), st.sampled_from(FAMILIES))

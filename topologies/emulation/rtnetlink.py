@@ -12,9 +12,10 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from topologies.emulation.processes import PATIENCE_S
-from topologies.family import Address
+from topologies.family import Address, Prefix
 
 LOOPBACK = 1
 """The index of ``lo`` in every namespace."""
@@ -174,18 +175,20 @@ def default_route(index: int, gateway: Address) -> Request:
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"default route via {gateway}")
 
 
-def local_route(ip: Address) -> Request:
-    """AnyIP: this host accepts ``ip`` although no interface carries it."""
-    return Request(_NEWROUTE, _CREATE | _REPLACE, _local(ip), f"local address {ip}")
+def local_route(target: Address | Prefix) -> Request:
+    """AnyIP: this host accepts an address, or a prefix, although no interface carries it."""
+    return Request(_NEWROUTE, _CREATE | _REPLACE, _local(target), f"local {target}")
 
 
-def no_local_route(ip: Address) -> Request:
+def no_local_route(target: Address | Prefix) -> Request:
     """The end of ``local_route``."""
-    return Request(_DELROUTE, 0, _local(ip), f"no local address {ip}")
+    return Request(_DELROUTE, 0, _local(target), f"no local {target}")
 
 
-def _local(ip: Address) -> bytes:
-    body = _route(ip, ip.max_prefixlen, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
+def _local(target: Address | Prefix) -> bytes:
+    prefix = ip_network(target)
+    ip = prefix.network_address
+    body = _route(ip, prefix.prefixlen, _TABLE_LOCAL, _SCOPE_HOST, _ROUTE_LOCAL, 0)
     return body + attribute(1, ip.packed) + attribute(4, struct.pack("=I", LOOPBACK))
 
 

@@ -178,14 +178,14 @@ def _cables(
 
 
 def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
-    """Addresses and default routes of a host; a server also owns the service addresses."""
+    """Addresses and default routes of a host; a server also owns the service prefixes."""
     yield rtnetlink.up("eth0")
     for family in families():
         yield rtnetlink.address(ETH0, host.at(family))
     yield from _way_out()
     if host.role is HostRole.SERVER:
         for family in families():
-            yield from map(rtnetlink.local_route, plan.services(family))
+            yield from map(rtnetlink.local_route, plan.service_prefixes(family))
 
 
 def families() -> tuple[Family, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -61,6 +61,11 @@ def test_local_route_is_any_ip() -> None:
     assert (message["dst_len"], message["type"], message["table"]) == (32, 2, 255)
     assert message.get_attr("RTA_DST") == "198.51.100.1"
     assert message.get_attr("RTA_OIF") == rtnetlink.LOOPBACK
+
+
+def test_local_route_of_a_prefix() -> None:
+    message = decoded(rtmsg, rtnetlink.local_route(IPv4Network("198.51.100.0/24")))
+    assert (message["dst_len"], message.get_attr("RTA_DST")) == (24, "198.51.100.0")
 
 
 def test_neighbour_never_expires() -> None:

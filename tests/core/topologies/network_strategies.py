@@ -1,6 +1,6 @@
 """Hypothesis strategies: any network that has no problems."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 from hypothesis import strategies as st
 
@@ -22,6 +22,10 @@ LINES = st.builds(
 )
 
 
+SERVICES = (
+    (IPv4Network("198.51.100.1/32"), IPv4Network("198.51.100.2/32")),
+    (IPv4Network("198.51.100.0/25"), IPv4Network("198.51.100.200/32")),
+)
 SHARES = st.tuples(
     st.integers(0, 3),
     st.none() | st.integers(1, 1000),
@@ -73,7 +77,7 @@ def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
         clients=tuple(draw(attachments)),
         origins=tuple(draw(attachments)),
         backbone=tuple(Link(a, b, draw(LINES)) for a, b in backbone),
-        services=(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")),
+        service_prefixes=draw(st.sampled_from(SERVICES)),
         pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.0/27"))),
         port_set_bits=draw(st.integers(1, 12)),
         path_stretch=draw(st.floats(1, 3)),

@@ -61,6 +61,15 @@ def test_more_links_than_a_label_can_name_are_refused() -> None:
     assert not problems(replace(network, links=links[1:]))
 
 
+def test_service_prefixes_are_whole_and_not_too_many() -> None:
+    text = "name: x\ncities: [LHR]\npops: [LHR]\nservices: [{}]\n"
+    (problem,) = _refusal(text.format("198.51.100.7/24"), "x.yaml").problems
+    assert (problem.field, problem.mend) == ("services[0]", "write 198.51.100.0/24")
+    (problem,) = _refusal(text.format("192.88.0.0/20, 198.51.100.1"), "x.yaml").problems
+    assert (problem.field, problem.cause) == ("services", "there are 4097 service addresses")
+    assert len(read(text.format("192.88.0.0/20"), "x.yaml").services) == 4096
+
+
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 ANYTHING = st.recursive(
     SCALARS,

@@ -1,5 +1,6 @@
 import ipaddress
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -59,13 +60,23 @@ def test_every_name_fits_an_interface(network: Network) -> None:
 def test_addresses_lie_behind_their_switch_and_nowhere_else(network: Network) -> None:
     p = plan(network)
     prefixes = [s.prefix for s in p.switches] + [pool.prefix for pool in network.pools]
-    prefixes += [ipaddress.IPv4Network(address) for address in network.services]
+    prefixes += network.service_prefixes
     for i, a in enumerate(prefixes):
         assert not any(a.overlaps(b) for b in prefixes[:i])
     for host in p.hosts:
         prefix = p.switch(host.switch).prefix
         assert host.address in prefix
         assert host.address not in (prefix.network_address, prefix.broadcast_address)
+
+
+def test_service_prefixes_are_as_few_as_can_be() -> None:
+    told = ("198.51.100.4/32", "198.51.100.0/30", "198.51.100.5/32", "198.51.100.6/31")
+    prefixes = tuple(map(ipaddress.IPv4Network, told))
+    p = plan(replace(sources.load("triangle"), service_prefixes=prefixes))
+    assert list(map(str, p.service_prefixes(4))) == ["198.51.100.0/29"]
+    assert list(map(str, p.service_prefixes(6))) == ["2001:db8::c633:6400/125"]
+    assert str(p.network.services[0]) == "198.51.100.4"
+    assert [len(p.services(family)) for family in (4, 6)] == [8, 8]
 
 
 @given(networks())

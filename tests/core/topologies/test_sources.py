@@ -25,6 +25,14 @@ def test_any_network_has_no_problem_and_survives_json(network: Network) -> None:
     assert parse_json(dump_json(network)) == network
 
 
+def test_json_of_before_service_prefixes_is_understood() -> None:
+    network = sources.load("triangle")
+    data = json.loads(dump_json(network))
+    del data["service_prefixes"]
+    data["services"] = ["198.51.100.1"]
+    assert parse_json(json.dumps(data)) == network
+
+
 @pytest.mark.parametrize("name", ["triangle", "europe", "world"])
 def test_the_catalog_loads_from_its_json_too(name: str, tmp_path: Path) -> None:
     network = sources.load(name)
