@@ -37,7 +37,7 @@ from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, c
 from controller.core.routing import Routes, distances, fabric_ports, routes
 from controller.core.rules import Duty, Program, Rule, duty_of
 from controller.core.service import ServiceTables
-from controller.core.steering import Ranking, rank
+from controller.core.steering import Ranking, Steering, rank
 from controller.core.world import FABRIC, World
 from topologies.plan import SwitchPlan, SwitchRole
 
@@ -51,15 +51,20 @@ class Configuration:
 
     world: World
     routes: Routes
-    ranking: Ranking
+    steering: Steering
     static: Mapping[str, Program]
 
     @classmethod
     def of(cls, world: World) -> Configuration:
         """The configuration of a world, from nothing."""
-        found, ranking = routes(world), rank(world)
-        static = {s.name: static_program(world, found, ranking, s) for s in world.plan.switches}
-        return cls(world, found, ranking, static)
+        found, steering = routes(world), Steering.of(world)
+        static = {s.name: static_program(world, found, steering, s) for s in world.plan.switches}
+        return cls(world, found, steering, static)
+
+    @property
+    def ranking(self) -> Ranking:
+        """Every city's PoPs, best first, for the addresses that every PoP announces."""
+        return self.steering.usual
 
     def programs(self) -> dict[str, Program]:
         """What every switch should hold, leases too."""
@@ -125,21 +130,22 @@ def _static(before: Configuration, world: World) -> Configuration:
         return replace(before, world=world)
     moved = _reroutes(old, world)
     found = routes(world) if moved else before.routes
-    ranking = rank(world) if _steers(old, world) else before.ranking
+    steering = Steering.of(world) if _steers(old, world) else before.steering
 
     def same(switch: SwitchPlan) -> bool:
         if moved:
             return False
         if switch.role is SwitchRole.TRANSIT:
-            return before.ranking.get(switch.city) == ranking.get(switch.city)
+            services = before.steering.apart.keys() == steering.apart.keys()
+            return services and before.steering.at(switch.city) == steering.at(switch.city)
         then = ServiceTables.of(old, before.routes, before.ranking, switch)
-        return then == ServiceTables.of(world, found, ranking, switch)
+        return then == ServiceTables.of(world, found, steering.usual, switch)
 
     static = {
-        s.name: before.static[s.name] if same(s) else static_program(world, found, ranking, s)
+        s.name: before.static[s.name] if same(s) else static_program(world, found, steering, s)
         for s in plan.switches
     }
-    return Configuration(world, found, ranking, static)
+    return Configuration(world, found, steering, static)
 
 
 def _lent(

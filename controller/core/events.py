@@ -56,6 +56,15 @@ class PopSet:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSet:
+    """A PoP announces one service address, or withdraws it and keeps the others."""
+
+    service: IPv4Address
+    pop: str
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ShareSet:
     """A PoP's share of the cities under policy weighted; 0 takes none."""
 
@@ -210,6 +219,7 @@ Event = (
     | PolicySet
     | OverrideSet
     | PopSet
+    | ServiceSet
     | ShareSet
     | PrependSet
     | ScopeSet
@@ -243,7 +253,10 @@ def dump(event: Event | Note) -> dict[str, Any]:
         named = zip(FIELDS, values(event.lease), strict=True)
         lease = dict(named) | {"address": str(event.lease.address)}
         return found | {"lease": lease}
-    return found | asdict(event)
+    plain = asdict(event)
+    if isinstance(event, ServiceSet):
+        plain["service"] = str(event.service)
+    return found | plain
 
 
 def parse(data: Mapping[str, Any]) -> Event | Note:
@@ -280,6 +293,8 @@ def sentence(event: Event | Note) -> str:
             return f"{city} goes {'where the policy says' if pop is None else f'to {pop}'}"
         case PopSet(pop, state):
             return f"PoP {pop} is {state.value}"
+        case ServiceSet(service, pop, announced):
+            return f"PoP {pop} {'announces' if announced else 'withdraws'} {service}"
         case ShareSet(pop, weight):
             return f"PoP {pop} has weight {weight}"
         case PrependSet(pop, times):
@@ -339,6 +354,11 @@ def _value(name: str, value: Any, wanted: Any) -> Any:
             return wanted(value)
         except ValueError:
             raise ValueError(f"{name} is one of {', '.join(wanted)}, not {value!r}") from None
+    if wanted is IPv4Address:
+        try:
+            return IPv4Address(str(value))
+        except ValueError:
+            raise ValueError(f"{name} is an IPv4 address, not {value!r}") from None
     if get_origin(wanted) is tuple:
         if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
             return tuple(value)

@@ -14,7 +14,7 @@ from controller.core.borrowing import borrowed_rules
 from controller.core.routing import Routes, routes
 from controller.core.rules import Program
 from controller.core.service import ServiceTables
-from controller.core.steering import Ranking, rank
+from controller.core.steering import Steering
 from controller.core.world import World
 from topologies.plan import SwitchPlan, SwitchRole
 
@@ -38,13 +38,13 @@ def with_leases(world: World, static: Mapping[str, Program]) -> dict[str, Progra
 
 def static_programs(world: World) -> dict[str, Program]:
     """The programs without leases and homes."""
-    found, ranking = routes(world), rank(world)
-    return {s.name: static_program(world, found, ranking, s) for s in world.plan.switches}
+    found, steering = routes(world), Steering.of(world)
+    return {s.name: static_program(world, found, steering, s) for s in world.plan.switches}
 
 
-def static_program(world: World, found: Routes, ranking: Ranking, switch: SwitchPlan) -> Program:
+def static_program(world: World, found: Routes, steering: Steering, switch: SwitchPlan) -> Program:
     """One switch's program without leases and homes."""
     if switch.role is SwitchRole.TRANSIT:
-        return Program.of(transit.entries(world, found, ranking, switch))
-    tables = ServiceTables.of(world, found, ranking, switch)
+        return Program.of(transit.entries(world, found, steering, switch))
+    tables = ServiceTables.of(world, found, steering.usual, switch)
     return Program.of(edge.entries(world, found, tables, switch))

@@ -66,6 +66,8 @@ ROUTE_INTACT: Final = 420
 """ROUTE: on a label that carries no dead link, or on one that carries this one."""
 ROUTE_LABEL: Final = 400
 """ROUTE: on a label."""
+ROUTE_STEER_APART: Final = 310
+"""ROUTE: the same, to a service address that not every PoP announces."""
 ROUTE_STEER: Final = 300
 """ROUTE: not labelled yet, but to an address that every PoP announces."""
 ROUTE_HOST: Final = 200

@@ -7,7 +7,8 @@ finds its next link dead is labelled for the city of its prefix, and loses that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_network
 
 from controller.core import labels
 from controller.core.common import (
@@ -36,6 +37,7 @@ from controller.core.priorities import (
     ROUTE_LABEL,
     ROUTE_PREFIX,
     ROUTE_STEER,
+    ROUTE_STEER_APART,
 )
 from controller.core.routing import Routes, fabric_ports, uplink
 from controller.core.rules import (
@@ -49,13 +51,16 @@ from controller.core.rules import (
     cookie,
     match,
 )
-from controller.core.steering import Ranking
+from controller.core.steering import Steering
+from controller.core.steering.ranking import Pops
 from controller.core.world import World
-from topologies.family import FAMILIES, Prefix
+from topologies.family import FAMILIES, Prefix, address
 from topologies.plan import HostPlan, LinkKind, Plan, SwitchPlan, SwitchRole
 
 
-def entries(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) -> Iterator[Entry]:
+def entries(
+    world: World, routes: Routes, steering: Steering, switch: SwitchPlan
+) -> Iterator[Entry]:
     """All rules and groups of one transit switch."""
     hosts = [
         world.plan.host(link.far(switch.name).node)
@@ -63,11 +68,15 @@ def entries(world: World, routes: Routes, ranking: Ranking, switch: SwitchPlan) 
         if link.kind is LinkKind.ACCESS
     ]
     yield from admission(world.plan, switch, hosts)
-    ranked = ranking.get(switch.city, ())
+    ranked = within_reach(routes, steering.usual[switch.city], switch)
     yield from label_routes(world.plan, routes, switch, ranked)
     if world.plan.network.failover:
         yield from city_routes(world.plan, routes, switch)
-    yield from steering(world.plan, routes, ranked, switch)
+    yield from steer(world.plan, routes, ranked, switch, anycast(world.plan), ROUTE_STEER)
+    for service, apart in steering.apart.items():
+        at = [ip_network(address(service, family)) for family in FAMILIES]
+        others = within_reach(routes, apart[switch.city], switch)
+        yield from steer(world.plan, routes, others, switch, at, ROUTE_STEER_APART)
     yield from prefix_routes(world, routes, switch, hosts)
     yield drop_the_rest(Table.ROUTE)
 
@@ -114,28 +123,38 @@ def city_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule
             yield from detours(switch, label, ways)
 
 
-def steering(
-    plan: Plan, routes: Routes, ranked: Sequence[str], switch: SwitchPlan
-) -> Iterator[Rule]:
+def within_reach(routes: Routes, ranked: Pops, switch: SwitchPlan) -> Pops:
+    """The PoPs that a switch reaches; none if the first is lost, and its city does not know yet."""
+    reached = tuple(pop for pop in ranked if switch.name in routes.labels[pop].ports)
+    return reached if reached[:1] == ranked[:1] else ()
+
+
+def steer(
+    plan: Plan,
+    routes: Routes,
+    ranked: Sequence[str],
+    switch: SwitchPlan,
+    prefixes: Iterable[Prefix],
+    priority: int,
+) -> Iterator[Entry]:
     """ROUTE: a packet to an anycast address gets the label of this city's best PoP.
 
-    A city without a PoP, or with one that is out of reach and does not know, has no such rule;
-    its packets are dropped and counted as DEFAULT.
+    A city without a PoP drops its packets and counts them as DEFAULT.
     """
-    if not ranked or switch.name not in routes.labels[ranked[0]].ports:
-        return
-    pop = plan.edge(ranked[0])
-    group = repairs(plan, routes, switch, pop.city, ranked).first
-    port = routes.labels[pop.city].ports[switch.name]
-    onward = send(switch, port) if group is None else (ToGroup(group.group_id),)
-    for prefix in anycast(plan):
-        yield Rule(
-            Table.ROUTE,
-            ROUTE_STEER,
-            match(eth_dst=GATEWAY, **destination(prefix)),
-            (SetField("eth_dst", labels.encode(pop.number)), *onward),
-            cookie=cookie(Duty.STEER, int(prefix.network_address)),
-        )
+    actions: Actions = ()
+    if ranked:
+        pop = plan.edge(ranked[0])
+        group = repairs(plan, routes, switch, pop.city, ranked).first
+        onward = send(switch, routes.labels[pop.city].ports[switch.name])
+        if group is not None:
+            yield group
+            onward = (ToGroup(group.group_id),)
+        actions = (SetField("eth_dst", labels.encode(pop.number)), *onward)
+    for prefix in prefixes:
+        duty = Duty.STEER if actions else Duty.DEFAULT
+        number = int(prefix.network_address)
+        matched = match(eth_dst=GATEWAY, **destination(prefix))
+        yield Rule(Table.ROUTE, priority, matched, actions, cookie=cookie(duty, number))
 
 
 def anycast(plan: Plan) -> Iterator[Prefix]:

@@ -32,6 +32,7 @@ from controller.core.events import (
     PortStatus,
     PrependSet,
     ScopeSet,
+    ServiceSet,
     ShareSet,
     ShedSet,
     WeightSet,
@@ -82,7 +83,8 @@ class World:
 
     ``chosen`` is a policy in place of the network's own, ``overrides`` the PoP of a city, ``pops``
     the state of a PoP, ``shares`` its weight, ``prepends`` and ``scopes`` what BGP tells of it;
-    ``shed`` are cities and the PoPs that they were moved off. ``scheme`` and ``chance`` are
+    ``shed`` are cities and the PoPs that they were moved off, ``withheld`` service addresses and
+    the PoPs that do not announce them. ``scheme`` and ``chance`` are
     balancing in place of the network's own; ``former`` is how a PoP spread flows before, and
     ``trails`` the PoPs that served a city before, the last first; ``held`` is the ranking of a
     city that has not heard of the last changes. ``weights`` are servers',
@@ -100,6 +102,7 @@ class World:
     prepends: Map[str, int] = Map()
     scopes: Map[str, Scope] = Map()
     shed: frozenset[tuple[str, str]] = frozenset()
+    withheld: frozenset[tuple[IPv4Address, str]] = frozenset()
     scheme: Balancing | None = None
     chance: bool | None = None
     former: Map[str, tuple[Spread, ...]] = Map()
@@ -135,7 +138,7 @@ class World:
         """All that steering looks at, but for the links' delays and the ports."""
         shares = (self.shares, self.prepends, self.scopes, self.shed)
         told = tuple(self.told(edge.city) for edge in self.plan.edges)
-        return (self.policy, self.overrides, told, *shares, self.held)
+        return (self.policy, self.overrides, told, *shares, self.held, self.withheld)
 
     def told(self, pop: str) -> PopState:
         """What the world hears of a PoP: an announced one is drained while nobody serves there."""
@@ -253,6 +256,11 @@ class World:
             case PopSet(pop, state):
                 self._need_pop(pop)
                 return {"pops": _put(self.pops, pop, state, PopState.ANNOUNCED)}
+            case ServiceSet(service, pop, announced):
+                self._need("service address", service, set(self.plan.network.services))
+                self._need_pop(pop)
+                which = {(service, pop)}
+                return {"withheld": self.withheld - which if announced else self.withheld | which}
             case ShareSet(pop, weight):
                 self._need_pop(pop)
                 _need_within("a weight", weight, MAX_WEIGHT)

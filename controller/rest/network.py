@@ -161,6 +161,7 @@ def world(controller: Controller) -> Answer:
         "prepends": {edge.city: now.prepend(edge.city) for edge in plan.edges},
         "scopes": {edge.city: now.scope(edge.city).value for edge in plan.edges},
         "loads": {pop: round(load, 1) for pop, load in controller.shedder.loads.items()},
+        "withheld": [f"{service} at {pop}" for service, pop in sorted(now.withheld)],
         "shed": [f"{city} from {pop}" for city, pop in sorted(now.shed)],
         "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
         "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},

@@ -24,6 +24,7 @@ from experiments.show.terminal import console, put, put_table
 SUBJECTS = {
     "link": "Cut, slow, silence and restore links.",
     "pop": "Drain, withdraw and announce PoPs.",
+    "service": "Announce and withdraw single service addresses.",
     "city": "Send a city to a PoP of your choice.",
     "policy": "How cities choose their PoP.",
     "balancing": "How PoPs spread flows over their servers.",

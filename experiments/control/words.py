@@ -237,6 +237,18 @@ class Control:
         said = {"pop": pop, "scope": scope}
         self._happen("pop.scope", "ScopeSet", said, pop=pop, scope=scope)
 
+    def service_withdraw(self, service: str, pop: str) -> None:
+        """Have a PoP withdraw one service address, and keep the others."""
+        self._announce("service.withdraw", service, pop, announced=False)
+
+    def service_announce(self, service: str, pop: str) -> None:
+        """Have a PoP announce a service address again."""
+        self._announce("service.announce", service, pop, announced=True)
+
+    def _announce(self, word: str, service: str, pop: str, *, announced: bool) -> None:
+        said = {"service": service, "pop": pop}
+        self._happen(word, "ServiceSet", said, service=service, pop=pop, announced=announced)
+
     def city_steer(self, city: str, pop: str) -> None:
         """Send a city to a PoP, whatever the policy says."""
         self._happen("city.steer", "OverrideSet", {"city": city, "pop": pop}, city=city, pop=pop)

@@ -1,24 +1,33 @@
 """Service traffic in the fake switches: every site reaches its PoP, and replies come back."""
 
+import itertools
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core.events import HealthSet, OverrideSet, PopSet, PopState, WeightSet
+from controller.core.events import (
+    HealthSet,
+    OverrideSet,
+    PopSet,
+    PopState,
+    ServiceSet,
+    WeightSet,
+)
 from controller.core.rules import Duty
 from tests.core.controller.event_strategies import settings_of
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import ICMP, TCP, UDP, Fate, Journey, frame, reply
 from tests.fakes.world import FakeWorld, world
 from topologies import paths
-from topologies.family import FAMILIES, Address, Family
+from topologies.family import FAMILIES, Address, Family, address
 from topologies.model import Balancing, Network, Policy
 from topologies.plan import HostPlan
 from topologies.sources import load
 
+SERVICES = (IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2"))
 PROTOCOLS = st.sampled_from([TCP, UDP, ICMP])
 
 
@@ -203,3 +212,23 @@ def test_an_address_outside_every_prefix_is_dropped(nowhere: str) -> None:
     for host in w.plan.hosts:
         journey = w.network.only(host, frame(host, nowhere))
         assert (journey.fate, journey.duty) == (Fate.DROPPED, Duty.DEFAULT)
+
+
+def test_a_pop_withdraws_one_address_and_keeps_the_others() -> None:
+    prefixes = tuple(IPv4Network(service) for service in SERVICES)
+    network = replace(load("europe"), service_prefixes=prefixes)
+    w = world(network)
+    untouched = {name: switch.program for name, switch in w.network.switches.items()}
+    kept, moved = SERVICES
+    w.happen(ServiceSet(moved, "FRA", announced=False))
+    for client, service, family in itertools.product(w.clients, SERVICES, FAMILIES):
+        ranked = w.ranking[client.city]
+        wanted = ranked[0] if service == kept else next(pop for pop in ranked if pop != "FRA")
+        journeys = w.network.send(client, frame(client, address(service, family)))
+        assert {w.plan.host(journey.where).city for journey in journeys} == {wanted}
+    pops = [pop.city for pop in network.pops]
+    w.happen(*(ServiceSet(moved, pop, announced=False) for pop in pops))
+    nobody = w.network.only(w.clients[0], frame(w.clients[0], moved))
+    assert (nobody.fate, nobody.duty) == (Fate.DROPPED, Duty.DEFAULT)
+    w.happen(*(ServiceSet(moved, pop, announced=True) for pop in pops))
+    assert {name: switch.program for name, switch in w.network.switches.items()} == untouched

@@ -8,6 +8,8 @@ The best one gets the city's traffic; the others are there for failures to fall 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from controller.core.events import PopState
 from controller.core.steering.bgp import bgp
@@ -19,7 +21,7 @@ from controller.core.steering.weighted import weighted
 from controller.core.world import World
 from topologies.model import Policy
 
-__all__ = ["POLICIES", "Ranking", "nearby", "nearest", "rank"]
+__all__ = ["POLICIES", "Ranking", "Steering", "nearby", "nearest", "rank"]
 
 POLICIES: Mapping[Policy, Callable[[World, Pops], Ranking]] = {
     Policy.NEAREST: nearest,
@@ -30,8 +32,31 @@ POLICIES: Mapping[Policy, Callable[[World, Pops], Ranking]] = {
 }
 
 
-def rank(world: World) -> Ranking:
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """The ranking of all anycast addresses, and those of services that not every PoP announces."""
+
+    usual: Ranking
+    apart: Mapping[IPv4Address, Ranking]
+
+    @classmethod
+    def of(cls, world: World) -> Steering:
+        """That of a world."""
+        without: dict[IPv4Address, frozenset[str]] = {}
+        for service, pop in world.withheld:
+            without[service] = without.get(service, frozenset()) | {pop}
+        apart = {service: rank(world, pops) for service, pops in sorted(without.items())}
+        return cls(rank(world), apart)
+
+    def at(self, city: str) -> tuple[Pops, ...]:
+        """All that steers one city."""
+        return (self.usual[city], *(ranking[city] for ranking in self.apart.values()))
+
+
+def rank(world: World, without: frozenset[str] = frozenset()) -> Ranking:
     """Every city's PoPs by the world's policy, its overrides and the states of its PoPs.
+
+    PoPs in ``without`` are taken for withdrawn.
 
     A city that has not heard of the last changes keeps its ranking, right or wrong.
 
@@ -40,20 +65,21 @@ def rank(world: World) -> Ranking:
     drained or not, where its PoP is announced at all and can be reached.
     """
     policy = POLICIES[world.policy]
-    announced = policy(world, _in_state(world, PopState.ANNOUNCED))
-    drained = policy(world, _in_state(world, PopState.DRAINED))
+    announced = policy(world, _in_state(world, PopState.ANNOUNCED, without))
+    drained = policy(world, _in_state(world, PopState.DRAINED, without))
     heard = {city: (*announced[city], *drained[city]) for city in announced} | dict(world.held)
-    return {city: _first(_override(world, city), ranked) for city, ranked in heard.items()}
+    return {city: _first(_override(world, city, without), ranked) for city, ranked in heard.items()}
 
 
-def _in_state(world: World, state: PopState) -> Pops:
-    return tuple(edge.city for edge in world.plan.edges if world.told(edge.city) is state)
+def _in_state(world: World, state: PopState, without: frozenset[str]) -> Pops:
+    pops = (edge.city for edge in world.plan.edges if edge.city not in without)
+    return tuple(pop for pop in pops if world.told(pop) is state)
 
 
-def _override(world: World, city: str) -> str | None:
+def _override(world: World, city: str, without: frozenset[str]) -> str | None:
     """The PoP that a city is sent to by hand, if it can get there."""
     pop = world.overrides.get(city)
-    if pop is None or world.pop_state(pop) is PopState.WITHDRAWN:
+    if pop is None or pop in without or world.pop_state(pop) is PopState.WITHDRAWN:
         return None
     return pop if nearest(world, (pop,))[city] else None
 

@@ -25,6 +25,7 @@ from controller.core.events import (
     PortStatus,
     PrependSet,
     ScopeSet,
+    ServiceSet,
     ShareSet,
     ShedSet,
     WeightSet,
@@ -53,6 +54,9 @@ def settings_of(plan: Plan, *unwanted: type[Event]) -> st.SearchStrategy[Event]:
         PolicySet: st.builds(PolicySet, st.sampled_from(Policy)),
         OverrideSet: st.builds(OverrideSet, cities, st.none() | pops),
         PopSet: st.builds(PopSet, pops, st.sampled_from(PopState)),
+        ServiceSet: st.builds(
+            ServiceSet, st.sampled_from(plan.network.services), pops, st.booleans()
+        ),
         ShareSet: st.builds(ShareSet, pops, st.integers(0, 3)),
         PrependSet: st.builds(PrependSet, pops, st.integers(0, 3)),
         ScopeSet: st.builds(ScopeSet, pops, st.sampled_from(Scope)),
