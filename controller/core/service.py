@@ -25,6 +25,7 @@ from controller.core.priorities import (
     BALANCE_NEXT,
     BALANCE_SLOT,
     SERVICE_ADDRESS,
+    SERVICE_LATE,
     SERVICE_MOVED,
 )
 from controller.core.routing import Routes
@@ -70,6 +71,23 @@ def elsewhere(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsew
     return found
 
 
+def left(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsewhere:
+    """By city that has left a PoP: the one that serves it now.
+
+    What was under way when the city left may be of a connection that this PoP never had, if the
+    city went back to one that it had before.
+    """
+    if not world.second_chance:
+        return {}
+    here = world.plan.edge(pop).name
+    found = {}
+    for city, trail in world.trails.items():
+        now = next(iter(ranking.get(city, ())), pop)
+        if pop in trail and now != pop and here in routes.labels[now]:
+            found[city] = now
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTables:
     """What the service rules of one edge switch depend on."""
@@ -77,6 +95,7 @@ class ServiceTables:
     slots: int
     chains: tuple[tuple[str, ...], ...]
     elsewhere: Elsewhere
+    left: Elsewhere
     weights: tuple[tuple[str, int], ...]
     """By server, for scheme group; the slots tell all of it otherwise."""
 
@@ -90,6 +109,7 @@ class ServiceTables:
             size(len(world.plan.servers_of(pop))),
             chains(world, pop),
             elsewhere(world, routes, ranking, pop),
+            left(world, routes, ranking, pop),
             world.spread(pop).weights,
         )
 
@@ -118,6 +138,7 @@ def rules(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[R
                 cookie=cookie(Duty.SERVICE, int(address)),
             )
     yield from _balance(world, tables)
+    yield from _late(world, tables, switch)
     if tables.chains and tables.in_transition:
         yield from _handed_back(world, tables, switch)
 
@@ -143,6 +164,28 @@ def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:
 
 def _to(server: HostPlan) -> tuple[Action, ...]:
     return (SetField("eth_dst", mac(server.mac)), Output(server.port))
+
+
+def _late(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
+    """SERVICE: what lands here though its city has left goes to the PoP that serves it now.
+
+    Only what comes straight from its city: what another PoP hands on stays, so nothing goes round.
+    """
+    plan = world.plan
+    for city, pop in tables.left.items():
+        label = labels.encode(plan.edge(pop).number, switch.number)
+        straight = {"eth_dst": labels.encode(switch.number), "ip_proto": TCP}
+        for family in FAMILIES:
+            clients = prefix_source(plan.transit(city).covers(family))
+            for address in plan.services(family):
+                yield Rule(
+                    Table.SERVICE,
+                    SERVICE_LATE,
+                    match(**destination(address) | clients | straight),
+                    (SetField("eth_dst", label),),
+                    goto=Table.ROUTE,
+                    cookie=cookie(Duty.HANDED_ON, plan.edge(pop).number),
+                )
 
 
 def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:

@@ -8,7 +8,6 @@ A steady load of new requests runs beside it. At last a server crashes, which no
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 OPENED, RESTARTED, CRASHED = "opened", "controller restarted", "server crashed"
 DRAINED = "server drained"
-IDLE_S = 0.5
-"""After an exchange: its last acknowledgement is late (40 ms) and has a long way."""
 CONTROLLER = "controller"
 """The program that is killed and started again."""
 
@@ -152,7 +149,6 @@ class _Round:
         hosts = [self._clients[turn % len(self._clients)].name for turn in turns]
         with Held(hosts, t.service, timeout_s=t.param("timeout_s")) as held:
             self._ask(OPENED, held)
-            time.sleep(IDLE_S)
             self._planned(held)
             if arm is OURS:
                 self._crash(held)
@@ -171,7 +167,6 @@ class _Round:
                 self._carry_out(change)
                 self._ask(change.name, held)
                 self._know(held.reopen())
-                time.sleep(IDLE_S)
         outcomes = Counter(row.outcome for row in load.rows)
         t.observed["steady"][self._arm.name] = dict(outcomes)
         t.observed["handed_back"][self._arm.name] = self._handed_back() - before
