@@ -27,6 +27,8 @@ ADMIT_SPOOF: Final = 100
 ADMIT_SPOOF_PORTS: Final = 120
 """ADMISSION: those among them that show ports, where ports are lent."""
 
+SERVICE_LATE: Final = 250
+"""SERVICE: the same, from a city that this PoP has served and serves no more."""
 SERVICE_MOVED: Final = 200
 """SERVICE: the same, from a city that another PoP served before."""
 SERVICE_ADDRESS: Final = 100

@@ -26,6 +26,7 @@ from controller.core.priorities import (
     BALANCE_NEXT,
     BALANCE_SLOT,
     SERVICE_ADDRESS,
+    SERVICE_LATE,
     SERVICE_MOVED,
 )
 from controller.core.routing import Routes
@@ -72,6 +73,24 @@ def elsewhere(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsew
     return found
 
 
+def left(world: World, routes: Routes, ranking: Ranking, pop: str) -> Elsewhere:
+    """By city that has left a PoP: the one that serves it now.
+
+    What was under way when the city left may be of a connection that this PoP never had, if the
+    city went back to one that it had before. While PoPs announce different addresses nobody can say
+    so of a city as a whole.
+    """
+    if not world.second_chance or world.withheld:
+        return {}
+    here = world.plan.edge(pop).name
+    found = {}
+    for city, trail in world.trails.items():
+        now = next(iter(ranking.get(city, ())), pop)
+        if pop in trail and now != pop and here in routes.labels[now].ports:
+            found[city] = now
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTables:
     """What the service rules of one edge switch depend on."""
@@ -79,6 +98,7 @@ class ServiceTables:
     slots: int
     chains: tuple[tuple[str, ...], ...]
     elsewhere: Elsewhere
+    left: Elsewhere
     weights: tuple[tuple[str, int], ...]
     """By server, for scheme group; the slots tell all of it otherwise."""
 
@@ -92,6 +112,7 @@ class ServiceTables:
             size(len(world.plan.servers_of(pop))),
             chains(world, pop),
             elsewhere(world, routes, ranking, pop),
+            left(world, routes, ranking, pop),
             world.spread(pop).weights,
         )
 
@@ -122,6 +143,7 @@ def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator
                 cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
             )
     yield from _balance(world, tables)
+    yield from _late(world, tables, switch)
     if tables.chains and tables.in_transition:
         yield from _handed_back(world, tables, switch)
 
@@ -147,6 +169,29 @@ def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:
 
 def _to(server: HostPlan) -> tuple[Action, ...]:
     return (SetField("eth_dst", mac(server.mac)), Output(server.port))
+
+
+def _late(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
+    """SERVICE: what lands here though its city has left goes to the PoP that serves it now.
+
+    Only what comes straight from its city: what another PoP hands on stays, so nothing goes round,
+    and what stands in for a dead PoP, which carries the dead link, is served.
+    """
+    plan = world.plan
+    for city, pop in tables.left.items():
+        label = labels.encode(plan.edge(pop).number, switch.number)
+        straight = {"eth_dst": labels.encode(switch.number), "ip_proto": TCP}
+        for family in FAMILIES:
+            clients = source(plan.transit(city).covers(family))
+            for prefix in plan.service_prefixes(family):
+                yield Rule(
+                    Table.SERVICE,
+                    SERVICE_LATE,
+                    match(**destination(prefix) | clients | straight),
+                    (SetField("eth_dst", label),),
+                    goto=Table.ROUTE,
+                    cookie=cookie(Duty.HANDED_ON, plan.edge(pop).number),
+                )
 
 
 def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:

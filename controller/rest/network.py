@@ -24,6 +24,8 @@ from webob import Response
 from controller import openflow
 from controller.app import Controller
 from controller.core.events import (
+    CityConverged,
+    CityHeld,
     CityMoved,
     Event,
     HealthSeen,
@@ -53,7 +55,17 @@ LONGEST_WAIT_S = 60
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
-TOLD = LeaseChanged | PortStatus | HealthSeen | ShedSet | CityMoved | SwitchSet | LeaderSet
+TOLD = (
+    LeaseChanged
+    | PortStatus
+    | HealthSeen
+    | ShedSet
+    | CityMoved
+    | CityHeld
+    | CityConverged
+    | SwitchSet
+    | LeaderSet
+)
 """What only the network itself can tell."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from controller.core.events import (
 from controller.core.world import World
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial, total
+from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.placement import Flow, Placement
 from experiments.verdict.result import Check, Metric
@@ -43,9 +43,6 @@ OPENED, RESTARTED, CRASHED = "opened", "controller restarted", "server crashed"
 DRAINED = "server drained"
 CONTROLLER = "controller"
 """The program that is killed and started again."""
-
-RULES_OF_A_PACKET = 2
-"""What a server hands back is counted as it comes in, and as it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +116,15 @@ def _far_from(plan: Plan, oracle: Oracle, pop: str) -> tuple[str, str]:
 
 
 def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
-    """The network as it is. Raises UsageError if no server can be done without."""
+    """The network with servers that can hand back. Raises UsageError if none can be spared."""
     if all(pop.servers < 2 for pop in network.pops):
         raise UsageError(f"{network.name} has no PoP with two servers: none can be drained.")
-    return network
+    return replace(network, second_chance=True)
 
 
 def trial(t: Trial) -> None:
     """The same changes by every scheme, then a crash."""
-    t.observed["steady"], t.observed["handed_on"] = {}, {}
+    t.observed["steady"], t.observed["handed_back"] = {}, {}
     for arm in ARMS:
         with t.timed_step(f"{t.count('connections')} connections, {arm.name}"):
             _Round(t, arm).run()
@@ -164,15 +161,21 @@ class _Round:
         t = self._t
         requests = [Request(client.name, t.service) for client in self._clients]
         spacing_s, timeout_s = 1 / t.param("rate_per_s"), t.param("timeout_s")
-        handed_on = 0
+        before = self._handed_back()
         with Steady(requests, spacing_s=spacing_s, timeout_s=timeout_s) as load:
             for change in changes(t.plan, t.oracle):
                 self._carry_out(change)
-                handed_on += self._asked_and_counted(change, held)
+                self._ask(change.name, held)
                 self._know(held.reopen())
         outcomes = Counter(row.outcome for row in load.rows)
         t.observed["steady"][self._arm.name] = dict(outcomes)
-        t.observed["handed_on"][self._arm.name] = handed_on
+        t.observed["handed_back"][self._arm.name] = self._handed_back() - before
+
+    def _handed_back(self) -> int:
+        """Packets that servers have handed back so far."""
+        from topologies.emulation import second_chance
+
+        return second_chance.handed_back(self._t.plan.hosts_of(HostRole.SERVER))
 
     def _carry_out(self, change: Change) -> None:
         t = self._t
@@ -190,15 +193,6 @@ class _Round:
         self._t.lab.control.say(word, params)
         self._t.lab.settle()
         self._world = self._world.after(event)
-
-    def _asked_and_counted(self, change: Change, held: Held) -> int:
-        """Ask; how many packets were handed on. Rules that change begin to count anew."""
-        if not self._arm.second_chance:
-            self._ask(change.name, held)
-            return 0
-        before = self._t.counters()
-        self._ask(change.name, held)
-        return total(self._t.counters_since(before), "handed_on") // RULES_OF_A_PACKET
 
     def _crash(self, held: Held) -> None:
         """A server's services end at once; nothing is told to anybody."""
@@ -260,7 +254,7 @@ def evaluate(e: Evidence) -> Findings:
     metrics = {
         "connections": Metric(e.spec.number("connections"), "1"),
         "stalled": Metric(int((planned["outcome"] == "timeout").sum()), "1"),
-        "handed_on": Metric(e.observed["handed_on"].get(OURS.name, 0), "packets"),
+        "handed_back": Metric(e.observed["handed_back"].get(OURS.name, 0), "packets"),
     }
     for arm in ARMS:
         metrics |= _metrics_of(arm, table, e.observed["steady"].get(arm.name, {}))
@@ -343,7 +337,7 @@ def _checks(e: Evidence, judged: pd.DataFrame) -> tuple[Check, ...]:
     return (
         _placed(e.samples),
         _none_breaks("twin: with a second chance nothing breaks", ours),
-        _handed_on(ours, e.observed["handed_on"].get(OURS.name, 0)),
+        _handed_back(ours, e.observed["handed_back"]),
         _steady_check(e.observed["steady"].get(OURS.name, {})),
         _exactly_what_moved(planned),
         _drain_breaks(planned, next(changes(e.plan, e.oracle)).params["server"]),
@@ -371,13 +365,15 @@ def _none_breaks(name: str, rows: pd.DataFrame) -> Check:
     return Check(name, len(rows) > 0 and broken == 0, detail)
 
 
-def _handed_on(ours: pd.DataFrame, packets: int) -> Check:
+def _handed_back(ours: pd.DataFrame, packets: Mapping[str, int]) -> Check:
     """Nothing could break if nothing moved: each exchange that moved has two packets or more."""
     moved = int((ours["moved"] & ~ours["broken"]).sum())
+    with_it, without = packets.get(OURS.name, 0), sum(packets.values())
+    without -= with_it
     return Check(
         "what moved is handed on",
-        moved > 0 and packets >= 2 * moved,
-        f"{packets} packets for {moved} exchanges",
+        moved > 0 and with_it >= 2 * moved and without == 0,
+        f"{with_it} packets for {moved} exchanges; {without} without a second chance",
     )
 
 

@@ -21,7 +21,7 @@ def churned(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str,
     moved = [r for r in rows if r["arm"] == churn.OURS.name and r["model"] != r["before"]]
     return rows, {
         "steady": {arm.name: {"ok": 100} for arm in churn.ARMS},
-        "handed_on": {churn.OURS.name: 2 * len(moved)},
+        "handed_back": {churn.OURS.name: 2 * len(moved)},
         "crashed": _crashed(made, oracle),
     }
 

@@ -21,6 +21,8 @@ PLAN = plan(sources.load("triangle"))
 ORACLE = Oracle(PLAN)
 Clock = Literal["real", "virtual"]
 
+pytestmark = pytest.mark.timeout(400)  # the first test waits for a run of every study
+
 BELOW_MS: dict[Clock, float] = {"real": 0.3, "virtual": 0.0}
 ABOVE_MS: dict[Clock, float] = {"real": 2.0, "virtual": 0.005}
 """How far a median RTT may be below and above the model, in real time on a busy machine."""

@@ -20,6 +20,7 @@ from controller.core.events import (
     PopSettled,
     PopState,
     PortStatus,
+    ServiceSet,
     WeightSet,
 )
 from controller.core.rules import Duty, mac
@@ -43,15 +44,20 @@ UNPLANNED = (
     PortStatus,
     PopSettled,
     CitySettled,
+    ServiceSet,
 )
 
 
 def _arrive(w: FakeWorld, client: HostPlan, packet: Packet, holder: str | None) -> Journey:
-    """The last journey of a packet of a connection that ``holder`` alone knows.
+    """The last journey of a packet of a connection that ``holder`` alone knows."""
+    return _follow(w, w.network.only(client, packet), holder)
+
+
+def _follow(w: FakeWorld, journey: Journey, holder: str | None) -> Journey:
+    """The last of the journeys that begin with this one.
 
     Servers do as ``topologies.emulation.second_chance`` says: hand back what is marked and unknown.
     """
-    journey = w.network.only(client, packet)
     for _ in range(MOST_ASKED):
         marked = journey.packet["eth_src"] == SECOND_CHANCE
         if journey.fate is not Fate.DELIVERED or journey.where == holder or not marked:
@@ -59,7 +65,7 @@ def _arrive(w: FakeWorld, client: HostPlan, packet: Packet, holder: str | None) 
         asked = w.plan.host(journey.where)
         back = {**journey.packet, "eth_src": mac(asked.mac), "eth_dst": mac(GATEWAY_MAC)}
         journey = w.network.only(asked, back)
-    raise AssertionError(f"{packet} is handed on for ever")
+    raise AssertionError(f"{journey.packet} is handed on for ever")
 
 
 def _planned(w: FakeWorld, *unwanted: type[Event]) -> st.SearchStrategy[Event]:
@@ -82,11 +88,13 @@ def test_a_connection_stays_with_its_server_whatever_is_changed_as_planned(
     first = w.network.only(client, packet)
     assume(first.fate is Fate.DELIVERED)
     for event in data.draw(st.lists(_planned(w, *UNPLANNED), min_size=1, max_size=4)):
+        under_way = w.network.only(client, packet).arrivals
         w.happen(event)
         assume(w.ranking[client.city])
-        later = _arrive(w, client, packet, first.where)
+        later = [_arrive(w, client, packet, first.where)]
+        later += [_follow(w, w.network.resume(at), first.where) for at in under_way]
         if _somebody_serves(w, client):
-            assert (later.fate, later.where) == (Fate.DELIVERED, first.where)
+            assert {(x.fate, x.where) for x in later} == {(Fate.DELIVERED, first.where)}
 
 
 def _somebody_serves(w: FakeWorld, client: HostPlan) -> bool:
@@ -143,6 +151,21 @@ def test_a_drained_pop_and_a_drained_server_keep_what_they_have() -> None:
     assert w.network.switches["eLHR"].program != rules
     duties = {r.cookie >> 32 & 0xFF for s in w.network.switches.values() for r in s.program.rules}
     assert Duty.HANDED_ON not in duties
+
+
+def test_what_is_under_way_to_a_pop_when_its_city_comes_back_is_not_refused() -> None:
+    w = world(load("triangle"))
+    client = next(c for c in w.clients if c.city == "LHR")
+    packet = frame(client, w.plan.network.services[0], slot=0)
+    holder = w.network.only(client, packet).where
+    w.happen(PopSet("LHR", PopState.DRAINED))
+    under_way = w.network.only(client, packet).arrivals
+    assert under_way[-1][0] != "eLHR"
+    w.happen(PopSet("LHR", PopState.ANNOUNCED))
+    for at in under_way:
+        assert _follow(w, w.network.resume(at), holder).where == holder
+        stranger = _follow(w, w.network.resume(at), None)
+        assert stranger.packet["eth_src"] != SECOND_CHANCE
 
 
 def test_without_a_second_chance_a_change_breaks_what_it_moves() -> None:

@@ -9,6 +9,7 @@ when a switch or a controller restarts, and what is not marked costs one compari
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -45,6 +46,8 @@ table {family} second_chance {{
 }}
 """
 
+_COUNTED = re.compile(r"counter packets (\d+)")
+
 _FAMILIES = {4: ("ip", GATEWAY_ADDRESS), 6: ("ip6", GATEWAY_ADDRESS6)}
 
 
@@ -63,10 +66,22 @@ def give(servers: Iterable[HostPlan], families: Iterable[Family]) -> None:
     """Have servers hand back what they do not know. Raises LabError."""
     text = "".join(map(ruleset, families))
     for server in servers:
-        with netns.inside(server.name):
-            done = subprocess.run(
-                [PROGRAM, "--file", "-"], input=text, capture_output=True, text=True, check=False
-            )
-        if done.returncode:
-            said = done.stderr.strip()
-            raise LabError(f"The kernel of {server.name} does not hand packets back: {said}")
+        _nft(server, "--file", "-", text=text)
+
+
+def handed_back(servers: Iterable[HostPlan]) -> int:
+    """Packets that servers have handed back so far, by their kernels' count. Raises LabError."""
+    told = [_nft(server, "list", "ruleset") for server in servers]
+    return sum(int(packets) for text in told for packets in _COUNTED.findall(text))
+
+
+def _nft(server: HostPlan, *words: str, text: str = "") -> str:
+    """What nft(8) prints in a server's namespace. Raises LabError."""
+    with netns.inside(server.name):
+        done = subprocess.run(
+            [PROGRAM, *words], input=text, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        said = done.stderr.strip()
+        raise LabError(f"The packet filter of {server.name} does not do as it is told: {said}")
+    return done.stdout

@@ -44,7 +44,7 @@ PROMISED = {
         "modulo_broken_share",
         "group_broken_share",
         "second_chance_lost_requests",
-        "handed_on",
+        "handed_back",
         "extra_rtt_same_pop_p50",
         "extra_rtt_other_pop_p50",
     },
