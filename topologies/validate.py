@@ -54,6 +54,9 @@ MAX_SAID = 200
 MAX_SERVICES = 4096
 """Most service addresses: a /20 once had the names of 20 million sites (docs/names.md)."""
 
+MAX_ZONE = 189
+"""Characters of the zone's name: the names below it have 63 more and a dot, and 253 at most."""
+
 MAX_STRETCH = 10
 """No fibre is longer than so many times the straight way."""
 
@@ -68,6 +71,7 @@ RESERVED = {
 """Prefixes that services and pools must stay out of, and what they are for."""
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,7}")
+_ZONE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -372,6 +376,9 @@ def _addresses(network: Network) -> Iterator[Problem]:
         yield Problem(
             ("services",), "there is no service address", "name at least one, like 198.51.100.1"
         )
+    if not _ZONE.fullmatch(network.zone) or len(network.zone) > MAX_ZONE:
+        cause = f"{network.zone!r} is no DNS zone"
+        yield Problem(("zone",), cause, "use a name in lower case, like poplab.test")
     if count > MAX_SERVICES:
         cause = f"there are {count} service addresses"
         yield Problem(("services",), cause, f"use {MAX_SERVICES} or fewer in all")
