@@ -3,10 +3,12 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from benchmarks.names import asked, skew
 from topologies.binding import Binding, binding
 from topologies.model import Names
 
-ADDRESSES = tuple(IPv4Network("198.51.100.0/24"))
+PREFIX = IPv4Network("198.51.100.0/24")
+ADDRESSES = tuple(PREFIX)
 NAMES = [f"www{n}.poplab.test" for n in range(4096)]
 
 
@@ -37,3 +39,9 @@ def test_static_is_the_same_everywhere_and_spreads_names() -> None:
 
 def test_one_is_the_first() -> None:
     assert set(map(_bound(Names.ONE), NAMES)) == {ADDRESSES[0]}
+
+
+def test_random_binding_evens_out_what_a_few_names_draw() -> None:
+    queries = asked(names=1000, queries=20_000)
+    random, static, one = (skew(how, PREFIX, queries) for how in Names)
+    assert random < 1.5 < 20 < static < one == 256
