@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, clocks, lending, links, replies, scale, startup, takeover
+from benchmarks import changes, clocks, lending, links, names, replies, scale, startup, takeover
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "replies": replies.rows,
     "takeover": takeover.rows,
     "clocks": clocks.rows,
+    "names": names.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

@@ -20,6 +20,7 @@ from topologies.model import (
     City,
     Line,
     Link,
+    Names,
     Network,
     Policy,
     Pool,
@@ -63,6 +64,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
             "service_prefixes": tuple(map(IPv4Network, services)),
+            "names": Names(data.get("names", Names.RANDOM)),
             "borrow": tuple(data.get("borrow", (COMMON_TAG,))),
             "pools": tuple(
                 Pool(**pool | {"prefix": IPv4Network(pool["prefix"])}) for pool in data["pools"]

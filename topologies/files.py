@@ -161,6 +161,8 @@ class _Meaning:
                 self._prefix(("services", i), text, "198.51.100.1 or 198.51.100.0/24")
                 for i, text in enumerate(file.services)
             ),
+            zone=file.zone,
+            names=file.names,
             pools=tuple(
                 Pool(
                     self._prefix(("pools", i, "prefix"), pool.prefix, "203.0.113.0/24"),

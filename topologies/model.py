@@ -23,6 +23,7 @@ __all__ = [
     "City",
     "Line",
     "Link",
+    "Names",
     "Network",
     "Policy",
     "Pool",
@@ -65,6 +66,14 @@ class Balancing(StrEnum):
     RENDEZVOUS = "rendezvous"
     MODULO = "modulo"
     GROUP = "group"  # the switch's own select group
+
+
+class Names(StrEnum):
+    """Which service address a name has; see ``topologies.binding``."""
+
+    RANDOM = "random"  # another one for each query
+    STATIC = "static"  # by a hash of the name
+    ONE = "one"  # the first, for all
 
 
 class Scope(StrEnum):
@@ -164,7 +173,8 @@ class Pool:
 class Network:
     """A whole network. Equal networks give equal plans, rules and schedules.
 
-    Every server has every address of ``service_prefixes``, which are anycast.
+    Every server has every address of ``service_prefixes``, which are anycast, and answers for the
+    names of the DNS zone ``zone``, bound to these addresses as ``names`` says.
     ``port_set_bits`` is the PSID length k of RFC 7597 (offset 0): an address is cut into 2^k
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
@@ -198,6 +208,8 @@ class Network:
     linger_ns: int = 600 * 10**9
     health_ns: int = 10**9
     convergence_ns: int = 0
+    zone: str = "poplab.test"
+    names: Names = Names.RANDOM
 
     @property
     def services(self) -> tuple[IPv4Address, ...]:

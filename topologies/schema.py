@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from topologies.model import COMMON_TAG, Balancing, Policy, Scope
+from topologies.model import COMMON_TAG, Balancing, Names, Policy, Scope
 
 EVERY_CITY = "every city"
 """Stands for a city's code in ``clients`` and ``origins``."""
@@ -154,6 +154,10 @@ class NetworkFile(_Part):
     backbone: list[PrivateEntry] = Field([], description="Private links between PoPs.")
     services: list[str] = Field(
         ["198.51.100.1"], description="Anycast addresses of all servers, or prefixes of them."
+    )
+    zone: str = Field("poplab.test", description="The DNS zone for which servers answer.")
+    names: Annotated[Names, Field(strict=False)] = Field(
+        Names.RANDOM, description="How a name of the zone gets one of the service addresses."
     )
     pools: list[PoolEntry] = [PoolFile(prefix="203.0.113.0/24")]
     borrow: list[str] = Field([COMMON_TAG], description="Tags of which each server borrows a set.")

@@ -54,6 +54,12 @@ MAX_SAID = 200
 MAX_SERVICES = 4096
 """Most service addresses: a /20 once had the names of 20 million sites (docs/names.md)."""
 
+MAX_SERVICE_PREFIXES = 256
+"""Most entries of services: rules grow with them."""
+
+MAX_ZONE = 189
+"""Characters of the zone's name: the names below it have 63 more and a dot, and 253 at most."""
+
 MAX_STRETCH = 10
 """No fibre is longer than so many times the straight way."""
 
@@ -68,6 +74,7 @@ RESERVED = {
 """Prefixes that services and pools must stay out of, and what they are for."""
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,7}")
+_ZONE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -128,6 +135,7 @@ def problems(network: Network) -> list[Problem]:
         *_attachments("clients", network.clients, network),
         *_attachments("origins", network.origins, network),
         *_backbone(network),
+        *_services(network),
         *_addresses(network),
         *_numbers(network),
         *_business(network),
@@ -365,8 +373,8 @@ def _backbone(network: Network) -> Iterator[Problem]:
     yield from _pairs("backbone", network.backbone, [pop.city for pop in network.pops], "PoP")
 
 
-def _addresses(network: Network) -> Iterator[Problem]:
-    """Services and pools: none overlaps another, or a prefix that is taken."""
+def _services(network: Network) -> Iterator[Problem]:
+    """How many service addresses there are, and whose names they have."""
     count = sum(prefix.num_addresses for prefix in network.service_prefixes)
     if not count:
         yield Problem(
@@ -375,8 +383,18 @@ def _addresses(network: Network) -> Iterator[Problem]:
     if count > MAX_SERVICES:
         cause = f"there are {count} service addresses"
         yield Problem(("services",), cause, f"use {MAX_SERVICES} or fewer in all")
+    if len(network.service_prefixes) > MAX_SERVICE_PREFIXES:
+        cause = f"there are {len(network.service_prefixes)} entries, each with rules of its own"
+        yield Problem(("services",), cause, f"use {MAX_SERVICE_PREFIXES} prefixes or fewer")
+    if not _ZONE.fullmatch(network.zone) or len(network.zone) > MAX_ZONE:
+        cause = f"{network.zone!r} is no DNS zone"
+        yield Problem(("zone",), cause, "use a name in lower case, like poplab.test")
+
+
+def _addresses(network: Network) -> Iterator[Problem]:
+    """Services and pools: none overlaps another, or a prefix that is taken."""
     taken = list(RESERVED.items())
-    for i, prefix in enumerate(network.service_prefixes):
+    for i, prefix in enumerate(network.service_prefixes[:MAX_SERVICE_PREFIXES]):
         yield from _overlaps(("services", i), prefix, taken)
         taken.append((prefix, f"services[{i}]"))
     for i, pool in enumerate(network.pools):

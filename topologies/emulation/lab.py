@@ -41,6 +41,9 @@ from topologies.sources import dump_json
 NAMES = Path("/run/hosts")
 """What a sandbox shows as ``/etc/hosts``, so that names resolve in every host."""
 
+RESOLVER = Path("/run/resolver")
+"""What a sandbox shows as ``/etc/resolv.conf``: hosts ask the servers for other names."""
+
 ORDERS = Path("/run/endpoints.sock")
 """Where the program of the hosts' services takes orders."""
 
@@ -52,7 +55,7 @@ def _unwatched(_phase: str, _seconds: float) -> None:
     """Nobody wants to know about phases."""
 
 
-FILES, FILES_PER_NODE = 256, 4
+FILES, FILES_PER_NODE = 256, 8
 """How many open files a lab's programs must be allowed."""
 
 
@@ -60,8 +63,8 @@ class Lab(Mininet):
     """One network, alive. Use as a context manager inside a sandbox.
 
     ``folder`` receives ``network.json`` and ``logs/``. ``options`` say what carries it, ``seed``
-    picks the packets that lossy links lose. ``on_phase`` is told the name and the seconds of each
-    phase of the start; ``phases`` keeps them.
+    picks the packets that lossy links lose and the addresses that names get. ``on_phase`` is told
+    the name and the seconds of each phase of the start; ``phases`` keeps them.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Lab(Mininet):
         self.logs.mkdir(parents=True, exist_ok=True)
         lines = [f"{host.address} {host.name}" for host in self.plan.hosts]
         NAMES.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        RESOLVER.write_text(f"nameserver {self.plan.network.services[0]}\n")
         self.network_file.write_text(dump_json(self.plan.network))
 
     def build(self) -> None:
@@ -304,6 +308,8 @@ class Lab(Mininet):
             str(ready),
             "--orders",
             str(ORDERS),
+            "--seed",
+            str(self._seed),
         )
         self.wait(ready.exists, "the services on servers and origins to listen")
 

@@ -62,7 +62,7 @@ def test_too_few_open_files_are_told_with_what_is_needed(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(lab.resource, "getrlimit", lambda _: (20, 20))
     monkeypatch.setattr(lab.resource, "setrlimit", refuse)
-    with pytest.raises(LabError, match=r"needs 320 open files and may have 20: .*`ulimit -n 320`"):
+    with pytest.raises(LabError, match=r"needs 384 open files and may have 20: .*`ulimit -n 384`"):
         lab.raise_file_limit(triangle)
 
 

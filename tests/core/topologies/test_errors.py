@@ -68,6 +68,9 @@ def test_service_prefixes_are_whole_and_not_too_many() -> None:
     (problem,) = _refusal(text.format("192.88.0.0/20, 198.51.100.1"), "x.yaml").problems
     assert (problem.field, problem.cause) == ("services", "there are 4097 service addresses")
     assert len(read(text.format("192.88.0.0/20"), "x.yaml").services) == 4096
+    many = ", ".join(f"192.88.{n >> 8}.{n & 255}" for n in range(257))
+    (problem,) = _refusal(text.format(many), "x.yaml").problems
+    assert (problem.field, problem.mend) == ("services", "use 256 prefixes or fewer")
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -13,38 +13,39 @@ from pathlib import Path
 
 from topologies.emulation.endpoints.service import Services, raise_file_limit
 from topologies.explicit import read_json
-from topologies.plan import HostPlan, plan
+from topologies.plan import plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; 0 then, 1 if a socket cannot be had, 2 on a bad network."""
     parser = argparse.ArgumentParser(
         prog="python -m topologies.emulation.endpoints",
-        description="HTTP, UDP echo and CONNECT proxies in every host of a running lab.",
+        description="HTTP, UDP echo and DNS in the hosts of a running lab.",
     )
     parser.add_argument("network", type=Path, metavar="NETWORK.json")
     parser.add_argument("--ready-file", type=Path, help="is made when every socket listens")
     parser.add_argument("--orders", type=Path, help="a Unix socket that takes `stop HOST`")
+    parser.add_argument("--seed", type=int, default=0, help="picks what is random in answers")
     options = parser.parse_args(arguments)
     try:
-        hosts = plan(read_json(options.network)).hosts
+        network = plan(read_json(options.network))
     except (OSError, ValueError, LookupError, TypeError) as error:
         print(f"{options.network} is no resolved network: {error}", file=sys.stderr)  # noqa: T201
         return 2
     raise_file_limit()
     try:
-        asyncio.run(_run(hosts, options.ready_file, options.orders))
+        services = Services(network, options.seed)
+        asyncio.run(_run(services, options.ready_file, options.orders))
     except OSError as error:
         print(f"cannot serve the hosts: {error}; is the lab up?", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
 
-async def _run(hosts: Sequence[HostPlan], ready_file: Path | None, orders: Path | None) -> None:
+async def _run(services: Services, ready_file: Path | None, orders: Path | None) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    services = Services(hosts)
     try:
         await services.start_all()
         if orders is not None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import resource
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
+from topologies.binding import binding
 from topologies.emulation import netns
-from topologies.emulation.endpoints.echo import ECHO_PORT, echo_waiting, tell_reached
+from topologies.emulation.endpoints.datagram import Answer, answer_waiting, tell_reached
+from topologies.emulation.endpoints.dns_stream import DnsStream
+from topologies.emulation.endpoints.echo import ECHO_PORT, echo
 from topologies.emulation.endpoints.http import HttpEndpoint
-from topologies.plan import HostPlan, HostRole
+from topologies.emulation.endpoints.zone import Zone
+from topologies.plan import HostPlan, HostRole, Plan
 
-__all__ = ["HTTP_PORT", "Services", "raise_file_limit"]
+__all__ = ["DNS_PORT", "HTTP_PORT", "Services", "raise_file_limit"]
 
+DNS_PORT = 53
 HTTP_PORT = 80
 _BACKLOG = 4096
 
@@ -31,26 +36,34 @@ def raise_file_limit() -> None:
 class Services:
     """What the hosts of a network serve: opened host by host, ended host by host."""
 
-    def __init__(self, hosts: Iterable[HostPlan]) -> None:
-        self._hosts = {host.name: host for host in hosts}
+    def __init__(self, plan: Plan, seed: int) -> None:
+        self._plan = plan
+        self._seed = seed
         self._open: dict[str, ExitStack] = {}
 
     async def start_all(self) -> None:
         """Serve all hosts. Raises as ``start``."""
-        for name in self._hosts:
-            await self.start(name)
+        for host in self._plan.hosts:
+            await self.start(host.name)
 
     async def start(self, name: str) -> None:
-        """Serve a host: UDP echo; of servers and origins HTTP too.
+        """Serve a host: UDP echo; of servers and origins HTTP too, of servers DNS.
 
         Raises KeyError for an unknown host, FileNotFoundError if its namespace does not exist,
         OSError (EADDRINUSE) if something, we ourselves perhaps, has the port.
         """
-        host = self._hosts[name]
+        host = self._plan.host(name)
+        zone = self._zone(host) if host.role is HostRole.SERVER else None
         with ExitStack() as opened:
             for family in (socket.AF_INET, socket.AF_INET6):
-                await _open_family(host, family, opened)
+                await _open_family(host, zone, family, opened)
             self._open[name] = opened.pop_all()
+
+    def _zone(self, host: HostPlan) -> Zone:
+        """What a server knows of the network's names: it draws by a seed of its own."""
+        network = self._plan.network
+        bind = binding(network.names, network.services, f"{self._seed} {host.name}")
+        return Zone(network.zone, bind)
 
     def stop(self, name: str) -> None:
         """End what a host serves as a crash would: ports closed, connections reset.
@@ -65,27 +78,49 @@ class Services:
             self.stop(name)
 
 
-async def _open_family(host: HostPlan, family: socket.AddressFamily, opened: ExitStack) -> None:
-    loop = asyncio.get_running_loop()
+async def _open_family(
+    host: HostPlan, zone: Zone | None, family: socket.AddressFamily, opened: ExitStack
+) -> None:
+    def listen(kind: socket.SocketKind, port: int) -> socket.socket:
+        return opened.enter_context(_socket(family, kind, port))
+
     with netns.inside(host.name):  # no await in here: the namespace is the whole thread's
         try:
-            echo = opened.enter_context(_socket(family, socket.SOCK_DGRAM, ECHO_PORT))
+            echoes = listen(socket.SOCK_DGRAM, ECHO_PORT)
         except OSError as error:
             if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
                 raise
             return  # a kernel without IPv6
-        web = None
         if host.role is not HostRole.CLIENT:
-            web = opened.enter_context(_socket(family, socket.SOCK_STREAM, HTTP_PORT))
-    tell_reached(echo)
-    loop.add_reader(echo, echo_waiting, echo)
-    opened.callback(loop.remove_reader, echo)
-    if web is not None:
-        connections: set[asyncio.Transport] = set()
-        connection = functools.partial(HttpEndpoint, host, connections=connections)
-        server = await loop.create_server(connection, sock=web, backlog=_BACKLOG)
-        opened.callback(_reset, connections)
-        opened.callback(server.close)
+            web = listen(socket.SOCK_STREAM, HTTP_PORT)
+        if zone is not None:
+            queries = listen(socket.SOCK_DGRAM, DNS_PORT)
+            streams = listen(socket.SOCK_STREAM, DNS_PORT)
+    _serve_datagrams(echoes, echo, opened)
+    if host.role is not HostRole.CLIENT:
+        await _serve_stream(web, partial(HttpEndpoint, host), opened)
+    if zone is not None:
+        _serve_datagrams(queries, lambda query, _port: zone.answer(query), opened)
+        await _serve_stream(streams, partial(DnsStream, zone.answer), opened)
+
+
+def _serve_datagrams(sock: socket.socket, answer: Answer, opened: ExitStack) -> None:
+    loop = asyncio.get_running_loop()
+    tell_reached(sock)
+    loop.add_reader(sock, answer_waiting, sock, answer)
+    opened.callback(loop.remove_reader, sock)
+
+
+async def _serve_stream(
+    sock: socket.socket, protocol: Callable[..., asyncio.Protocol], opened: ExitStack
+) -> None:
+    """``protocol`` takes the set of its ``connections``."""
+    connections: set[asyncio.Transport] = set()
+    connection = partial(protocol, connections=connections)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
+    opened.callback(_reset, connections)
+    opened.callback(server.close)
 
 
 def _reset(connections: set[asyncio.Transport]) -> None:

@@ -40,6 +40,10 @@ done
 mkdir -p /run/netns /run/openvswitch /run/tmp
 echo "127.0.0.1 localhost" >/run/hosts
 if [ -e /etc/hosts ]; then mount --bind /run/hosts /etc/hosts; fi
+at=$(readlink -m /etc/resolv.conf)
+case $at in /run/*) mkdir -p "${at%/*}" && : >"$at" ;; esac
+: >/run/resolver
+if [ -e "$at" ]; then mount --bind /run/resolver "$at"; fi
 export TMPDIR=/run/tmp
 mount -t sysfs sysfs /sys
 shift

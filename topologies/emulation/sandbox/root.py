@@ -41,7 +41,15 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 _LOCK = WORDS / "root.lock"
 _REQUIREMENTS = PROJECT / "requirements.lock"
-_NEEDED = ("mininet", "ryu", "eventlet", "immutables", "prometheus_client", "setuptools")
+_NEEDED = (
+    "dnspython",
+    "eventlet",
+    "immutables",
+    "mininet",
+    "prometheus_client",
+    "ryu",
+    "setuptools",
+)
 """What runs in a guest needs these and what they depend on, in the locked versions."""
 
 _MIRRORS = ("http://deb.debian.org/debian", "http://snapshot.debian.org/archive/debian/{snapshot}")
@@ -62,7 +70,7 @@ _REPLACED = {"var/run": "/run", "var/lock": "/run/lock"}
 _FILES = {
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/resolv.conf": "",
-    "etc/nsswitch.conf": "hosts: files\n",
+    "etc/nsswitch.conf": "hosts: files dns\n",
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
 }
