@@ -178,6 +178,18 @@ def test_catchments_are_those_of_the_model(runs: dict[str, RunData], clock: Cloc
         assert inflation_ms == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
+def test_a_pop_that_is_too_full_sheds_and_takes_back(
+    runs: dict[str, RunData], clock: Clock
+) -> None:
+    metrics = {name: m.value for name, m in runs["shedding"].result.metrics.items()}
+    assert (metrics["capacity_cities_moved"], metrics["capacity_moves"]) == (1, 2)
+    assert metrics["nearest_moves"] == 0
+    assert 0 < metrics["capacity_over"] <= 12 < metrics["nearest_over"]
+    client = PLAN.hosts_of(HostRole.CLIENT)[0].name
+    near, there = sorted(ORACLE.rtt_ms(client, PLAN.servers_of(p)[0].name) for p in ORACLE.pops)[:2]
+    assert metrics["capacity_extra_rtt_p50"] == pytest.approx(there - near, abs=ABOVE_MS[clock])
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(
     runs: dict[str, RunData], clock: Clock, tmp_path: Path
