@@ -17,6 +17,8 @@ from experiments.verdict.oracle import Oracle
 from topologies import sources
 from topologies.plan import HostRole, plan
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the runs of all studies
+
 PLAN = plan(sources.load("triangle"))
 ORACLE = Oracle(PLAN)
 Clock = Literal["real", "virtual"]
