@@ -11,7 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, clocks, lending, links, names, replies, scale, startup, takeover
+from benchmarks import (
+    changes,
+    clocks,
+    lending,
+    links,
+    names,
+    replies,
+    scale,
+    startup,
+    steering,
+    takeover,
+)
 from benchmarks.row import Row
 
 BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
@@ -22,6 +33,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "lending": lending.rows,
     "replies": replies.rows,
     "takeover": takeover.rows,
+    "steering": steering.rows,
     "clocks": clocks.rows,
     "names": names.rows,
 }

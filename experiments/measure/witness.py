@@ -16,7 +16,7 @@ from experiments.measure.bpf import Instruction, attach, lent_to_any, tcp_syns
 from experiments.measure.capture import CaptureError
 from experiments.measure.judge import ETH_P_IP, sniffer
 from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts, receive, stamp_packets
-from experiments.measure.packets import Headers, headers
+from experiments.measure.packets import Headers, Stamp, headers
 from experiments.measure.tenure import Arrival
 from topologies.emulation import netns
 
@@ -107,6 +107,13 @@ class Marked(_Watch):
                 number = int.from_bytes(packet[at + len(self._token) :][:4], "big")
                 found.setdefault(number, set()).add(host)
         return found
+
+    def stamped(self) -> Iterator[tuple[str, Stamp]]:
+        """Host and stamp of every probe with the token that was seen since the last call."""
+        for host, packet in self._packets():
+            stamp = Stamp.find(self._token, packet)
+            if stamp is not None:
+                yield host, stamp
 
 
 class Arrivals(_Watch):

@@ -20,6 +20,7 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.shedding import shed
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -404,4 +405,5 @@ MAKERS = {
     "slices": _slices,
     "churn": churned,
     "catchment": caught,
+    "shedding": shed,
 }

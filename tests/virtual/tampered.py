@@ -55,10 +55,32 @@ def addresses_wasted() -> None:
     Shelf.with_room = wasteful  # type: ignore[method-assign]
 
 
+def shed_too_soon() -> None:
+    """A PoP sheds load for which it has room."""
+    from controller.core import shedding
+
+    shedding.HIGH, shedding.LOW = 0.6, 0.55
+
+
+def shed_out_of_sight() -> None:
+    """Load is counted where it ends: a city that was shed seems to ask nothing, and may return."""
+    from controller.core import shedding
+
+    decide = shedding.decide
+
+    def blind(world: Any, demand: shedding.Demand) -> Any:
+        gone = {city for city, _ in world.shed}
+        return decide(world, {city: n for city, n in demand.items() if city not in gone})
+
+    shedding.decide = blind
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "tags mixed up": tags_mixed_up,
     "any tag served": any_tag_served,
     "addresses wasted": addresses_wasted,
+    "load is shed too soon": shed_too_soon,
+    "what is shed is out of sight": shed_out_of_sight,
 }
 
 

@@ -75,7 +75,12 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "churn": "every connection goes to the server that the model names",
         "catchment": "every client lands where the controller says",
     },
-    "a withdrawn PoP is kept": {"catchment": "control: a withdrawn PoP gets nobody"},
+    "a withdrawn PoP is kept": {
+        "catchment": "control: a withdrawn PoP gets nobody",
+        "shedding": "twin: by policy capacity it is below within 12 s, and stays there",
+    },
+    "load is shed too soon": {"shedding": "twin: a demand below the mark moves nobody"},
+    "what is shed is out of sight": {"shedding": "no city flaps"},
     "slots misplaced": {"churn": "every connection goes to the server that the model names"},
     "hand-back removed": {"churn": "twin: with a second chance nothing breaks"},
     "tags mixed up": {"geo": "who borrows has the right country"},
@@ -110,6 +115,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "scarcity",
         "churn",
         "catchment",
+        "shedding",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

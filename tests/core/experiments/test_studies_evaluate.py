@@ -32,6 +32,11 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "shedding": {
+        f"{policy}_{metric}"
+        for policy in ("capacity", "nearest")
+        for metric in ("over", "relief", "moves", "flaps", "extra_rtt_p50", "lost")
+    },
     "catchment": {
         f"{policy}_{metric}"
         for policy in ("nearest", "bgp", "regional", "weighted")
