@@ -30,12 +30,13 @@ class Watch:
     def round(self, world: World, asked: Iterable[str]) -> tuple[HealthSeen, ...]:
         """What is new once the servers that were asked have had their time; the next check begins.
 
-        A server that was not asked, because its switch is away, is not judged.
+        A server that was not asked, because its switch is away, is not judged; nor is anybody
+        before one server has answered: there may be no service to ask for.
         """
         found = []
-        for server in asked:
+        self._known |= self._heard
+        for server in asked if self._known else ():
             heard = server in self._heard
-            self._known |= {server} & self._heard
             self._missed[server] = 0 if heard else self._missed.get(server, 0) + 1
             self._answered[server] = self._answered.get(server, 0) + 1 if heard else 0
             fall = FALL if server in self._known else GRACE

@@ -48,7 +48,8 @@ def test_what_goes_by_ipv4_goes_by_ipv6(lab_folder: Path) -> None:
         assert (fetched.outcome, fetched.body_bytes) == ("ok", 100_000)
 
         found = explain(lab, client.name, str(service))
-        assert found["ends"]["hosts"] == ["LHR-s1", "LHR-s2"]
+        assert found["ends"]["why"] == "delivered"
+        assert found["ends"]["hosts"][0] in ("LHR-s1", "LHR-s2")
         assert found["answer_ends"]["hosts"] == [client.name]
 
 

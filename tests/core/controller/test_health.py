@@ -12,9 +12,10 @@ ONE, OTHER, *_ = (server.name for server in WORLD.plan.hosts_of(HostRole.SERVER)
 
 
 def _rounds(answers: list[bool], world: World = WORLD) -> list[tuple[HealthSeen, ...]]:
-    """What is said after each round, of a server that answers so; the world follows."""
+    """What is said after each round, of a server that answers so; another always does."""
     watch, found = Watch(), []
     for answered in answers:
+        watch.answer(OTHER)
         if answered:
             watch.answer(ONE)
         said = watch.round(world, [ONE])
@@ -36,6 +37,11 @@ def test_one_that_has_never_answered_has_longer() -> None:
 
 def test_one_that_was_silent_before_a_restart_comes_back() -> None:
     assert _rounds([True, True], WORLD.after(HealthSeen(ONE, False)))[1] == (HealthSeen(ONE, True),)
+
+
+def test_where_nobody_has_ever_answered_nobody_is_judged() -> None:
+    watch = Watch()
+    assert [watch.round(WORLD, [ONE, OTHER]) for _ in range(GRACE * 2)] == [()] * (GRACE * 2)
 
 
 def test_one_that_is_not_asked_is_not_judged() -> None:
