@@ -21,6 +21,11 @@ _SPACING_S = 0.001
 _HTTP = 80
 
 
+PORTS, OTHER_PORTS = (46_000, 60_999), (32_768, 45_999)
+"""Where connections that are held come from, and what is left for others beside them: a port that
+another connection has just left may linger at a server (TIME_WAIT), which takes it for its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldRow:
     """One exchange on one connection, by its place among them.
@@ -100,7 +105,7 @@ class Held:
 
     async def _connect(self, row: HeldRow) -> None:
         found = await dial(
-            row.host, self._target, source=None, ports=None, timeout_s=self._timeout_s
+            row.host, self._target, source=None, ports=PORTS, timeout_s=self._timeout_s
         )
         port = found.local[1] if found.local else None
         self._sockets[row.connection] = found.sock

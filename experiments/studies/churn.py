@@ -8,6 +8,7 @@ A steady load of new requests runs beside it. At last a server crashes, which no
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 OPENED, RESTARTED, CRASHED = "opened", "controller restarted", "server crashed"
 DRAINED = "server drained"
+IDLE_S = 0.5
+"""After an exchange: its last acknowledgement is late (40 ms) and has a long way."""
 CONTROLLER = "controller"
 """The program that is killed and started again."""
 
@@ -116,10 +119,12 @@ def _far_from(plan: Plan, oracle: Oracle, pop: str) -> tuple[str, str]:
 
 
 def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
-    """The network with servers that can hand back. Raises UsageError if none can be spared."""
+    """The network with servers that can hand back, in which nothing changes but what is planned:
+    health checks would, after a crash. Raises UsageError if no server can be spared.
+    """
     if all(pop.servers < 2 for pop in network.pops):
         raise UsageError(f"{network.name} has no PoP with two servers: none can be drained.")
-    return replace(network, second_chance=True)
+    return replace(network, second_chance=True, health_ns=0)
 
 
 def trial(t: Trial) -> None:
@@ -149,17 +154,19 @@ class _Round:
         hosts = [self._clients[turn % len(self._clients)].name for turn in turns]
         with Held(hosts, t.service, timeout_s=t.param("timeout_s")) as held:
             self._ask(OPENED, held)
+            time.sleep(IDLE_S)
             self._planned(held)
             if arm is OURS:
                 self._crash(held)
 
     def _planned(self, held: Held) -> None:
         """Every change, with new requests beside it."""
+        from experiments.measure.held import OTHER_PORTS
         from experiments.measure.http import Request
         from experiments.measure.steady import Steady
 
         t = self._t
-        requests = [Request(client.name, t.service) for client in self._clients]
+        requests = [Request(client.name, t.service, ports=OTHER_PORTS) for client in self._clients]
         spacing_s, timeout_s = 1 / t.param("rate_per_s"), t.param("timeout_s")
         before = self._handed_back()
         with Steady(requests, spacing_s=spacing_s, timeout_s=timeout_s) as load:
@@ -167,6 +174,7 @@ class _Round:
                 self._carry_out(change)
                 self._ask(change.name, held)
                 self._know(held.reopen())
+                time.sleep(IDLE_S)
         outcomes = Counter(row.outcome for row in load.rows)
         t.observed["steady"][self._arm.name] = dict(outcomes)
         t.observed["handed_back"][self._arm.name] = self._handed_back() - before
@@ -366,13 +374,16 @@ def _none_breaks(name: str, rows: pd.DataFrame) -> Check:
 
 
 def _handed_back(ours: pd.DataFrame, packets: Mapping[str, int]) -> Check:
-    """Nothing could break if nothing moved: each exchange that moved has two packets or more."""
+    """Nothing could break if nothing moved: of each exchange that moved a packet is handed back.
+
+    The acknowledgement of the answer is a second one, unless it rides on the next request.
+    """
     moved = int((ours["moved"] & ~ours["broken"]).sum())
     with_it, without = packets.get(OURS.name, 0), sum(packets.values())
     without -= with_it
     return Check(
         "what moved is handed on",
-        moved > 0 and with_it >= 2 * moved and without == 0,
+        moved > 0 and with_it >= moved and without == 0,
         f"{with_it} packets for {moved} exchanges; {without} without a second chance",
     )
 
