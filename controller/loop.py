@@ -18,7 +18,7 @@ from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
 from controller.core.borrowing import SwitchRules, borrowed_rules
-from controller.core.change import Configuration, Phase, advance, moves
+from controller.core.change import Configuration, Phase, follow
 from controller.core.convergence import delay_ns
 from controller.core.events import CityConverged, CityHeld, Event, Note
 from controller.core.lease import Lease
@@ -88,8 +88,7 @@ class ControlLoop:
         None if no switch is touched. Gives way to no other work. Raises UnknownError, StoreError;
         nothing has happened then.
         """
-        events = (*events, *moves(self._now, *events))
-        after, phases = advance(self._now, *events)
+        after, phases, events = follow(self._now, *events)
         self._keep(*events)
         self._now = after
         for phase in phases:

@@ -37,7 +37,7 @@ from controller.core.reconcile import AddRule, Change, DeleteRule, ModifyRule, c
 from controller.core.routing import Routes, distances, fabric_ports, routes
 from controller.core.rules import Duty, Program, Rule, duty_of
 from controller.core.service import ServiceTables
-from controller.core.steering import Ranking, Steering, rank
+from controller.core.steering import Ranking, Steering
 from controller.core.world import FABRIC, World
 from topologies.plan import SwitchPlan, SwitchRole
 
@@ -76,43 +76,53 @@ def advance(before: Configuration, *events: Event) -> tuple[Configuration, tuple
 
     Raises UnknownError, as ``World.after``.
     """
-    world = before.world.after(*events)
-    after = _static(before, world)
-    steps: defaultdict[str, list[Change]] = defaultdict(list)
-    for name, program in after.static.items():
-        if program is not before.static[name]:
-            steps[name] += changes(program, before.static[name])
-    for name, (going, coming) in _lent(before.world, world, events).items():
-        steps[name] += changes(Program(coming), Program(going))
-    return after, tuple(_phases(steps, _turns(before.world, world)))
+    after = _static(before, before.world.after(*events))
+    return after, _ways(before, after, events)
 
 
-def moves(before: Configuration, *events: Event) -> tuple[CityMoved | CityHeld, ...]:
-    """Which cities leave their PoP by these events, and may have connections there, and which
-    would, but have not heard yet.
+def follow(
+    before: Configuration, *events: Event
+) -> tuple[Configuration, tuple[Phase, ...], tuple[Event, ...]]:
+    """As ``advance``, and all that has happened: these events, and how cities take them.
 
-    They are events too, to happen after these. Raises UnknownError, as ``World.after``.
+    Cities that leave their PoP may have connections there; some would, but have not heard yet.
     """
-    world = before.world.after(*events)
-    if not _steers(before.world, world):
-        return ()
-    slow = bool(world.plan.network.convergence_ns)
+    after = _static(before, before.world.after(*events))
+    moves = tuple(_moves(before, after, events))
+    if moves:
+        after = _static(after, after.world.after(*moves))
+    return after, _ways(before, after, events), (*events, *moves)
+
+
+def _moves(
+    before: Configuration, after: Configuration, events: Iterable[Event]
+) -> Iterator[CityMoved | CityHeld]:
+    """What follows for cities; nothing where their rankings have not been worked out again."""
+    if before.steering is after.steering:
+        return
+    slow = bool(after.world.plan.network.convergence_ns)
     heard = {x.city for x in events if isinstance(x, CityConverged | OverrideSet)}
-    found: list[CityMoved | CityHeld] = []
-    for city, ranked in rank(world).items():
+    for city, ranked in after.ranking.items():
         old = before.ranking[city]
         if old == ranked:
             continue
         if slow and city not in heard:
-            found.append(CityHeld(city, old))
-        elif world.second_chance and old and old[:1] != ranked[:1]:
-            found.append(CityMoved(city, old[0]))
-    return tuple(found)
+            yield CityHeld(city, old)
+        elif after.world.second_chance and old and old[:1] != ranked[:1]:
+            yield CityMoved(city, old[0])
 
 
-def _steers(old: World, world: World) -> bool:
-    """Whether cities may go elsewhere."""
-    return _reroutes(old, world) or old.steered_by != world.steered_by
+def _ways(
+    before: Configuration, after: Configuration, events: Iterable[Event]
+) -> tuple[Phase, ...]:
+    """The phases from one configuration to another, between which these events have happened."""
+    steps: defaultdict[str, list[Change]] = defaultdict(list)
+    for name, program in after.static.items():
+        if program is not before.static[name]:
+            steps[name] += changes(program, before.static[name])
+    for name, (going, coming) in _lent(before.world, after.world, events).items():
+        steps[name] += changes(Program(coming), Program(going))
+    return tuple(_phases(steps, _turns(before.world, after.world)))
 
 
 def _reroutes(old: World, world: World) -> bool:
@@ -130,7 +140,8 @@ def _static(before: Configuration, world: World) -> Configuration:
         return replace(before, world=world)
     moved = _reroutes(old, world)
     found = routes(world) if moved else before.routes
-    steering = Steering.of(world) if _steers(old, world) else before.steering
+    steers = moved or old.steered_by != world.steered_by
+    steering = Steering.of(world) if steers else before.steering
 
     def same(switch: SwitchPlan) -> bool:
         if moved:

@@ -1,12 +1,13 @@
 from dataclasses import replace
 from statistics import median, quantiles
 
-from controller.core.change import Configuration, moves
+from controller.core.change import Configuration, follow
 from controller.core.convergence import delay_ns
 from controller.core.events import (
     CityConverged,
     CityHeld,
     CityMoved,
+    Event,
     OverrideSet,
     PopSet,
     PopState,
@@ -19,6 +20,11 @@ from topologies.sources import load
 SECOND = 10**9
 SLOW = World(plan(replace(load("europe"), convergence_ns=10 * SECOND)))
 WITHDRAWN = PopSet("FRA", PopState.WITHDRAWN)
+
+
+def moves(before: Configuration, *events: Event) -> tuple[Event, ...]:
+    """What follows from these events for cities."""
+    return follow(before, *events)[2][len(events) :]
 
 
 def test_half_follow_within_the_median_and_some_take_much_longer() -> None:
