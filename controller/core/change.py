@@ -194,7 +194,7 @@ def _turns(before: World, after: World) -> Mapping[str, int]:
 
     Without failover what went over a dead link is lost until they have: better all at once.
     """
-    if not after.plan.network.failover:
+    if before.down == after.down or not after.plan.network.failover:
         return {}
     fabric = [link for link in after.plan.links if link.kind in FABRIC]
     went = [link for link in fabric if before.is_up(link) and not after.is_up(link)]
