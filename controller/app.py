@@ -216,14 +216,9 @@ class Controller(app_manager.RyuApp):
             for number, up in sorted(seen.items())
             if up is ((name, number) in down)
         ]
-        if not changed:
-            return
         for status in changed:
             LOG.warning("%s port %d is %s", name, status.port, "up" if status.up else "down")
-        try:
-            self.loop.happen(*changed)
-        except StoreError as error:
-            LOG.error("%s", error)
+        self.loop.observe(*changed)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_removed(self, event: Any) -> None:

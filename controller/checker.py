@@ -14,7 +14,6 @@ from controller.core.health import Watch
 from controller.frames import FrameError
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import StoreError
 from topologies.plan import HostPlan, HostRole
 
 LOG = logging.getLogger("controller.checker")
@@ -45,11 +44,7 @@ class Checker:
             seen = self._watch.round(self._loop.world, () if late else asked)
             for event in seen:
                 LOG.warning("%s %s", event.server, "answers" if event.answers else "is silent")
-            try:
-                if seen:
-                    self._loop.happen(*seen)
-            except StoreError as error:
-                LOG.error("%s", error)
+            self._loop.observe(*seen)
 
     def hear(self, server: HostPlan, frame: bytes) -> None:
         """A server has answered."""

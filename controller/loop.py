@@ -99,17 +99,26 @@ class ControlLoop:
                 self._converge_later(event.city)
         return eventlet.spawn(self._follow, phases) if phases else None
 
+    def observe(self, *events: Event) -> bool:
+        """Let happen what the network itself tells, which nobody waits for; whether it is durable.
+
+        What is not is logged, and may be seen again.
+        """
+        try:
+            if events:
+                self.happen(*events)
+        except StoreError as error:
+            LOG.error("%s", error)
+            return False
+        return True
+
     def _converge_later(self, city: str) -> None:
         """Let a city hear of the changes when its time has come."""
         after_ns = delay_ns(city, self.world.plan.network.convergence_ns)
         eventlet.spawn_after(after_ns / 1e9, self._converge, city)
 
     def _converge(self, city: str) -> None:
-        try:
-            if city in self.world.held:
-                self.happen(CityConverged(city))
-        except StoreError as error:
-            LOG.error("%s", error)
+        if city in self.world.held and not self.observe(CityConverged(city)):
             eventlet.spawn_after(SETTLE_EVERY_S, self._converge, city)
 
     def settle_for_ever(self) -> None:
@@ -119,12 +128,7 @@ class ControlLoop:
         linger = Linger(self.world.plan.network.linger_ns)
         while True:
             eventlet.sleep(SETTLE_EVERY_S)
-            settled = linger.settled(self.world, self.clock.now_ns())
-            if settled:
-                try:
-                    self.happen(*settled)
-                except StoreError as error:
-                    LOG.error("%s", error)
+            self.observe(*linger.settled(self.world, self.clock.now_ns()))
 
     def note(self, note: Note) -> None:
         """Put into the log what changes nothing; it is durable with the next event or flush."""

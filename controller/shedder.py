@@ -13,7 +13,6 @@ from controller.core.rules import Duty
 from controller.core.shedding import Assignment, Meter, decide
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import StoreError
 from topologies.model import Policy
 
 LOG = logging.getLogger("controller.shedder")
@@ -47,11 +46,10 @@ class Shedder:
                 continue
             try:
                 self._count()
-                decided = decide(self._loop.world, self._meter.demand)
-                if decided:
-                    self._loop.happen(*decided)
-            except (SwitchError, StoreError) as error:
+            except SwitchError as error:
                 LOG.warning("no load is shed now: %s", error)
+                continue
+            self._loop.observe(*decide(self._loop.world, self._meter.demand))
 
     def _count(self) -> None:
         """Read every city's counters. Raises SwitchError."""

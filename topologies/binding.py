@@ -6,11 +6,11 @@ Any server serves any name on any service address, so a name may have another on
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
+from topologies.hashing import hashed
 from topologies.model import Names
 
 Binding = Callable[[str], IPv4Address]
@@ -27,11 +27,6 @@ def binding(how: Names, addresses: Sequence[IPv4Address], seed: str) -> Binding:
             chance = random.Random(seed)
             return lambda _name: chance.choice(addresses)
         case Names.STATIC:
-            return lambda name: addresses[_hash(name) % len(addresses)]
+            return lambda name: addresses[hashed(name) % len(addresses)]
         case Names.ONE:
             return lambda _name: addresses[0]
-
-
-def _hash(name: str) -> int:
-    """The same in every process, unlike ``hash``."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")

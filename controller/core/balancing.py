@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
-from math import gcd, log
+from math import gcd
 
 from controller.core.groups import SERVICE_GROUP
 from controller.core.rules import Bucket, Group, GroupKind, Output, SetField, mac
 from controller.core.world import Spread, World
+from topologies.hashing import hashed, score
 from topologies.model import Balancing
 from topologies.plan import HostPlan
 
@@ -45,11 +45,10 @@ def rendezvous(weights: Mapping[str, int], slots: int) -> Slots:
     """The highest score has the slot (Thaler and Ravishankar, 1998): no slot moves but those of the
     server that goes, or to the one that comes. Even on average only.
     """
-
-    def score(name: str, slot: int) -> float:
-        return -weights[name] / log((_hash(f"{name} {slot}") + 0.5) / 2**64)
-
-    return tuple(max(weights, key=lambda name: score(name, slot)) for slot in range(slots))
+    return tuple(
+        max(weights, key=lambda name: score(f"{name} {slot}", weights[name]))
+        for slot in range(slots)
+    )
 
 
 def maglev(weights: Mapping[str, int], slots: int) -> Slots:
@@ -79,13 +78,8 @@ def maglev(weights: Mapping[str, int], slots: int) -> Slots:
 
 def _permutation(name: str, slots: int) -> tuple[int, int, int]:
     """Offset, skip and how far it has been gone."""
-    hashed = _hash(name)
-    return (hashed >> 32) % slots, (hashed & 0xFFFFFFFF) % (slots - 1) + 1, 0
-
-
-def _hash(text: str) -> int:
-    """64 bits that depend on nothing but the text."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+    bits = hashed(name)
+    return (bits >> 32) % slots, (bits & 0xFFFFFFFF) % (slots - 1) + 1, 0
 
 
 SCHEMES: Mapping[Balancing, Callable[[Mapping[str, int], int], Slots]] = {

@@ -8,9 +8,10 @@ within about 10 s, and a long tail).
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from math import exp
 from statistics import NormalDist
+
+from topologies.hashing import chance
 
 SIGMA = 0.7
 """Of the delay's logarithm."""
@@ -18,6 +19,5 @@ SIGMA = 0.7
 
 def delay_ns(city: str, median_ns: int) -> int:
     """How long after a change a city follows it, when half of the cities take ``median_ns``."""
-    hashed = int.from_bytes(blake2b(city.encode(), digest_size=8).digest(), "big")
-    place = NormalDist().inv_cdf((hashed + 0.5) / 2**64)
+    place = NormalDist().inv_cdf(chance(city))
     return round(median_ns * exp(SIGMA * place))

@@ -253,10 +253,10 @@ def dump(event: Event | Note) -> dict[str, Any]:
         named = zip(FIELDS, values(event.lease), strict=True)
         lease = dict(named) | {"address": str(event.lease.address)}
         return found | {"lease": lease}
-    plain = asdict(event)
-    if isinstance(event, ServiceSet):
-        plain["service"] = str(event.service)
-    return found | plain
+    return found | {
+        name: str(value) if isinstance(value, IPv4Address) else value
+        for name, value in asdict(event).items()
+    }
 
 
 def parse(data: Mapping[str, Any]) -> Event | Note:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from math import log
-
 from controller.core.steering.nearest import nearest
 from controller.core.steering.ranking import Pops, Ranking
 from controller.core.world import World
+from topologies.hashing import score
 
 
 def weighted(world: World, pops: Pops) -> Ranking:
@@ -19,13 +17,7 @@ def weighted(world: World, pops: Pops) -> Ranking:
     wanted = tuple(pop for pop in pops if world.share(pop))
     return {
         city: tuple(
-            sorted(ranked, key=lambda pop: score(city, pop, world.share(pop)), reverse=True)
+            sorted(ranked, key=lambda pop: score(f"{city} {pop}", world.share(pop)), reverse=True)
         )
         for city, ranked in nearest(world, wanted).items()
     }
-
-
-def score(city: str, pop: str, weight: int) -> float:
-    """The higher of two scores wins; with a chance as its weight to the sum of both."""
-    hashed = int.from_bytes(blake2b(f"{city} {pop}".encode(), digest_size=8).digest(), "big")
-    return -weight / log((hashed + 0.5) / 2**64)

@@ -23,12 +23,12 @@ from controller.core.events import (
 from controller.core.steering import nearest, rank
 from controller.core.steering.bgp import OURS, bgp, routes
 from controller.core.steering.ranking import Pops
-from controller.core.steering.weighted import score
 from controller.core.steering.why import why
 from controller.core.world import World
 from tests.core.controller.event_strategies import settings_of
 from tests.core.topologies.network_strategies import networks
 from topologies.business import Neighbour, neighbours
+from topologies.hashing import score
 from topologies.model import NOBODY, Attachment, City, Line, Link, Network, Policy, Pop, Scope
 from topologies.plan import plan
 from topologies.sources import load
@@ -272,7 +272,9 @@ def test_cities_are_shared_by_weight_and_a_change_moves_few() -> None:
     cities = [f"{n:05}" for n in range(20_000)]
 
     def shared(**weights: int) -> list[str]:
-        return [max(weights, key=lambda pop: score(city, pop, weights[pop])) for city in cities]
+        return [
+            max(weights, key=lambda pop: score(f"{city} {pop}", weights[pop])) for city in cities
+        ]
 
     before, after = shared(a=1, b=2, c=1), shared(a=1, b=3, c=1)
     count = Counter(before)
