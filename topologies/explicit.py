@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 from topologies.model import (
     COMMON_TAG,
@@ -29,6 +30,11 @@ from topologies.model import (
 )
 
 FORMAT = "poplab-network-1"
+
+Part = TypeVar("Part", Network, Line, Pop, Attachment)
+
+_WHOLE: Mapping[object, tuple[type, ...]] = {"int": (int,), "int | None": (int, NoneType)}
+"""How fields that hold whole numbers are annotated, and what their values may be."""
 
 
 def dump_json(network: Network) -> str:
@@ -50,10 +56,10 @@ def parse(data: Mapping[str, Any]) -> Network:
     """The network in what ``dump_json`` wrote, read as JSON. Raises as ``parse_json``."""
     if data["format"] != FORMAT:
         raise ValueError(f"not in the format {FORMAT}")
-    fields = {name: value for name, value in data.items() if name not in ("format", "services")}
+    given = {name: value for name, value in data.items() if name not in ("format", "services")}
     services = data["services"] if "services" in data else data["service_prefixes"]  # as of old
-    return Network(
-        **fields
+    network = Network(
+        **given
         | {
             "cities": tuple(City(**city) for city in data["cities"]),
             "links": tuple(_link(link) for link in data["links"]),
@@ -71,6 +77,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             ),
         }
     )
+    return _whole(network)
 
 
 def read_json(path: Path) -> Network:
@@ -78,12 +85,17 @@ def read_json(path: Path) -> Network:
     return parse_json(path.read_text())
 
 
+def _whole(part: Part) -> Part:
+    """A part of a network as it is. Raises TypeError if one of its whole numbers is none."""
+    for field in fields(part):
+        kinds, value = _WHOLE.get(field.type), getattr(part, field.name)
+        if kinds and type(value) not in kinds:
+            raise TypeError(f"{field.name} is {value!r}, not a whole number")
+    return part
+
+
 def _line(data: dict[str, Any]) -> Line:
-    line = Line(**data)
-    for name in ("delay_ns", "jitter_ns"):
-        if type(value := getattr(line, name)) is not int:
-            raise TypeError(f"{name} is {value!r}, not a whole number of nanoseconds")
-    return line
+    return _whole(Line(**data))
 
 
 def _link(data: dict[str, Any]) -> Link:
@@ -92,8 +104,8 @@ def _link(data: dict[str, Any]) -> Link:
 
 def _pop(data: dict[str, Any]) -> Pop:
     scope = Scope(data.get("scope", Scope.ALL))
-    return Pop(**data | {"uplink": _line(data["uplink"]), "scope": scope})
+    return _whole(Pop(**data | {"uplink": _line(data["uplink"]), "scope": scope}))
 
 
 def _attachment(data: dict[str, Any]) -> Attachment:
-    return Attachment(**data | {"access": _line(data["access"])})
+    return _whole(Attachment(**data | {"access": _line(data["access"])}))

@@ -41,8 +41,20 @@ GATEWAY_ADDRESS6 = IPv6Address("fe80::1")
 GATEWAY_MAC = "02:00:00:00:00:01"
 """The gateway's MAC address on every host port."""
 
-SECOND_CHANCE_MAC = "02:00:00:00:00:02"
-"""The source of frames that a server hands back if they belong to no connection of its own."""
+SECOND_CHANCE_BIT = "00:10:00:00:00:00"
+"""In a frame's source MAC address: a server hands it back if it knows no such connection."""
+
+HANDED_ON_BIT = "00:20:00:00:00:00"
+"""In a frame's source MAC address: another PoP has handed it on. Hosts' addresses have neither."""
+
+HANDED_ON_ADDRESS = IPv4Address("169.254.1.2")
+"""The gateway to which servers hand back what came with ``HANDED_ON_BIT``: it tells it apart."""
+
+HANDED_ON_ADDRESS6 = IPv6Address("fe80::2")
+"""The same by IPv6."""
+
+HANDED_ON_MAC = "02:20:00:00:00:01"
+"""Its MAC address: the gateway's, with ``HANDED_ON_BIT``."""
 
 TRANSIT_DPIDS = 0x1000
 EDGE_DPIDS = 0x2000

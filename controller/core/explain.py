@@ -34,9 +34,10 @@ from controller.core.rules import (
     duty_of,
     mac,
 )
+from controller.core.service import HANDED_ON, SECOND_CHANCE
 from controller.core.world import World
 from topologies.model import Network
-from topologies.plan import SECOND_CHANCE_MAC, HostRole, Plan, SwitchRole, plan
+from topologies.plan import HANDED_ON_MAC, HostRole, Plan, SwitchRole, plan
 
 TABLES: Mapping[Table, str] = {
     Table.ADMISSION: "Who sent it? What is not a host's own is dropped at its port.",
@@ -204,6 +205,8 @@ def _field(m: FieldMatch, table: Table) -> str:
     exact = m.mask == (1 << FIELD_BITS[m.field]) - 1
     if m.field in _NAMES:
         return _NAMES[m.field][m.value]
+    if m.field == "eth_src" and not exact:
+        return f"`eth_src` {_marks(m.value, m.mask)}"
     if m.field == "eth_dst":
         return f"`eth_dst` = {_mac(m.value, m.mask, 'this ' * (table is Table.ADMISSION))}"
     if m.field in _OBVIOUS and exact:
@@ -221,8 +224,8 @@ def _mac(value: int, mask: int | None = None, which: str = "") -> str:
     """A MAC address that is set, or under a mask one that is matched."""
     if value == GATEWAY:
         return "gateway"
-    if value == mac(SECOND_CHANCE_MAC):
-        return "second chance"
+    if value == mac(HANDED_ON_MAC):
+        return "gateway of what was handed on"
     label = labels.decode(value)
     if label is None:
         return "host"
@@ -247,6 +250,13 @@ def _landing(label: labels.Label, mask: int | None) -> str:
     return "landed" if seen else "any landing"
 
 
+def _marks(value: int, mask: int) -> str:
+    """The bits that a source MAC address is given, or matched by, in words."""
+    bits = (("second chance", SECOND_CHANCE), ("handed on", HANDED_ON))
+    said = [("" if value & bit else "not ") + name for name, bit in bits if mask & bit]
+    return ", ".join(said)
+
+
 def _action(action: Action) -> str:
     match action:
         case SetField("eth_dst" | "eth_src" | "arp_sha" as field, value):
@@ -257,6 +267,8 @@ def _action(action: Action) -> str:
             return f"`{field}` := {value}"
         case SetBits("in_port"):
             return "forget `in_port`"
+        case SetBits("eth_src", value, mask):
+            return f"mark `eth_src`: {_marks(value, mask)}"
         case SetBits(field):
             return f"`{field}` := the same label with this dead link"
         case Copy(source, target) if source == target:

@@ -52,7 +52,7 @@ def from_host(host: HostPlan, origin: Address | Prefix, **more: int | tuple[int,
 
 def from_port(host: HostPlan, **fields: int | tuple[int, int]) -> Match:
     """A host's packet to the gateway by its own port and MAC, from whatever address."""
-    return match(in_port=host.port, eth_src=mac(host.mac), eth_dst=GATEWAY, **fields)
+    return match(**{"in_port": host.port, "eth_src": mac(host.mac), "eth_dst": GATEWAY} | fields)
 
 
 def source(origin: Address | Prefix) -> dict[str, int | tuple[int, int]]:

@@ -40,6 +40,8 @@ SERVICE_IPV4: Final = 10
 
 BALANCE_NEXT: Final = 400
 """BALANCE: handed back by a server that was not the last to have the slot."""
+BALANCE_STRAIGHT: Final = 350
+"""BALANCE: handed back by the last, straight from a city that has left this PoP meanwhile."""
 BALANCE_ELSEWHERE: Final = 300
 """BALANCE: handed back by the last, and another PoP served the city before."""
 BALANCE_LAST: Final = 200

@@ -1,12 +1,13 @@
 """The rules of an edge switch for service traffic: a slot for every flow, a server for every slot.
 
 Connections survive when slots change hands, without any state in a switch. The packets of a slot
-that had another server before carry `SECOND_CHANCE` as their source MAC address; a server hands
-back what belongs to no connection of its own (``topologies.emulation.second_chance``), and the
-switch knows by the port and the slot who may have it: the server before that one. What nobody
-knows goes to the server that has the slot, without the mark, to be refused. The same goes on from
-PoP to PoP for a city that was served elsewhere before. The idea is that of Faild and Beamer (both
-NSDI 2018); what differs is that the switch, not the server, knows the next.
+that had another server before are marked by a bit of their source MAC address; a server hands back
+what belongs to no connection of its own (``topologies.emulation.second_chance``), and the switch
+knows by the port and the slot who may have it: the server before that one. What nobody knows goes
+to the server that has the slot, without the mark, to be refused. The same goes on from PoP to PoP
+for a city that was served elsewhere before; a second bit tells what has come that way from what
+came straight from its city, and was here when the city moved. The idea is that of Faild and Beamer
+(both NSDI 2018); what differs is that the switch, not the server, knows the next.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from controller.core.priorities import (
     BALANCE_LAST,
     BALANCE_NEXT,
     BALANCE_SLOT,
+    BALANCE_STRAIGHT,
     SERVICE_ADDRESS,
     SERVICE_LATE,
     SERVICE_MOVED,
@@ -37,6 +39,7 @@ from controller.core.rules import (
     Hash,
     Output,
     Rule,
+    SetBits,
     SetField,
     Table,
     ToGroup,
@@ -47,9 +50,19 @@ from controller.core.rules import (
 from controller.core.steering import Ranking
 from controller.core.world import World
 from topologies.family import FAMILIES
-from topologies.plan import SECOND_CHANCE_MAC, HostPlan, SwitchPlan
+from topologies.plan import (
+    HANDED_ON_BIT,
+    HANDED_ON_MAC,
+    SECOND_CHANCE_BIT,
+    HostPlan,
+    SwitchPlan,
+)
 
-SECOND_CHANCE = mac(SECOND_CHANCE_MAC)
+SECOND_CHANCE, HANDED_ON = mac(SECOND_CHANCE_BIT), mac(HANDED_ON_BIT)
+"""Bits of a source MAC address: to be handed back if unknown, and come from another PoP."""
+
+_MARK = SetBits("eth_src", SECOND_CHANCE, SECOND_CHANCE)
+_GONE_ON = SetBits("eth_src", HANDED_ON, SECOND_CHANCE | HANDED_ON)
 
 Elsewhere = Mapping[str, str]
 """By city: the PoP that may hold what this one does not know."""
@@ -119,7 +132,8 @@ class ServiceTables:
     @property
     def in_transition(self) -> bool:
         """Whether servers may hand anything back."""
-        return bool(self.elsewhere) or any(len(chain) > 1 for chain in self.chains)
+        moved = self.elsewhere or self.left
+        return bool(moved) or any(len(chain) > 1 for chain in self.chains)
 
 
 def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Entry]:
@@ -152,7 +166,7 @@ def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:
     """BALANCE: each slot's server; what one hands back, to the server before it."""
     for slot, chain in enumerate(tables.chains):
         hosts = [world.plan.host(name) for name in chain]
-        marked = (SetField("eth_src", SECOND_CHANCE),) if len(hosts) > 1 else ()
+        marked = (_MARK,) if len(hosts) > 1 else ()
         duty = cookie(Duty.BALANCE, slot)
         yield Rule(
             Table.BALANCE, BALANCE_SLOT, match(reg0=slot), (*marked, *_to(hosts[0])), cookie=duty
@@ -163,8 +177,7 @@ def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:
             yield Rule(Table.BALANCE, BALANCE_NEXT, back, (*marked, *_to(after)), cookie=duty)
         if len(hosts) > 1:
             back = match(in_port=hosts[-1].port, reg0=slot)
-            refused = (SetField("eth_src", GATEWAY), *_to(hosts[0]))
-            yield Rule(Table.BALANCE, BALANCE_LAST, back, refused, cookie=duty)
+            yield Rule(Table.BALANCE, BALANCE_LAST, back, _to(hosts[0]), cookie=duty)
 
 
 def _to(server: HostPlan) -> tuple[Action, ...]:
@@ -195,38 +208,71 @@ def _late(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[R
 
 
 def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Rule]:
-    """What servers hand back comes in, and what is not for one of them goes on to another PoP."""
-    plan = world.plan
-    for server in plan.servers_of(switch.city):
-        for family in FAMILIES:
-            for prefix in plan.service_prefixes(family):
-                yield Rule(
-                    Table.ADMISSION,
-                    ADMIT_HANDED_BACK,
-                    from_port(server, **destination(prefix), ip_proto=TCP),
-                    goto=Table.SERVICE,
-                    cookie=cookie(Duty.HANDED_ON, server.port),
-                )
+    """What servers hand back comes in, and what is not for one of them goes on to another PoP.
+
+    What came straight from its city, which has left meanwhile, begins anew where the city is now.
+    """
+    yield from _back_in(world, switch)
     for city, pop in tables.elsewhere.items():
-        label = labels.encode(plan.edge(pop).number, switch.number)
-        duty = cookie(Duty.HANDED_ON, plan.edge(pop).number)
+        yield from _moved(world, tables, city)
+        yield from _onward(world, switch, BALANCE_ELSEWHERE, city, pop)
+    for city, pop in tables.left.items():
+        yield from _onward(world, switch, BALANCE_STRAIGHT, city, pop, eth_src=(0, HANDED_ON))
+
+
+def _back_in(world: World, switch: SwitchPlan) -> Iterator[Rule]:
+    """ADMISSION: a server hands back, to the gateway that tells whether it had been handed on."""
+    ways: tuple[tuple[int, tuple[Action, ...]], ...]
+    ways = (GATEWAY, ()), (mac(HANDED_ON_MAC), (_GONE_ON,))
+    for server in world.plan.servers_of(switch.city):
         for family in FAMILIES:
-            clients = source(plan.transit(city).covers(family))
-            for prefix in plan.service_prefixes(family):
-                yield Rule(
-                    Table.SERVICE,
-                    SERVICE_MOVED,
-                    match(**destination(prefix) | clients, ip_proto=TCP),
-                    (SetField("eth_src", SECOND_CHANCE), Hash(tables.slots)),
-                    goto=Table.BALANCE,
-                    cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
-                )
-            for server in plan.servers_of(switch.city):
-                yield Rule(
-                    Table.BALANCE,
-                    BALANCE_ELSEWHERE,
-                    match(in_port=server.port, **clients),
-                    (SetField("eth_src", GATEWAY), SetField("eth_dst", label)),
-                    goto=Table.ROUTE,
-                    cookie=duty,
-                )
+            for prefix in world.plan.service_prefixes(family):
+                for gateway, actions in ways:
+                    back = {"eth_dst": gateway, "ip_proto": TCP}
+                    yield Rule(
+                        Table.ADMISSION,
+                        ADMIT_HANDED_BACK,
+                        from_port(server, **destination(prefix) | back),
+                        actions,
+                        goto=Table.SERVICE,
+                        cookie=cookie(Duty.HANDED_ON, server.port),
+                    )
+
+
+def _moved(world: World, tables: ServiceTables, city: str) -> Iterator[Rule]:
+    """SERVICE: all that comes from a city that another PoP served before is marked."""
+    for family in FAMILIES:
+        clients = source(world.plan.transit(city).covers(family))
+        for prefix in world.plan.service_prefixes(family):
+            yield Rule(
+                Table.SERVICE,
+                SERVICE_MOVED,
+                match(**destination(prefix) | clients, ip_proto=TCP),
+                (_MARK, Hash(tables.slots)),
+                goto=Table.BALANCE,
+                cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
+            )
+
+
+def _onward(
+    world: World,
+    switch: SwitchPlan,
+    priority: int,
+    city: str,
+    pop: str,
+    **only: tuple[int, int],
+) -> Iterator[Rule]:
+    """BALANCE: what no server here knows of a city's connections goes on to a PoP."""
+    other = world.plan.edge(pop).number
+    label = SetField("eth_dst", labels.encode(other, switch.number))
+    for family in FAMILIES:
+        clients = source(world.plan.transit(city).covers(family))
+        for server in world.plan.servers_of(switch.city):
+            yield Rule(
+                Table.BALANCE,
+                priority,
+                match(in_port=server.port, **clients | only),
+                (_GONE_ON, label),
+                goto=Table.ROUTE,
+                cookie=cookie(Duty.HANDED_ON, other),
+            )

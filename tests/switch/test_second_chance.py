@@ -24,13 +24,13 @@ from controller.core.events import (
     WeightSet,
 )
 from controller.core.rules import Duty, mac
-from controller.core.service import SECOND_CHANCE
+from controller.core.service import HANDED_ON, SECOND_CHANCE
 from tests.core.controller.event_strategies import settings_of
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.network import Fate, Journey, Packet, frame
 from tests.fakes.world import FakeWorld, world
 from topologies.model import Balancing, Network
-from topologies.plan import GATEWAY_MAC, HostPlan
+from topologies.plan import GATEWAY_MAC, HANDED_ON_MAC, HostPlan
 from topologies.sources import load
 
 MOST_ASKED = 40
@@ -59,13 +59,22 @@ def _follow(w: FakeWorld, journey: Journey, holder: str | None) -> Journey:
     Servers do as ``topologies.emulation.second_chance`` says: hand back what is marked and unknown.
     """
     for _ in range(MOST_ASKED):
-        marked = journey.packet["eth_src"] == SECOND_CHANCE
-        if journey.fate is not Fate.DELIVERED or journey.where == holder or not marked:
+        if journey.fate is not Fate.DELIVERED or journey.where == holder or not _marked(journey):
             return journey
-        asked = w.plan.host(journey.where)
-        back = {**journey.packet, "eth_src": mac(asked.mac), "eth_dst": mac(GATEWAY_MAC)}
-        journey = w.network.only(asked, back)
+        journey = _handed_back(w, journey)
     raise AssertionError(f"{journey.packet} is handed on for ever")
+
+
+def _marked(journey: Journey) -> bool:
+    return bool(journey.packet["eth_src"] & SECOND_CHANCE)
+
+
+def _handed_back(w: FakeWorld, journey: Journey) -> Journey:
+    """What becomes of a marked packet that the server which it has come to does not know."""
+    asked = w.plan.host(journey.where)
+    gateway = HANDED_ON_MAC if journey.packet["eth_src"] & HANDED_ON else GATEWAY_MAC
+    back = {**journey.packet, "eth_src": mac(asked.mac), "eth_dst": mac(gateway)}
+    return w.network.only(asked, back)
 
 
 def _planned(w: FakeWorld, *unwanted: type[Event]) -> st.SearchStrategy[Event]:
@@ -88,11 +97,12 @@ def test_a_connection_stays_with_its_server_whatever_is_changed_as_planned(
     first = w.network.only(client, packet)
     assume(first.fate is Fate.DELIVERED)
     for event in data.draw(st.lists(_planned(w, *UNPLANNED), min_size=1, max_size=4)):
-        under_way = w.network.only(client, packet).arrivals
+        under_way = w.network.only(client, packet)
         w.happen(event)
         assume(w.ranking[client.city])
         later = [_arrive(w, client, packet, first.where)]
-        later += [_follow(w, w.network.resume(at), first.where) for at in under_way]
+        later += [_follow(w, w.network.resume(at), first.where) for at in under_way.arrivals]
+        later.append(_follow(w, under_way, first.where))
         if _somebody_serves(w, client):
             assert {(x.fate, x.where) for x in later} == {(Fate.DELIVERED, first.where)}
 
@@ -119,7 +129,7 @@ def test_what_nobody_knows_ends_at_a_server_that_refuses_it(
             assert last.duty not in (Duty.BALANCE, Duty.HANDED_ON)
         else:
             assert last.fate is Fate.DELIVERED
-            assert last.packet["eth_src"] != SECOND_CHANCE
+            assert not _marked(last)
 
 
 def _slots_of(w: FakeWorld, client: HostPlan) -> dict[int, str]:
@@ -143,7 +153,7 @@ def test_a_drained_pop_and_a_drained_server_keep_what_they_have() -> None:
         assert (found.fate, found.where) == (Fate.DELIVERED, server)
         assert Duty.HANDED_ON in {rule.cookie >> 32 & 0xFF for rule in found.trail}
         stranger = _arrive(w, client, frame(client, service, slot=slot), None)
-        assert stranger.packet["eth_src"] != SECOND_CHANCE
+        assert not _marked(stranger)
         assert w.plan.host(stranger.where).city == "LHR"  # the last that was asked
     rules = w.network.switches["eLHR"].program
     settled = (PopSettled("LHR"), *(CitySettled(city) for city in w.world.trails))
@@ -165,7 +175,22 @@ def test_what_is_under_way_to_a_pop_when_its_city_comes_back_is_not_refused() ->
     for at in under_way:
         assert _follow(w, w.network.resume(at), holder).where == holder
         stranger = _follow(w, w.network.resume(at), None)
-        assert stranger.packet["eth_src"] != SECOND_CHANCE
+        assert not _marked(stranger)
+
+
+def test_what_a_server_hands_back_when_its_city_moves_on_is_not_refused() -> None:
+    """A to B to A while a server of B is asked for a connection of A."""
+    w = world(load("triangle"))
+    client = next(c for c in w.clients if c.city == "LHR")
+    packet = frame(client, w.plan.network.services[0], slot=0)
+    holder = w.network.only(client, packet).where
+    w.happen(PopSet("LHR", PopState.DRAINED))
+    at_server = w.network.only(client, packet)
+    assert _marked(at_server)
+    assert w.plan.host(at_server.where).city != "LHR"
+    w.happen(PopSet("LHR", PopState.ANNOUNCED))
+    assert _follow(w, at_server, holder).where == holder
+    assert not _marked(_follow(w, at_server, None))
 
 
 def test_without_a_second_chance_a_change_breaks_what_it_moves() -> None:
@@ -180,7 +205,7 @@ def test_without_a_second_chance_a_change_breaks_what_it_moves() -> None:
         moved = sum(after[slot] != server for slot, server in before.items()) / len(before)
         assert moved > least
         packet = frame(client, w.plan.network.services[0], slot=0)
-        assert _arrive(w, client, packet, None).packet["eth_src"] != SECOND_CHANCE
+        assert not _marked(_arrive(w, client, packet, None))
 
 
 def test_a_sick_server_is_not_asked() -> None:

@@ -33,7 +33,7 @@ CREATE_NEW = _CREATE | _EXCLUSIVE
 """The flags of a request for what must not be there yet: FileExistsError if it is."""
 _UP = 0x1  # IFF_UP
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_SCOPE_HOST, _SCOPE_UNIVERSE = 254, 0
+_SCOPE_HOST, _SCOPE_LINK, _SCOPE_UNIVERSE = 254, 253, 0
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _ROUTE_UNICAST, _ROUTE_LOCAL = 1, 2
 _PROTOCOL_STATIC = 4
@@ -173,6 +173,13 @@ def default_route(index: int, gateway: Address) -> Request:
     head = _route(gateway, 0, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, _ONLINK)
     body = head + attribute(5, gateway.packed) + attribute(4, struct.pack("=I", index))
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"default route via {gateway}")
+
+
+def link_route(index: int, ip: Address) -> Request:
+    """``ip`` is a neighbour on the link."""
+    head = _route(ip, ip.max_prefixlen, _TABLE_MAIN, _SCOPE_LINK, _ROUTE_UNICAST, 0)
+    body = head + attribute(1, ip.packed) + attribute(4, struct.pack("=I", index))
+    return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"{ip} on the link")
 
 
 def local_route(target: Address | Prefix) -> Request:

@@ -1,10 +1,11 @@
 """Second chance: a server hands back what belongs to no connection of its own.
 
-A switch marks the packets of a slot that changed hands (``controller.core.service``) by their
-source MAC address. Of these, TCP that is no opening SYN and finds no socket but a listening one
-goes back to the gateway as it came, where the switch knows who may have the connection; all else is
-taken as usual. The server's own sockets are the only connection table, so nothing is forgotten
-when a switch or a controller restarts, and what is not marked costs one comparison.
+A switch marks the packets of a slot that changed hands (``controller.core.service``) by a bit in
+their source MAC address. Of these, TCP that is no opening SYN and finds no socket but a listening
+one goes back to the gateway as it came, where the switch knows who may have the connection; all
+else is taken as usual. What another PoP has handed on (another bit) goes back to a gateway of its
+own, so the switch can tell. The server's own sockets are the only connection table, so nothing is
+forgotten when a switch or a controller restarts, and what is not marked costs one comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from topologies.family import Family
 from topologies.plan import (
     GATEWAY_ADDRESS,
     GATEWAY_ADDRESS6,
-    SECOND_CHANCE_MAC,
+    HANDED_ON_ADDRESS,
+    HANDED_ON_ADDRESS6,
+    HANDED_ON_BIT,
+    SECOND_CHANCE_BIT,
     HostPlan,
 )
 
@@ -30,7 +34,7 @@ _TABLE = """
 table {family} second_chance {{
     chain arriving {{
         type filter hook prerouting priority raw;
-        ether saddr != {marked} accept
+        ether saddr & {marked} == 00:00:00:00:00:00 accept
         meta l4proto != tcp accept
         tcp flags & (syn | ack) == syn accept
         socket wildcard 0 accept comment "a connection of this server"
@@ -40,15 +44,19 @@ table {family} second_chance {{
         goto hand_back
     }}
     chain hand_back {{
-        counter dup to {gateway} device "eth0"
-        drop
+        counter
+        ether saddr & {handed_on} != 00:00:00:00:00:00 dup to {onward} device "eth0" drop
+        dup to {gateway} device "eth0" drop
     }}
 }}
 """
 
 _COUNTED = re.compile(r"counter packets (\d+)")
 
-_FAMILIES = {4: ("ip", GATEWAY_ADDRESS), 6: ("ip6", GATEWAY_ADDRESS6)}
+_FAMILIES = {
+    4: ("ip", GATEWAY_ADDRESS, HANDED_ON_ADDRESS),
+    6: ("ip6", GATEWAY_ADDRESS6, HANDED_ON_ADDRESS6),
+}
 
 
 def is_possible() -> bool:
@@ -58,8 +66,9 @@ def is_possible() -> bool:
 
 def ruleset(family: Family) -> str:
     """What the kernel does with marked packets of a family, in the words of nft(8)."""
-    name, gateway = _FAMILIES[family]
-    return _TABLE.format(family=name, marked=SECOND_CHANCE_MAC, gateway=gateway)
+    name, gateway, onward = _FAMILIES[family]
+    bits = {"marked": SECOND_CHANCE_BIT, "handed_on": HANDED_ON_BIT}
+    return _TABLE.format(family=name, gateway=gateway, onward=onward, **bits)
 
 
 def give(servers: Iterable[HostPlan], families: Iterable[Family]) -> None:

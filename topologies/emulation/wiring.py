@@ -28,6 +28,9 @@ from topologies.plan import (
     GATEWAY_ADDRESS,
     GATEWAY_ADDRESS6,
     GATEWAY_MAC,
+    HANDED_ON_ADDRESS,
+    HANDED_ON_ADDRESS6,
+    HANDED_ON_MAC,
     End,
     HostPlan,
     HostRole,
@@ -198,6 +201,9 @@ def _way_out() -> Iterator[Request]:
     for gateway in (GATEWAY_ADDRESS, GATEWAY_ADDRESS6)[: len(families())]:
         yield rtnetlink.neighbour(ETH0, gateway, GATEWAY_MAC)
         yield rtnetlink.default_route(ETH0, gateway)
+    for gateway in (HANDED_ON_ADDRESS, HANDED_ON_ADDRESS6)[: len(families())]:
+        yield rtnetlink.neighbour(ETH0, gateway, HANDED_ON_MAC)
+        yield rtnetlink.link_route(ETH0, gateway)
 
 
 def restore(host: HostPlan) -> None:
