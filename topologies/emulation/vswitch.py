@@ -132,10 +132,15 @@ class VSwitch:
             raise LabError(f"{len(wrong)} switch ports are wrong, first: {'; '.join(wrong[:3])}")
 
     def hears(self) -> bool:
-        """Whether every port that is told by its far end that the link lives (BFD) has been."""
+        """Whether every port that is told by its far end that the link lives (BFD) has been.
+
+        Both ends must know: until then the far end announces, and is given, seconds of silence
+        (RFC 5880, section 6.8.3).
+        """
         asked = {p.interface for bridge in self._bridges for p in bridge.ports if p.bfd_ms}
         rows = self._db.select("Interface", "name", "bfd_status") if asked else ()
-        return all(["state", "up"] in row["bfd_status"][1] for row in rows if row["name"] in asked)
+        told = [dict(row["bfd_status"][1]) for row in rows if row["name"] in asked]
+        return all(bfd.get("state") == bfd.get("remote_state") == "up" for bfd in told)
 
     def connect(self, *controllers: str) -> None:
         """Make every switch connect to these controllers, like ``tcp:127.0.0.1:6653``.
