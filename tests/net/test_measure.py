@@ -33,7 +33,7 @@ from experiments.measure.tcp import TcpAttempt, connect
 from experiments.measure.udp import udp_echo
 from topologies.emulation import netns
 from topologies.emulation.endpoints.echo import ECHO_PORT
-from topologies.emulation.endpoints.service import HTTP_PORT
+from topologies.emulation.endpoints.service import DNS_PORT, HTTP_PORT
 from topologies.emulation.processes import until
 from topologies.plan import HostPlan, plan
 from topologies.sources import dump_json, load
@@ -204,7 +204,7 @@ def test_no_listener_of_a_server_costs_it_a_lendable_port(tmp_path):
     with flat(), endpoints(tmp_path), egress_proxy():
         set_ports(SERVER, 1024, 65_535)
         listening = re.findall(r":(\d+) +\S+ *$", inside(SERVER, "ss", "-Htuln"), re.MULTILINE)
-        assert {int(port) for port in listening} == {ECHO_PORT, HTTP_PORT, PROXY_PORT}
+        assert {int(port) for port in listening} == {ECHO_PORT, DNS_PORT, HTTP_PORT, PROXY_PORT}
         assert all(int(port) < 1024 for port in listening)
         attempt = TcpAttempt(SERVER.name, ORIGIN.address, 80, BORROWED, (2048, 4095))
         rows = connect([attempt] * 2048, hold=True, spacing_s=0)
