@@ -13,15 +13,30 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from experiments.control import commands as control
+from experiments.options import (
+    ClockWord,
+    Datapath,
+    FamilyNumber,
+    Json,
+    Links,
+    NetworkRef,
+    Pops,
+    Results,
+    RootWord,
+    ScenarioFile,
+    Set,
+    Steering,
+    family_of,
+    parameters_of,
+)
 from experiments.show.terminal import console, put, put_table
+from experiments.sweeps import commands as sweeps
 from topologies.emulation.sandbox import LIMIT_S
 
 if TYPE_CHECKING:
     from experiments.parameters import Value
     from experiments.runs.repeat import Comparison
     from experiments.runs.runner import Watch
-    from experiments.study import Study
-    from topologies.family import Family
 
 FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
 """Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
@@ -33,34 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-NetworkRef = Annotated[
-    str, typer.Argument(help="A name (see `poplab networks`), a file, or a topohub key.")
-]
-Pops = Annotated[
-    str | None, typer.Option(help="PoPs elsewhere: cities (LHR,CDG), or how many (5).")
-]
-Steering = Annotated[
-    str | None,
-    typer.Option(help="How cities choose their PoP: nearest, bgp, regional, weighted, capacity."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-Links = Annotated[str, typer.Option(help="Link emulation: auto, delayline or netem.")]
-Datapath = Annotated[
-    str, typer.Option(help="Where Open vSwitch forwards: auto, userspace or kernel.")
-]
-ClockWord = Annotated[
-    str, typer.Option("--clock", help="real, virtual (exact and repeatable), or auto.")
-]
-RootWord = Annotated[
-    str, typer.Option("--root", help="In virtual time: the host's files, or hermetic (pinned).")
-]
-ScenarioFile = Annotated[
-    Path | None, typer.Option("--scenario", help="A file of what happens to the lab, and when.")
-]
-Results = Annotated[
-    Path | None, typer.Option(help="Where run folders go (else $POPLAB_RESULTS, or results).")
-]
 
 
 def _tell_version(asked: bool) -> None:
@@ -145,30 +132,6 @@ def studies(as_json: Json = False) -> None:
 
 def _value(value: Value) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _family(number: int) -> Family:
-    """The family of this number. Raises UsageError."""
-    from experiments.errors import UsageError
-    from topologies.family import FAMILIES
-
-    for family in FAMILIES:
-        if number == family:
-            return family
-    raise UsageError(f"There is no IPv{number} here: --family is 4 or 6.")
-
-
-def _parameters(study: Study, given: list[str]) -> dict[str, Value]:
-    """The parameters in ``NAME=VALUE`` words. Raises UsageError."""
-    from experiments.errors import UsageError
-
-    found = {}
-    for word in given:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"{word!r} sets nothing: write NAME=VALUE, as in --set pings=100.")
-        found[name] = study.parameter(name).read(name, text)
-    return found
 
 
 @app.command()
@@ -263,11 +226,8 @@ def run(
     limit: Annotated[
         float, typer.Option(metavar="S", help="End a trial that takes longer, in seconds.")
     ] = LIMIT_S,
-    given: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Another value for a parameter."),
-    ] = None,
-    family: Annotated[int, typer.Option(help="By what clients ask: 4 or 6.")] = 4,
+    given: Set = None,
+    family: FamilyNumber = 4,
     scenario: ScenarioFile = None,
     results: Results = None,
     as_json: Json = False,
@@ -277,7 +237,7 @@ def run(
     from experiments.runs import runner
     from experiments.study import study as named
 
-    params = _parameters(named(study), given or [])
+    params = parameters_of(named(study), given or [])
     spec = runner.make_spec(
         study,
         network,
@@ -291,7 +251,7 @@ def run(
         root=root,
         limit_s=limit,
         params=params,
-        family=_family(family),
+        family=family_of(family),
         scenario=scenario,
     )
     if not as_json:
@@ -392,6 +352,7 @@ def _stop(message: str, code: int) -> NoReturn:
 
 
 control.add_to(app)
+sweeps.add_to(app)
 
 
 def main() -> None:

@@ -457,7 +457,7 @@ STUDY = Study(
         "a server that crashes must break its own connections, at once, and no others",
     ),
     parameters={
-        "connections": Parameter(1000, 120, "TCP connections that clients hold open, in all"),
+        "connections": Parameter(400, 120, "TCP connections that clients hold open, in all"),
         "rate_per_s": Parameter(50, 25, "new requests per second beside them"),
         "spacing_s": Parameter(0.002, 0.004, "between two connections that are asked, seconds"),
         "timeout_s": Parameter(5, 5, "when a connection or a request is given up, seconds"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -29,3 +32,40 @@ def test_cdf_steps_to_one() -> None:
     values, shares = stats.cdf(pd.Series([3.0, None, 1.0]))
     assert values == [1.0, 3.0]
     assert shares == pytest.approx([0.5, 1.0])
+
+
+def test_few_trials_have_no_interval_and_say_so() -> None:
+    five = stats.estimate([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (five.median, five.low, five.high, five.count) == (3.0, None, None, 5)
+    assert str(five) == "3 (too few)"
+    assert stats.estimate([None, float("nan")]) == stats.Estimate(None, None, None, 0)
+
+
+def test_equal_trials_have_an_interval_of_no_width() -> None:
+    assert stats.estimate([7.0] * 6) == stats.Estimate(7.0, 7.0, 7.0, 6)
+
+
+@pytest.mark.parametrize("count", [6, 10, 30])
+@pytest.mark.parametrize("kind", ["normal", "exponential", "lognormal"])
+def test_intervals_hold_the_true_median_as_often_as_they_say(kind: str, count: int) -> None:
+    chance = np.random.default_rng(count)
+    draw = {
+        "normal": (chance.normal, 0.0),
+        "exponential": (chance.exponential, math.log(2)),
+        "lognormal": (chance.lognormal, 1.0),
+    }
+    sample, truth = draw[kind]
+    intervals = [stats.estimate(list(sample(size=count))) for _ in range(80)]
+    held = sum(x.low <= truth <= x.high for x in intervals if x.low is not None)  # type: ignore[operator]
+    assert 0.88 <= held / len(intervals) <= 1.0
+
+
+def test_an_effect_is_of_pairs_and_between_all() -> None:
+    baseline = {seed: 10.0 * seed for seed in range(1, 9)}
+    ours = {seed: value + 1.0 for seed, value in baseline.items()}
+    found = stats.effect(ours, baseline)
+    assert found.difference == stats.Estimate(1.0, 1.0, 1.0, 8)  # although arms overlap widely
+    assert found.superiority == pytest.approx((28 + 8) / 64)
+    assert stats.effect({1: 1.0}, {2: 0.0}).difference.count == 0
+    assert stats.effect({1: 5.0}, {1: 1.0}).superiority == 1.0
+    assert stats.effect({1: None}, {1: 1.0}).superiority is None

@@ -1,0 +1,1 @@
+"""Many trials of one study: over ranges of what shapes it, repeated, on one machine or many."""
