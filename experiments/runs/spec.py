@@ -70,9 +70,13 @@ class Spec:
             "network": json.loads(dump_json(self.network)),
         }
 
+    def text(self) -> str:
+        """The spec as JSON text."""
+        return json.dumps(self.dump(), indent=1) + "\n"
+
     def write(self, path: Path) -> None:
         """Write the spec to a file."""
-        path.write_text(json.dumps(self.dump(), indent=1) + "\n")
+        path.write_text(self.text())
 
     @staticmethod
     def parse(data: Mapping[str, Any]) -> Spec:

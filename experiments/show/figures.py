@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments import stats
+from topologies import cartography
 from topologies import map as network_map
 from topologies.plan import HostRole, Plan
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, QUIET, GRID = network_map.INK, network_map.QUIET, "#D9DDE3"
-BLUE, ORANGE, GREEN, PINK, YELLOW = network_map.COLOURS[:5]
+BLUE, ORANGE, GREEN, PINK, YELLOW = cartography.COLOURS[:5]
 
 ERROR_FLOOR_US = 0.001
 """The least error that is shown on a logarithmic axis: the kernel's stamps are whole ns."""

@@ -1,0 +1,75 @@
+"""An interactive chart of distributions, by Bokeh, whose script stands in the page itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from experiments.show.page.distributions import Distribution
+from topologies.cartography import COLOURS
+
+DASHES = ("solid", "dashed", "dotdash", "dotted", "dashdot")
+"""With colours they tell lines apart, in grey too."""
+
+HEIGHT = 380
+"""Pixels, the legend left out."""
+
+LEGEND_LINE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """``library`` is BokehJS in a script element, ``script`` and ``element`` the chart: all HTML."""
+
+    library: str
+    script: str
+    element: str
+
+
+def chart(distributions: Sequence[Distribution], what: str) -> Chart:
+    """Step lines of distributions over ``what`` (with its unit), which people can zoom and read."""
+    from bokeh.embed import components
+    from bokeh.models import HoverTool, NumeralTickFormatter, Range1d
+    from bokeh.plotting import figure
+    from bokeh.resources import Resources
+
+    hover = HoverTool(
+        tooltips=[("", "$name"), ("time", "@x{0.000} ms"), ("share at or below", "@y{0.0 %}")],
+        line_policy="nearest",
+    )
+    drawn = figure(
+        height=HEIGHT + LEGEND_LINE * len(distributions),
+        sizing_mode="stretch_width",
+        tools=["pan", "box_zoom", "reset", hover],
+        active_drag=None,  # a finger scrolls the page
+        x_axis_label=what,
+        y_axis_label="share of the times",
+        y_range=Range1d(0, 1.02),
+        output_backend="svg",
+    )
+    for one, colour, dash in zip(distributions, cycle(COLOURS), cycle(DASHES), strict=False):
+        x, y = _steps(one)
+        label = f"{one.arm}: median {one.quantiles[1]:.1f} ms"
+        drawn.line(
+            x, y, line_width=2.4, color=colour, line_dash=dash, name=one.arm, legend_label=label
+        )
+    drawn.yaxis.formatter = NumeralTickFormatter(format="0 %")
+    drawn.toolbar.logo = None
+    drawn.legend.click_policy = "hide"
+    drawn.legend.border_line_color = None
+    drawn.add_layout(drawn.legend[0], "below")
+    drawn.grid.grid_line_color = "#D9DDE3"
+    drawn.outline_line_color = None
+    library = Resources(mode="inline", components=["bokeh"]).render_js()
+    script, element = components(drawn)
+    return Chart(library, script, element)
+
+
+def _steps(one: Distribution) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the step line: it rises from 0 at the least time, and is flat between times."""
+    x = np.repeat(np.asarray(one.values), 2)
+    y = np.concatenate([[0.0], np.repeat(np.asarray(one.shares), 2)[:-1]])
+    return x, y
