@@ -49,22 +49,23 @@ def error_bar(found: Fidelity) -> str:
 
 def fidelity(found: Fidelity) -> list[tuple[str, str, str]]:
     """The emulator's own error, line by line: what, how much, and what is tolerated or expected."""
-    bound = f"at most {_us(found.bound_us)}"
-    late = None if found.late_p99_us is None else found.late_p99_us
+    late = f"at most {_us(found.late_bound_us)}"
+    early = _us(-found.bound_us)
+    by_model = f"{found.model_reply_share:.2%} by the model"
     return [
         ("links emulated", f"{found.links} by {found.backend}", ""),
         ("round trips compared with the model", str(found.samples), ""),
-        ("median error", _us(found.rtt_error_p50_us), bound),
+        ("median error", _us(found.rtt_error_p50_us), f"at most {_us(found.bound_us)}"),
         ("error of one in a hundred", _us(found.rtt_error_p99_us), ""),
-        ("worst path's median error", _us(found.worst_path_us), f"no faster than {_us(-found.bound_us)}"),
-        ("links were late by, one packet in a hundred", _us(late), f"at most {_us(found.late_bound_us)}"),
+        ("worst path's median error", _us(found.worst_path_us), f"no faster than {early}"),
+        ("one packet in a hundred late by", _us(found.late_p99_us), late),
         ("each link sends early by", _us(found.advance_us), ""),
         ("median error without that", _us(found.uncompensated_p50_us), ""),
-        ("pings answered", f"{found.reply_share:.2%}", f"{found.model_reply_share:.2%} by the model"),
+        ("pings answered", f"{found.reply_share:.2%}", by_model),
         ("packets lost by the emulator", str(found.overruns), "none"),
         ("processor time withheld by the hypervisor", f"{found.steal_share:.1%}", ""),
         ("processor time used", f"{found.busy_share:.1%}", ""),
-    ]  # fmt: skip
+    ]
 
 
 def _us(value: float | None) -> str:

@@ -16,7 +16,7 @@ WIDTH = 1000.0
 LARGE, SMALL = 17.0, 13.0
 """Type of a PoP's label, and of a city's."""
 
-LETTER = 0.62
+LETTER = 0.72
 """The width of a letter, of its height."""
 
 SHAPES = (
@@ -50,7 +50,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A city. ``pop`` and ``served`` are the looks of the PoP here and of the one that serves it."""
+    """A city; ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it.
+
+    Either is None where there is none.
+    """
 
     x: float
     y: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,16 @@ def recipe(spec: Spec) -> Recipe:
         files[SCENARIO] = scenarios.dump(scenarios.entries(spec.scenario))
     for options in _by_name(spec):
         if _describes(spec, options):
-            return Recipe(shlex.join(_command(spec, options)), files)
+            return Recipe(_lines(_command(spec, options)), files)
     files[NETWORK] = dump_json(spec.network)
     if _describes(spec, {"network": spec.network}):
-        return Recipe(shlex.join(_command(spec, {"network": NETWORK})), files)
+        return Recipe(_lines(_command(spec, {"network": NETWORK})), files)
     return Recipe(shlex.join(["python", "-c", FROM_SPEC]), {"spec.json": spec.text()})
+
+
+def _lines(words: Sequence[str]) -> str:
+    """A command for a shell, each option on a line of its own."""
+    return shlex.join(words).replace(" --", " \\\n  --")
 
 
 def _by_name(spec: Spec) -> Iterator[dict[str, Any]]:
@@ -84,8 +89,8 @@ def _command(spec: Spec, options: Mapping[str, str]) -> list[str]:
         words += [f"--{name}", value]
     words += ["--seed", str(spec.seed), "--clock", spec.options.clock]
     usual = {"links": "auto", "datapath": "auto", "root": "host"}
-    for name, value in usual.items():
-        if (chosen := getattr(spec.options, name)) != value:
+    for name, word in usual.items():
+        if (chosen := getattr(spec.options, name)) != word:
             words += [f"--{name}", chosen]
     words += ["--family", str(spec.family)] if spec.family != 4 else []
     words += ["--limit", f"{spec.limit_s:g}"] if spec.limit_s != LIMIT_S else []

@@ -135,5 +135,3 @@ def _revision(git: Mapping[str, Any]) -> str:
     if not git["revision"]:
         return "unknown (no git)"
     return f"{git['revision']}{' and changes that are not in it' if git['dirty'] else ''}"
-
-
