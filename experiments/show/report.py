@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.runs import runfolder
 from experiments.show import words
 from experiments.verdict.result import Result, Verdict
 
@@ -26,7 +27,7 @@ COLOURS: Mapping[Verdict, str] = {
 
 
 def render(result: Result, answer: str, figures: Iterable[Path], console: Console) -> None:
-    """Print the answer, the metrics, the checks, the emulator's error and the figures."""
+    """Print answer, metrics, checks, the emulator's error, and where page and figures are."""
     console.print()
     console.print(Text.assemble((f"{result.study} on {result.network}", "bold"), f"  {answer}"))
     rows = [(name, *words.metric(metric)) for name, metric in result.metrics.items()]
@@ -41,6 +42,9 @@ def render(result: Result, answer: str, figures: Iterable[Path], console: Consol
             console.print(f"  {line}", highlight=False)
     console.print()
     console.print(f"run     {result.run}", highlight=False, soft_wrap=True)
+    page = result.run / runfolder.PAGE
+    if page.exists():
+        console.print(f"page    {page}", highlight=False, soft_wrap=True)
     for figure in figures:
         console.print(f"figure  {figure}", highlight=False, soft_wrap=True)
 

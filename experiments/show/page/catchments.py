@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = {"client", "city", "pop"}
 """A study's table with these says who was served where."""
 
-MEASURED = "as the clients of this run were answered"
-BY_MODEL = "by the model: each city's PoP is the one with the least delay, this study asks nobody"
+MEASURED = "the one that answered in this run"
+BY_MODEL = "the one with the least delay, by the model; this study does not ask"
 
 Served = tuple[str, str]
 """A client's city, and the PoP that serves it."""
@@ -65,8 +65,10 @@ def catchments(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Catchments:
 def _measured(network: Network, tables: Mapping[str, pd.DataFrame]) -> list[Served] | None:
     """From the study's own table; of several arms it is that of the network's own policy."""
     for table in tables.values():
-        if set(table.columns) >= COLUMNS:
-            mine = table[table["arm"] == network.steering.value] if "arm" in table else table
+        if not set(table.columns) >= COLUMNS:
+            continue
+        mine = table[table["arm"] == network.steering.value] if "arm" in table else table
+        if len(mine):
             known = mine[mine["pop"].isin([pop.city for pop in network.pops])]
             return list(zip(known["city"], known["pop"], strict=True))
     return None

@@ -12,6 +12,7 @@ from experiments.errors import UsageError
 from experiments.parameters import Value
 from experiments.runs import runner
 from experiments.runs.spec import Spec
+from topologies import sources
 from topologies.emulation.sandbox import LIMIT_S
 from topologies.explicit import dump_json
 from topologies.validate import NetworkError
@@ -20,7 +21,7 @@ NETWORK, SCENARIO = "network.json", "scenario.yaml"
 
 FROM_SPEC = (
     "from pathlib import Path; from experiments.runs import runner; "
-    "from experiments.runs.spec import Spec; runner.run_spec(Spec.read(Path('spec.json')))"
+    'from experiments.runs.spec import Spec; runner.run_spec(Spec.read(Path("spec.json")))'
 )
 """In Python, for a study that adds to its network what no file may have twice."""
 
@@ -53,7 +54,9 @@ def _lines(words: Sequence[str]) -> str:
 
 
 def _by_name(spec: Spec) -> Iterator[dict[str, Any]]:
-    """Ways to name the network: as it ships, steered otherwise, with PoPs elsewhere."""
+    """Ways to name a network of the kit: as it ships, steered otherwise, with PoPs elsewhere."""
+    if not sources.ships(spec.network.name):
+        return
     name = {"network": spec.network.name}
     steered = {"steering": spec.network.steering.value}
     moved = {"pops": ",".join(pop.city for pop in spec.network.pops)}
@@ -96,8 +99,8 @@ def _command(spec: Spec, options: Mapping[str, str]) -> list[str]:
     words += ["--limit", f"{spec.limit_s:g}"] if spec.limit_s != LIMIT_S else []
     words += ["--scenario", SCENARIO] if spec.scenario else []
     words += ["--quick"] if spec.quick else []
-    for name, value in spec.params.items():
-        words += ["--set", f"{name}={_written(value)}"]
+    for name, number in spec.params.items():
+        words += ["--set", f"{name}={_written(number)}"]
     return words
 
 
