@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 WIDTHS = (360, 1280)
+Scheme = Literal["light", "dark"]
 READY = "() => Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle"
 
 
@@ -103,9 +105,8 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_page_fits_its_window(browser: Browser, path: Path, width: int, scheme: str) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_a_page_fits_its_window(browser: Browser, path: Path, width: int, scheme: Scheme) -> None:
     with opened(browser, path, width, scheme) as seen:
         page = seen.page
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -121,7 +122,7 @@ def test_a_page_prints(browser: Browser, path: Path) -> None:
         assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1
         seen.page.emulate_media(media="print")
         seen.page.set_viewport_size({"width": 680, "height": 900})  # A4 within its margins
-        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 680
+        seen.page.wait_for_function("() => document.documentElement.scrollWidth <= 680")
         back = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert back == "rgb(255, 255, 255)"
 
@@ -134,6 +135,7 @@ def test_a_chart_is_drawn_and_tells_its_values(
     path.write_text(_latency(tmp_path), encoding="utf-8")
     with opened(browser, path, width) as seen:
         canvas = seen.page.locator("#times canvas").first
+        canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
         assert box is not None
         assert box["width"] > 0.7 * (width - 60)
@@ -146,9 +148,8 @@ def test_a_chart_is_drawn_and_tells_its_values(
         )
         assert frame[2] > 150
         seen.page.mouse.move(frame[0], frame[1])
-        tooltip = seen.page.locator(".bk-Tooltip").first
-        tooltip.wait_for(timeout=5000)
-        assert " ms" in tooltip.inner_text()
+        told = seen.page.get_by_text(re.compile(r"^\d+\.\d{3} ms$"))
+        told.first.wait_for(timeout=10_000)
 
 
 def test_markup_in_names_is_shown_as_it_is(browser: Browser, tmp_path: Path) -> None:

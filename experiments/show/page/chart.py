@@ -22,6 +22,8 @@ HEIGHT = 380
 """Pixels, the legend left out."""
 
 LEGEND_LINE = 24
+MOST_LETTERS = 32
+"""Of a name in the legend; a longer one would be wider than a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,7 @@ def chart(distributions: Sequence[Distribution], what: str) -> Chart:
     )
     for one, look in zip(distributions, cycle(_looks()), strict=False):
         x, y = _steps(one)
-        label = f"{one.arm}: median {one.quantiles[1]:.1f} ms"
-        drawn.line(x, y, name=one.arm, legend_label=label, **look)
+        drawn.line(x, y, name=one.arm, legend_label=_short(one.arm), **look)
     drawn.yaxis.formatter = NumeralTickFormatter(format="0 %")
     drawn.toolbar.logo = None
     drawn.legend.click_policy = "hide"
@@ -78,6 +79,11 @@ def chart(distributions: Sequence[Distribution], what: str) -> Chart:
     library = Resources(mode="inline", components=["bokeh"]).render_js()
     script, element = components(drawn)
     return Chart(library, script, element)
+
+
+def _short(name: str) -> str:
+    """A name that a legend on a phone has room for."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def _looks() -> Iterator[dict[str, Any]]:
