@@ -389,7 +389,7 @@ def report(
     elif page is not None:
         from experiments.show.page.run import render
 
-        page.write_text(render(rundata.load(run_folder)), encoding="utf-8")
+        page.write_text(render(rundata.load(run_folder, compact=True)), encoding="utf-8")
         _told({"page": str(page)}, as_json=as_json)
     elif as_json:
         put(rundata.head(run_folder)[1].contract())

@@ -331,15 +331,17 @@ def conclude(folder: Path) -> Result:
             "figures": [figure.name for figure in figures],
         },
     )
-    _write_page(folder)
+    write_page(folder)
     return result
 
 
-def _write_page(folder: Path) -> None:
-    """The run as a web page, made from what is in the folder, as anybody can again later."""
+def write_page(folder: Path) -> None:
+    """Write the run as a web page, from what is in its folder, as can be done again later."""
     from experiments.show.page.run import render
 
-    (folder / runfolder.PAGE).write_text(render(rundata.load(folder)), encoding="utf-8")
+    (folder / runfolder.PAGE).write_text(
+        render(rundata.load(folder, compact=True)), encoding="utf-8"
+    )
 
 
 def _fidelity_checks(

@@ -54,12 +54,11 @@ class Distribution:
 
 def by_arm(timed: Timed, samples: pd.DataFrame) -> list[Distribution]:
     """A distribution for each arm that was answered, in the order in which they came."""
-    counts = timed.counting(samples)
-    arms = samples[timed.arm].to_numpy()[counts]
-    times = samples["rtt_ms"].to_numpy(float)[counts]
     import pandas as pd
 
-    codes, names = pd.factorize(arms)
+    counts = timed.counting(samples)
+    codes, names = pd.factorize(samples[timed.arm][counts])
+    times = samples["rtt_ms"][counts].to_numpy(float)
     return [distribution(str(name), times[codes == code]) for code, name in enumerate(names)]
 
 
