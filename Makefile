@@ -47,9 +47,10 @@ check: setup ## lint, types, layers and the tests that need no root (under a min
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	@setup/lint.sh
-	$(VENV)/pytest -q -m "not net and not virtual" -n auto
+	$(VENV)/pytest -q -m "not net and not virtual and not browser" -n auto
 
-test: check ## check, then every test on real labs (root or sudo), and in virtual time if its kernel is there
+test: check ## check, then every test on real labs (root or sudo), in virtual time and in a browser if they are there
+	$(VENV)/pytest -q -m browser
 	$(VENV)/pytest -q -m virtual -n auto --dist loadfile
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
 

@@ -18,6 +18,7 @@ from benchmarks import (
     links,
     names,
     replies,
+    report,
     scale,
     startup,
     steering,
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "steering": steering.rows,
     "clocks": clocks.rows,
     "names": names.rows,
+    "report": report.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

@@ -326,16 +326,55 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str], Watch]]:
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run_folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the run's page there.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Write index.html, a list of all runs, into the results.")
+    ] = False,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
-    """The summary of a run again, and where its figures are."""
+    """The summary of a run again, and where its figures are; its web page; a list of all runs."""
+    from experiments.errors import UsageError
     from experiments.runs import rundata
 
-    if as_json:
+    if (run_folder is None) is not every:
+        raise UsageError("Say which run: give its folder, or --all for a list of all of them.")
+    if run_folder is None:
+        _told({"index": str(_index(results))}, as_json=as_json)
+    elif page is not None:
+        from experiments.show.page.run import render
+
+        page.write_text(render(rundata.load(run_folder, compact=True)), encoding="utf-8")
+        _told({"page": str(page)}, as_json=as_json)
+    elif as_json:
         put(rundata.head(run_folder)[1].contract())
     else:
         _report(run_folder)
+
+
+def _index(results: Path | None) -> Path:
+    """Write the list of all runs; where it is."""
+    from experiments.runs import runfolder
+    from experiments.show.page import index
+
+    place = runfolder.root(results)
+    path = place / runfolder.INDEX
+    path.write_text(index.render(index.entries(place)), encoding="utf-8")
+    return path
+
+
+def _told(made: dict[str, str], *, as_json: bool) -> None:
+    """Say what was made, and where it is."""
+    if as_json:
+        put(made)
+        return
+    for what, where in made.items():
+        console().print(f"{what}  {where}", highlight=False, soft_wrap=True)
 
 
 def _report(folder: Path) -> None:

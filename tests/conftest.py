@@ -1,10 +1,11 @@
 """What every test shares: real labs need root and may not silently all be skipped; guests need a
-kernel.
+kernel, pages a browser.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from hypothesis import settings
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("net"):
                 item.add_marker(needs_root)
+    if shutil.which("chromium") is None:
+        needs_browser = pytest.mark.skip(reason="no chromium: run `setup/packages.sh chromium`")
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(needs_browser)
     try:
         Guest().check()
     except NoSandboxError as error:

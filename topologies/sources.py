@@ -33,6 +33,12 @@ def catalog() -> list[tuple[str, str]]:
     return found
 
 
+def ships(name: str) -> bool:
+    """Whether a network of this name comes with the kit."""
+    path = CATALOG / f"{name}.yaml"
+    return path.parent == CATALOG and path.is_file()
+
+
 def load(ref: str | Path, pops: str | None = None, steering: str | None = None) -> Network:
     """A network by name, free of problems.
 
@@ -54,8 +60,8 @@ def _policy(word: str) -> Policy:
 
 
 def _load(ref: str, pops: str | None) -> Network:
-    in_catalog = CATALOG / f"{ref}.yaml"
-    if in_catalog.parent == CATALOG and in_catalog.is_file():
+    if ships(ref):
+        in_catalog = CATALOG / f"{ref}.yaml"
         return _read(in_catalog, in_catalog.name, pops)
     if Path(ref).is_file():
         return _read(Path(ref), ref, pops)

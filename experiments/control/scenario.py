@@ -206,15 +206,26 @@ def of_log(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The steps that a log amounts to, as a file has them: every word, counted from the first."""
     said = [record for record in log if record["event"] in ("Command", "Mark")]
     first = min((record["monotonic_ns"] for record in said), default=0)
-    return [_entry(record, record["monotonic_ns"] - first) for record in said]
+    return [_recorded(record, record["monotonic_ns"] - first) for record in said]
 
 
-def _entry(record: Mapping[str, Any], at_ns: int) -> dict[str, Any]:
+def _recorded(record: Mapping[str, Any], at_ns: int) -> dict[str, Any]:
     at = f"{at_ns / 1e6:.0f} ms"
     if record["event"] == "Mark":
         return {"at": at, "note": record["text"]}
-    _, _, verb = record["word"].partition(".")
-    (subject, name), *more = record["params"].items()
+    return _entry(at, record["word"], record["params"])
+
+
+def entries(scenario: Scenario) -> list[dict[str, Any]]:
+    """Entries like those of a file, of which ``parse`` makes the same steps."""
+    return [_entry(format_time(step.at_ns), step.word, step.params) for step in scenario]
+
+
+def _entry(at: str, word: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    if word == "note":
+        return {"at": at, "note": params["text"]}
+    _, _, verb = word.partition(".")
+    (subject, name), *more = params.items()
     return {"at": at, subject: name, "do": verb, **dict(more)}
 
 

@@ -24,6 +24,12 @@ SCHEMA = 1
 LOG = "log.jsonl"
 """Everything that happened, in order, as the controller logged it."""
 
+PAGE = "report.html"
+"""The run as a web page."""
+
+INDEX = "index.html"
+"""In a folder of results: the list of its runs."""
+
 # The janitor waits for the end of its input, which comes when we close the pipe or die however
 # violently. Whoever still writes is being killed at that moment, so it tries more than once.
 _JANITOR = 'read -r _; for _ in 1 2 3 4 5 6 7 8; do rm -rf -- "$1" && break; sleep 0.25; done'

@@ -24,7 +24,7 @@ from experiments.errors import TrialError, UsageError
 from experiments.host import machine
 from experiments.parameters import Value
 from experiments.runs import clock as clocks
-from experiments.runs import fingerprint, runfolder
+from experiments.runs import fingerprint, rundata, runfolder
 from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study
 from experiments.verdict.oracle import Oracle
@@ -193,8 +193,10 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
 def _load_evaluation() -> None:
     """Import what ``conclude`` needs: a second of work that nobody has to wait for."""
     from experiments.show import figures
+    from experiments.show.page import chart
     from experiments.verdict import calibrate
 
+    chart.load()
     del calibrate, figures
 
 
@@ -329,7 +331,17 @@ def conclude(folder: Path) -> Result:
             "figures": [figure.name for figure in figures],
         },
     )
+    write_page(folder)
     return result
+
+
+def write_page(folder: Path) -> None:
+    """Write the run as a web page, from what is in its folder, as can be done again later."""
+    from experiments.show.page.run import render
+
+    (folder / runfolder.PAGE).write_text(
+        render(rundata.load(folder, compact=True)), encoding="utf-8"
+    )
 
 
 def _fidelity_checks(
@@ -367,7 +379,7 @@ def _gather_logs(tmp: Path) -> None:
         log.rename(logs / log.name)
     keep = {"logs", "spec.json", runfolder.LOG}
     for path in tmp.iterdir():
-        if path.name in keep or path.suffix in (".csv", ".png", ".parquet"):
+        if path.name in keep or path.suffix in (".csv", ".png", ".svg", ".parquet"):
             continue
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,4 +1,6 @@
-"""Figures of the studies: PNG, axes with units, readable in grey and by colour-blind people."""
+"""Figures of the studies: PNG, and SVG beside it; axes with units, readable in grey and by
+colour-blind people.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments import stats
+from topologies import cartography
 from topologies import map as network_map
 from topologies.plan import HostRole, Plan
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, QUIET, GRID = network_map.INK, network_map.QUIET, "#D9DDE3"
-BLUE, ORANGE, GREEN, PINK, YELLOW = network_map.COLOURS[:5]
+BLUE, ORANGE, GREEN, PINK, YELLOW = cartography.COLOURS[:5]
 
 ERROR_FLOOR_US = 0.001
 """The least error that is shown on a logarithmic axis: the kernel's stamps are whole ns."""
@@ -41,6 +44,19 @@ def _figure(width: float, height: float, columns: int, **grid: Any) -> tuple[Fig
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)
     return figure, list(axes[0])
+
+
+def _saved(figure: Figure, path: Path, alt: str) -> Path:
+    """Write a figure as PNG, and as SVG beside it; returns the PNG's path.
+
+    The SVG carries ``alt``, what the figure shows in words, and is the same to the byte each time.
+    """
+    figure.savefig(path, format="png")
+    figure.set_layout_engine("none")  # what has been laid out need not be laid out again
+    words = {"Description": alt, "Creator": None, "Date": None}
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path.with_suffix(".svg"), format="svg", metadata=words)
+    return path
 
 
 def _plain(axes: Axes) -> None:
@@ -78,8 +94,11 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
     _shares(axes, f"share of the {len(clients)} clients")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
     _title(axes, "How many clients are how near to the service")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Share of clients within each round-trip time: anycast, one site, the best PoP for each.",
+    )
 
 
 MOVED: Mapping[str, str] = {"same PoP": "within its PoP", "other PoP": "to another PoP"}
@@ -110,8 +129,11 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     for axes, (kind, move) in zip(rest, sorted(kinds.items(), reverse=True), strict=True):
         _one_move(axes, samples, move)
         _title(axes, f"A set moves {MOVED[kind]}")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "How long borrowing takes, and which packets are answered around a move.",
+    )
 
 
 FAILOVER_LOOKS: Mapping[str, tuple[str, str, str]] = {
@@ -146,8 +168,11 @@ def failover(outages: pd.DataFrame, path: Path) -> Path:
     axes.legend(loc="best", frameon=True, framealpha=0.95, fontsize=9)
     _plain(axes)
     _title(axes, "How long a failure is felt")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "How long each stream was away, by failure and by who repaired it; log scale.",
+    )
 
 
 def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: Path) -> Path:
@@ -173,8 +198,11 @@ def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: P
     axes.legend(title="as measured; lines: Erlang B", loc="upper left", frameon=False, fontsize=9)
     _plain(axes)
     _title(axes, "What is lost when a port set is small")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Share of connections lost by load and size of the port set, beside the formula.",
+    )
 
 
 GEO_LOOKS: Mapping[str, tuple[str, str]] = {
@@ -204,8 +232,11 @@ def geo(designs: pd.DataFrame, fetches: pd.DataFrame, path: Path) -> Path:
     if len(good):
         far.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
     _title(far, "How long the way is (pale: a PoP is withdrawn)")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Fetches with an address of their user's country, and their round trips, by design.",
+    )
 
 
 def _way(axes: Axes, rtt_ms: pd.Series[float], design: str, withdrawn: bool) -> None:
@@ -269,8 +300,11 @@ def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> P
     true.grid(color=GRID, linewidth=0.8)
     _plain(true)
     _title(true, "As counted (filled: in the lab; hollow: in the book)")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Addresses taken against servers and tags by design, beside the formula.",
+    )
 
 
 def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> None:
@@ -313,8 +347,7 @@ def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
     axes.legend(loc="upper right", bbox_to_anchor=(1, -0.08), ncols=2, frameon=False, fontsize=9)
     _plain(axes)
     _title(axes, "What servers forged, and what arrived")
-    figure.savefig(path)
-    return path
+    return _saved(figure, path, "Frames sent and frames that arrived, by kind of forgery.")
 
 
 def _one_move(axes: Axes, samples: pd.DataFrame, move: Mapping[str, Any]) -> None:
@@ -364,8 +397,11 @@ def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
     _shares(axes, "share of the pings")
     axes.legend(loc="center", frameon=False, fontsize=8.5, labelspacing=0.9)
     _title(axes, "How true is an emulated round-trip time?")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Distribution of measured minus modelled round-trip times, a line for each series.",
+    )
 
 
 def _shares(axes: Axes, of: str) -> None:
@@ -386,7 +422,12 @@ def catchment_map(plan: Plan, landed: Mapping[str, str], path: Path) -> Path:
     """Which PoP answered the clients of each city; ``landed`` is by client, of those answered."""
     clients = plan.hosts_of(HostRole.CLIENT)
     cities = {host.city: landed[host.name] for host in clients if host.name in landed}
-    return network_map.draw(plan.network, path, cities)
+    figure = network_map.figure(plan.network, cities)
+    return _saved(
+        figure,
+        path,
+        "Map of the network, with the PoP that answered the clients of each city.",
+    )
 
 
 def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
@@ -407,8 +448,11 @@ def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
     _title(cost, "What a design costs, and how fast it is")
     _plain(cost)
     _through_bars(through, designs)
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Addresses used, round trips to origins, and fetches that got through, by design.",
+    )
 
 
 def _cost_point(axes: Axes, row: Mapping[Any, Any], x: float) -> None:
@@ -473,8 +517,11 @@ def reach_matrix(samples: pd.DataFrame, plan: Plan, path: Path) -> Path:
     _matrix(egress, fetched.assign(column=fetched["target"]), tall)
     _title(egress, "Servers to origins, as borrowers")
     figure.supxlabel("median round-trip time, ms; black: no answer", fontsize=9, color=INK)
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Median round-trip times: each client by each method, each server to each origin.",
+    )
 
 
 def _matrix(axes: Axes, tries: pd.DataFrame, rows: int) -> None:
@@ -525,8 +572,11 @@ def churn(changes: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
         _title(axes, arm if axes is panels[0] else f"{arm}, without")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Share of connections that each change broke, by way to balance, beside the expected.",
+    )
 
 
 POLICY_LOOKS: Mapping[str, Mapping[str, Any]] = {
@@ -556,8 +606,11 @@ def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) ->
     _shares(axes, "share of the clients")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
     _title(axes, "How near the service is by policy")
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Share of the clients within each round-trip time of the service, a line for each policy.",
+    )
 
 
 def catchment_matrix(catchments: pd.DataFrame, policies: Sequence[str], path: Path) -> Path:
@@ -589,8 +642,11 @@ def catchment_matrix(catchments: pd.DataFrame, policies: Sequence[str], path: Pa
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="latency inflation, ms (black: no answer)", shrink=0.6)
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "The PoP of every client by every policy; darker where the way is longer than need be.",
+    )
 
 
 def shedding(
@@ -627,5 +683,8 @@ def shedding(
     panels[0].set_ylabel("load, of the PoP's capacity")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    figure.savefig(path)
-    return path
+    return _saved(
+        figure,
+        path,
+        "Load of every PoP as a share of its capacity over time, with shedding and without.",
+    )

@@ -335,5 +335,6 @@ STUDY = Study(
         # Proxies on the way compute; a crowd waits for processors.
         where=lambda s: s["design"].isin(["own", BORROWED]) & (s["phase"] == "paced"),
         floor_us=1000.0,
+        arm="design",
     ),
 )

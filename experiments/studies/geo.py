@@ -533,5 +533,6 @@ STUDY = Study(
         ("design", "without", "client", "origin"),
         where=lambda s: s["design"].isin(DESIGNS),
         floor_us=1000.0,  # proxies on the way compute
+        arm="design",
     ),
 )

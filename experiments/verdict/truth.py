@@ -29,20 +29,25 @@ class Timed:
     """Which samples of a study are times: ``rtt_ms`` beside ``model_rtt_ms``.
 
     ``path`` names the columns that tell paths apart, ``where`` picks the rows that count, and
-    ``floor_us`` is what programs at the ends may add to any path.
+    ``floor_us`` is what programs at the ends may add to any path. ``arm`` names the column that
+    says by which of the means that the study compares.
     """
 
     path: tuple[str, ...]
     where: Callable[[pd.DataFrame], pd.Series[bool]]
     floor_us: float = 400.0
+    arm: str = "arm"
+
+    def counting(self, samples: pd.DataFrame) -> pd.Series[bool]:
+        """Which rows are times that count: answered, and picked by ``where``."""
+        return (samples["outcome"] == "ok") & samples["rtt_ms"].notna() & self.where(samples)
 
 
 def checks(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
     """Whether each path's median is the model's, on either side, and how far the tail reaches."""
     import pandas as pd
 
-    rows = samples[(samples["outcome"] == "ok") & timed.where(samples)]
-    rows = rows.dropna(subset=["rtt_ms", "model_rtt_ms"])
+    rows = samples[timed.counting(samples)].dropna(subset="model_rtt_ms")
     if len(rows) == 0:
         return (Check("the study's times are the model's", False, "nothing was timed"),)
     error_us = (rows["rtt_ms"] - rows["model_rtt_ms"]) * 1000

@@ -14,6 +14,6 @@ for study in latency borrowing; do
     name=$study-europe
     rm -rf "${here:?}/$name"
     mv "$made/$study"/* "$here/$name"
-    rm -r "$here/$name/logs"
+    rm -r "$here/$name/logs" "$here/$name/report.html"
     sed -i "s|^ \"run\": .*| \"run\": \"results/reference/$name\",|" "$here/$name/result.json"
 done

@@ -20,8 +20,10 @@ from controller.core.events import Event, of_record
 from controller.core.world import World
 from experiments import load, run
 from experiments.runs import repeat, runfolder
+from experiments.show.page.run import render
 from experiments.study import STUDIES, study
 from experiments.verdict.result import Result
+from tests.fakes.markup import Page
 from topologies.emulation.sandbox import kernel, root
 from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 from topologies.plan import plan
@@ -57,6 +59,18 @@ def test_every_study_is_valid(first: dict[str, Result], name: str) -> None:
     assert any(check.name.startswith("control: ") for check in result.checks)
     assert result.contract()["clock"] == "virtual"
     assert result.fidelity.backend == "netem"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_run_has_its_page_and_can_have_it_again(first: dict[str, Result], name: str) -> None:
+    data = load(first[name].run)
+    page = Page((data.path / runfolder.PAGE).read_text())
+    assert page.text == Page(render(data)).text
+    assert " ".join(data.answer.split()) in page.text
+    assert all(figure.with_suffix(".svg").exists() for figure in data.figures)
+    assert {path.suffix for path in data.path.iterdir()} == {
+        "", ".json", ".jsonl", ".parquet", ".csv", ".png", ".svg", ".html",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STUDIES)

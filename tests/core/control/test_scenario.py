@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.control.scenario import Step, dump, of_log, parse, playing, read
+from experiments.control.scenario import Step, dump, entries, of_log, parse, playing, read
 from experiments.errors import UsageError
 from topologies.plan import plan
 from topologies.sources import load
@@ -177,3 +177,9 @@ def test_a_scenario_in_python_is_that_of_a_file() -> None:
     assert parse(yaml.safe_load(TEXT)["steps"], PLAN) == STEPS
     with pytest.raises(UsageError, match=r"scenario\[1\]: triangle has no pop 'CDG'"):
         parse([{"at": "1 s", "note": "a"}, {"at": "1 s", "pop": "CDG", "do": "drain"}], PLAN)
+
+
+def test_steps_are_entries_of_a_file_again(tmp_path: Path) -> None:
+    assert read(written(tmp_path, dump(entries(STEPS))), PLAN) == STEPS
+    odd = (Step(1_234_567, "pop.drain", {"pop": "LHR"}),)
+    assert parse(entries(odd), PLAN) == odd

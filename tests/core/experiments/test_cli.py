@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -329,3 +330,36 @@ def test_trial_starts_without_what_only_the_evaluation_needs() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "latency-europe"
+
+
+def test_a_report_can_be_a_page(poplab: Poplab, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert poplab("report", REFERENCE, "--html", page)[:2] == (0, f"page  {page}\n")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    code, out, _ = poplab("report", REFERENCE, "--html", page, "--json")
+    assert (code, json.loads(out)) == (0, {"page": str(page)})
+
+
+def test_a_report_says_where_the_page_is(poplab: Poplab, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(REFERENCE, run)
+    assert f"page    {run}" not in poplab("report", run)[1]
+    (run / runfolder.PAGE).write_text("")
+    assert f"page    {run}/report.html\n" in poplab("report", run)[1]
+
+
+def test_all_runs_are_listed_where_they_are(poplab: Poplab, tmp_path: Path) -> None:
+    shutil.copytree(REFERENCE, tmp_path / "latency" / "run")
+    index = tmp_path / "index.html"
+    assert poplab("report", "--all", "--results", tmp_path)[:2] == (0, f"index  {index}\n")
+    assert "latency on europe" in index.read_text()
+
+
+@pytest.mark.parametrize("arguments", [(), (REFERENCE, "--all")])
+def test_a_report_is_of_one_run_or_of_all(poplab: Poplab, arguments: tuple[object, ...]) -> None:
+    code, out, err = poplab("report", *arguments)
+    assert (code, out) == (2, "")
+    assert "give its folder, or --all" in err

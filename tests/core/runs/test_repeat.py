@@ -43,6 +43,13 @@ def test_when_and_where_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
     assert comparison.sentence() == "equal: every frame, sample, event, lease and figure"
 
 
+def test_a_page_does_not_matter_because_it_tells_the_time(tmp_path: Path) -> None:
+    one, other = put(tmp_path / "one"), put(tmp_path / "other")
+    (one / runfolder.PAGE).write_text("began 10:00")
+    (other / "cdf.svg").write_text("a drawing of cdf.png")
+    assert repeat.compare(one, other).equal
+
+
 def test_what_was_measured_does(tmp_path: Path) -> None:
     one = put(tmp_path / "one")
     other = put(tmp_path / "other", capture={"frames": 9, "sha256": "ef"}, leases=[])

@@ -1,0 +1,214 @@
+"""The map of a page: cities, PoPs, links, and who is served where, as shapes for an SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from topologies import cartography
+from topologies.cartography import Point, View
+from topologies.model import City, Link, Network
+
+WIDTH = 1000.0
+"""Of the map, in its own units; people see it at about so many pixels."""
+
+LARGE, SMALL = 17.0, 13.0
+"""Type of a PoP's label, and of a city's."""
+
+LETTER = 0.72
+"""The width of a letter, of its height."""
+
+SHAPES = (
+    "M-1,0 a1,1 0 1,0 2,0 a1,1 0 1,0 -2,0 Z",
+    "M0,-1.2 L1.1,.8 L-1.1,.8 Z",
+    "M0,-1.3 L1,0 L0,1.3 L-1,0 Z",
+    "M0,1.2 L1.1,-.8 L-1.1,-.8 Z",
+    "M-1.2,0 L.8,1.1 L.8,-1.1 Z",
+    "M-.4,-1.1 H.4 V-.4 H1.1 V.4 H.4 V1.1 H-.4 V.4 H-1.1 V-.4 H-.4 Z",
+    "M1.2,0 L-.8,1.1 L-.8,-1.1 Z",
+)
+"""Outlines about a point: with the colours they tell the PoPs' clients apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the clients of a PoP are marked."""
+
+    colour: str
+    outline: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A link: its outline, what it is, and a sentence about it."""
+
+    outline: str
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A city; ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it.
+
+    Either is None where there is none.
+    """
+
+    x: float
+    y: float
+    title: str
+    pop: Look | None
+    served: Look | None
+    origin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A word on the map, its middle, and its size."""
+
+    x: float
+    y: float
+    text: str
+    size: float
+    pop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Atlas:
+    """All that is drawn, in the order of drawing."""
+
+    width: float
+    height: float
+    land: Sequence[str]
+    lines: Sequence[Line]
+    places: Sequence[Place]
+    labels: Sequence[Label]
+
+
+def looks(network: Network) -> dict[str, Look]:
+    """The look of each PoP, by its city."""
+    colours, shapes = cartography.COLOURS, SHAPES
+    return {
+        pop.city: Look(colours[number % len(colours)], shapes[number % len(shapes)])
+        for number, pop in enumerate(network.pops)
+    }
+
+
+def atlas(network: Network, served: Mapping[str, str]) -> Atlas:
+    """The map of a network; ``served`` says for a city which PoP serves its clients, if any."""
+    sheet = _Sheet(View.of(network))
+    marked = looks(network)
+    origins = {at.city for at in network.origins}
+    places = []
+    for city in network.cities:
+        pop = served.get(city.code, "")
+        title = f"{city.code} {city.name}"
+        title += ", PoP" if city.code in marked else ""
+        title += f", served by {pop}" if pop else ""
+        title += ", origin" if city.code in origins else ""
+        here, there = marked.get(city.code), marked.get(pop)
+        places.append(Place(*sheet.at(city), title, here, there, city.code in origins))
+    links = [(link, "link") for link in network.links]
+    links += [(link, "backbone") for link in network.backbone]
+    lines = [line for link, kind in links for line in _line(sheet, network, link, kind)]
+    labels = _labels(network, sheet, set(marked))
+    return Atlas(WIDTH, sheet.height, list(_land(sheet)), lines, places, labels)
+
+
+class _Sheet:
+    """From longitude and latitude to the map's units, x to the right and y down."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.scale = WIDTH / (view.x[1] - view.x[0])
+        self.height = round(WIDTH * view.shape, 1)
+
+    def point(self, lon: float, lat: float) -> Point:
+        """Where a point of the window is drawn."""
+        x = (lon - self.view.x[0]) * self.scale
+        y = (self.view.y[1] - lat) * self.scale * self.view.aspect
+        return round(x, 1), round(y, 1)
+
+    def at(self, city: City) -> Point:
+        """Where a city is drawn."""
+        return self.point(*self.view.point(city))
+
+    def outline(self, points: Iterable[Point]) -> str:
+        """A line through points that are given in degrees."""
+        drawn = (self.point(*point) for point in points)
+        return "M" + " ".join(f"{x:g},{y:g}" for (x, y), _ in groupby(drawn))
+
+
+def _land(sheet: _Sheet) -> Iterator[str]:
+    """Each polygon as far as it lies in the window; a lake is a hole in it."""
+    view = sheet.view
+    for rings in cartography.land():
+        for turn in view.turns([lon for lon, _ in rings[0]]):
+            shifted = ([(lon + turn, lat) for lon, lat in ring] for ring in rings)
+            seen = [part for ring in shifted if (part := _clipped(ring, view))]
+            if seen:
+                yield " ".join(f"{sheet.outline(part)} Z" for part in seen)
+
+
+def _clipped(ring: Sequence[Point], view: View) -> list[Point]:
+    """A polygon's part inside the window, by Sutherland and Hodgman's algorithm (1974)."""
+    inside = list(ring)
+    for axis, limits in ((0, view.x), (1, view.y)):
+        for limit, sign in zip(limits, (1, -1), strict=True):
+            inside = list(_beyond(inside, axis, limit, sign))
+    return inside
+
+
+def _beyond(ring: Sequence[Point], axis: int, limit: float, sign: int) -> Iterator[Point]:
+    """A polygon's part on one side of a line of longitude or latitude."""
+    for a, b in pairwise([*ring[-1:], *ring]):
+        before, after = sign * (a[axis] - limit), sign * (b[axis] - limit)
+        if (before < 0) != (after < 0):
+            part = before / (before - after)
+            yield a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
+        if after >= 0:
+            yield b
+
+
+def _line(sheet: _Sheet, network: Network, link: Link, kind: str) -> Iterator[Line]:
+    """A link along the great circle; twice where it crosses the edge of the world."""
+    arc = cartography.great_circle(network.city(link.a), network.city(link.b))
+    title = f"{kind} {link.a} - {link.b}, {link.line.delay_ns / 1e6:.3g} ms one way"
+    for turn in sheet.view.turns([lon for lon, _ in arc]):
+        yield Line(sheet.outline((lon + turn, lat) for lon, lat in arc), kind, title)
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+def _labels(network: Network, sheet: _Sheet, pops: set[str]) -> list[Label]:
+    """The codes of PoPs, then of other cities: what finds no room is left out."""
+    taken = [_box(*sheet.at(city), 16, 16) for city in network.cities]
+    found = []
+    for city in sorted(network.cities, key=lambda city: city.code not in pops):
+        pop = city.code in pops
+        size = LARGE if pop else SMALL
+        width, height = LETTER * size * len(city.code), size
+        for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1)):
+            x, y = sheet.at(city)
+            at = x + right * (width / 2 + 13), y + down * (height / 2 + 13)
+            box = _box(*at, width, height)
+            if _within(box, sheet.height) and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                found.append(Label(round(at[0], 1), round(at[1], 1), city.code, size, pop))
+                break
+    return found
+
+
+def _box(x: float, y: float, width: float, height: float) -> Box:
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _within(box: Box, height: float) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= height
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,27 @@
+"""Templates filled in: whatever comes from a run is text, and escaped, unless we made it HTML."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def fill(template: str, **given: Any) -> str:
+    """The template of this name, filled in: one whole HTML page."""
+    return _environment().get_template(template).render(given)
