@@ -21,6 +21,7 @@ from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.shedding import shed
+from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -406,4 +407,5 @@ MAKERS = {
     "churn": churned,
     "catchment": caught,
     "shedding": shed,
+    "sites": announced,
 }

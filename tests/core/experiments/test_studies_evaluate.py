@@ -32,6 +32,15 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "sites": {
+        "greedy_enough",
+        "reverse_enough",
+        "random_enough",
+        "best_enough",
+        "greedy_last_gain_p50",
+        "greedy_rtt_p50_1",
+        "greedy_rtt_p90_3",
+    },
     "shedding": {
         f"{policy}_{metric}"
         for policy in ("capacity", "nearest")
