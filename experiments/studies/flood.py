@@ -297,10 +297,8 @@ def _metrics_of(e: Evidence, arm: Arm, table: pd.DataFrame) -> Iterator[tuple[st
     yield f"{arm.name}_rtt_p50", Metric(stats.median(sent["rtt_ms"]), "ms")
     if arm.attacked:
         carried = int((mine["packets"] - mine["drops"]).sum())
-        yield (
-            f"{arm.name}_carried_share",
-            Metric(stats.share(carried, int(mine["packets"].sum())), "1"),
-        )
+        share = stats.share(carried, int(mine["packets"].sum()))
+        yield f"{arm.name}_carried_share", Metric(share, "1")
         yield f"{arm.name}_load_max", Metric(float(mine["load_share"].max()), "times")
         yield f"{arm.name}_full", Metric(int((mine["load_share"] > 1).sum()), "1")
 
@@ -395,8 +393,8 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
     return (
         f"Under an attack of {metrics['attack_share'].value:.2g} times an uplink's rate one site"
         f" answers {one:.0%} of the requests, anycast {every:.0%}; with {flood.target(e.oracle)}"
-        f" withdrawn it is {fewer:.0%}, and {metrics['pushed_over'].value} PoPs are pushed over"
-        " their rate."
+        f" withdrawn it is {fewer:.0%}. PoPs that this pushes over their rate:"
+        f" {metrics['pushed_over'].value}."
     )
 
 
@@ -420,8 +418,8 @@ STUDY = Study(
         "rate_mbit_s": Parameter(4, 2, "what each uplink carries, Mbit/s"),
         "strength": Parameter(1.5, 1.5, "attack near the attacked PoP, in rates of an uplink"),
         "elsewhere": Parameter(0.25, 0.25, "what an attacker elsewhere sends, of one there"),
-        "requests_per_s": Parameter(300, 150, "requests per second in the whole network"),
-        "seconds": Parameter(20, 6, "how long each arm is counted, seconds"),
+        "requests_per_s": Parameter(100, 100, "requests per second in the whole network"),
+        "seconds": Parameter(20, 8, "how long each arm is counted, seconds"),
         "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
     },
     trial=trial,

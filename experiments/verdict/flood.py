@@ -14,7 +14,7 @@ from experiments.runs.spec import Spec
 from experiments.verdict.oracle import Oracle
 from topologies.plan import HostRole
 
-PAYLOAD, REQUEST = 1400, 56
+PAYLOAD, REQUEST = 500, 56
 """Bytes that an attacker's datagram holds, and a request."""
 
 _HEADERS = 14 + 20 + 8  # Ethernet, IPv4, UDP
