@@ -244,6 +244,7 @@ def pops_table(e: Evidence) -> pd.DataFrame:
             row |= {"clients": sum(home == pop for home in homes.values())}
             row |= _answered(e, mine, pop, load)
             row |= _uplink(e, uplinks[arm.name, pop])
+            row |= {"model_packets": load.packets_s * e.spec.number("seconds")}
             rows.append(row | {"model_load_share": load.offered, "model_lost_share": load.lost})
     table = pd.DataFrame(rows)
     numbers = [name for name in table if str(name).endswith(("_share", "_ms"))]
@@ -312,6 +313,7 @@ def _pushed_over(table: pd.DataFrame) -> list[str]:
 
 def _checks(e: Evidence, table: pd.DataFrame) -> tuple[Check, ...]:
     load, lost = table["model_load_share"], table["model_lost_share"]
+    packets = table["model_packets"].clip(lower=1)
     asked = table[table["requests"] > 0]
     answered = asked["model_answered_share"]
     return (
@@ -319,12 +321,12 @@ def _checks(e: Evidence, table: pd.DataFrame) -> tuple[Check, ...]:
         _near(
             "every uplink is offered what its catchment sends",
             table["load_share"] - load,
-            BOUND * load + SIGMAS * load / table["packets"].clip(lower=1) ** 0.5 + NOTHING,
+            BOUND * load + SIGMAS * load / packets**0.5 + NOTHING,
         ),
         _near(
             "every uplink loses what is beyond its rate",
             table["lost_share"] - lost,
-            BOUND + SIGMAS * _deviation(lost, table["packets"]),
+            BOUND + SIGMAS * _deviation(lost, packets),
         ),
         _near(
             "of the requests to each PoP as many are answered as the closed form says",
@@ -351,9 +353,9 @@ def _landed_right(e: Evidence) -> Check:
     return Check(name, total > 0 and wrong == 0, f"{total - wrong} of {total} times")
 
 
-def _deviation(share: pd.Series[float], total: pd.Series[int]) -> pd.Series[float]:
+def _deviation(share: pd.Series[float], total: pd.Series[float]) -> pd.Series[float]:
     """The standard deviation of a share that comes out by chance, of so many."""
-    return (share * (1 - share) / total.clip(lower=1)) ** 0.5
+    return (share * (1 - share) / total) ** 0.5
 
 
 def _near(name: str, off: pd.Series[float], bound: pd.Series[float]) -> Check:

@@ -42,8 +42,12 @@ ARMS = (QUIET, UNICAST, ANYCAST, WITHDRAWN, UNLIMITED)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent over an uplink, as a share of its rate, and the share of it that is lost."""
+    """What is sent over an uplink: packets a second, and bits as a share of its rate.
 
+    ``lost`` is the share of it that is lost.
+    """
+
+    packets_s: float
     offered: float
     lost: float
 
@@ -88,11 +92,11 @@ def loads(oracle: Oracle, spec: Spec, arm: Arm, homes: Mapping[str, str]) -> dic
     found = {}
     for pop in oracle.pops:
         here = [client for client, home in homes.items() if home == pop]
-        bits = one * len(here) * REQUEST_BITS
-        if arm.attacked:
-            bits += sum(shots[client] for client in here) * FRAME_BITS
-        offered = bits / rate_bit_s(spec)
-        found[pop] = Load(offered, lost_share(offered) if arm.limited else 0.0)
+        requests_s = one * len(here)
+        attack_s = sum(shots[client] for client in here) if arm.attacked else 0.0
+        offered = (requests_s * REQUEST_BITS + attack_s * FRAME_BITS) / rate_bit_s(spec)
+        lost = lost_share(offered) if arm.limited else 0.0
+        found[pop] = Load(requests_s + attack_s, offered, lost)
     return found
 
 

@@ -20,6 +20,7 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.flood import flooded
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -408,4 +409,5 @@ MAKERS = {
     "catchment": caught,
     "shedding": shed,
     "sites": announced,
+    "flood": flooded,
 }

@@ -215,6 +215,20 @@ def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
     assert gain_ms == pytest.approx((min(far.values()) - here_ms) / 3, abs=ABOVE_MS[clock])
 
 
+def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) -> None:
+    data = runs["flood"]
+    metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
+    assert metrics["attack_share"] == pytest.approx(1.5 + 2 * 1.5 / 4)
+    assert metrics["quiet_answered_share"] == metrics["unlimited_answered_share"] == 1
+    assert metrics["unicast_answered_share"] == pytest.approx(1 / 2.29, abs=0.1)
+    # LHR's uplink is offered half as much again as it carries; the others have room.
+    assert metrics["anycast_answered_share"] == pytest.approx((2 + 1 / 1.52) / 3, abs=0.07)
+    assert metrics["withdrawn_answered_share"] < metrics["anycast_answered_share"]
+    assert metrics["pushed_over"] == 1
+    pops = data.tables["pops"].set_index(["arm", "pop"])
+    assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)
