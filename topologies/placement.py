@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from topologies.model import Network, Pop
@@ -21,12 +22,13 @@ def with_pops(network: Network, wanted: str) -> Network:
     return replace(network, pops=pops, backbone=backbone)
 
 
-def spread(network: Network, count: int) -> list[str]:
+def spread(network: Network, count: int, among: Collection[str] | None = None) -> list[str]:
     """``count`` city codes far from each other: greedy k-centre on the least delays.
 
     The first is the city with the least total delay to all others, each next one the city
     farthest from those chosen; the network's order breaks ties. No city is then farther from
-    its centre than twice the best possible (Gonzalez, 1985).
+    its centre than twice the best possible (Gonzalez, 1985). ``among`` are the codes to choose
+    from, at least ``count`` of them; the bound is for all cities, which is the default.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import dijkstra
@@ -38,10 +40,11 @@ def spread(network: Network, count: int) -> list[str]:
     rows, columns = zip(*ends, strict=True) if ends else ((), ())
     graph = coo_array((delays, (rows, columns)), shape=(len(index), len(index))).tocsr()
     distance = dijkstra(graph, directed=False)
-    chosen = [int(distance.sum(axis=1).argmin())]
+    eligible = [i for code, i in index.items() if among is None or code in among]
+    chosen = [eligible[distance[eligible].sum(axis=1).argmin()]]
     nearest = distance[chosen[0]]
     while len(chosen) < count:
-        chosen.append(int(nearest.argmax()))
+        chosen.append(eligible[nearest[eligible].argmax()])
         nearest = nearest.clip(max=distance[chosen[-1]])
     return [network.cities[i].code for i in chosen]
 

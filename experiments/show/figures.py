@@ -688,3 +688,101 @@ def shedding(
         path,
         "Load of every PoP as a share of its capacity over time, with shedding and without.",
     )
+
+
+SITES_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "greedy": (BLUE, "o", "the most useful next"),
+    "spread": (GREEN, "s", "the farthest next"),
+    "random": (PINK, "D", "in a random order"),
+    "reverse": (ORANGE, "v", "the most useful last"),
+    "best": (INK, "_", "the best median of any so many"),
+}
+"""Colour, marker and label of each order of PoPs."""
+
+
+def sites(points: pd.DataFrame, enough: float, path: Path) -> Path:
+    """Median and p90 of clients' round trips against the number of PoPs, by order.
+
+    ``points`` is the table ``sites`` of the study of that name. The band is up to ``enough`` times
+    the figure for all PoPs.
+    """
+    panels = {"p50": "Half of the clients", "p90": "Nine in ten clients"}
+    figure, all_axes = _figure(10.5, 4.4, len(panels))
+    for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
+        for order, (colour, marker, label) in SITES_LOOKS.items():
+            mine = points[points["order"] == order]
+            axes.plot(mine["pops"], mine[f"model_rtt_{name}_ms"], color=colour, linewidth=1.3,
+                      linestyle=":" if order == "best" else "-")  # fmt: skip
+            axes.plot(mine["pops"], mine[f"rtt_{name}_ms"], color=colour, marker=marker,
+                      linestyle="", markersize=12 if order == "best" else 7,
+                      label=label if len(mine) else None)  # fmt: skip
+        every = float(points[f"model_rtt_{name}_ms"].iloc[-1])
+        axes.axhspan(every, enough * every, color=GRID, zorder=0,
+                     label=f"within {enough - 1:.0%} of all PoPs")  # fmt: skip
+        axes.set(xlabel="PoPs that are announced", ylabel="round trip to the service, ms")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        _plain(axes)
+        _title(axes, f"{title} are so near")
+    all_axes[1].legend(title="as measured; lines: closed form", loc="upper right", frameon=True,
+                       framealpha=0.95, fontsize=9)  # fmt: skip
+    return _saved(
+        figure,
+        path,
+        "Median and 90th percentile of the round trip against the number of PoPs, by order.",
+    )
+
+
+FLOOD_LOOKS: Mapping[str, tuple[str, str]] = {
+    "quiet": (GRID, "anycast, no attack (control)"),
+    "unicast": (ORANGE, "one site"),
+    "anycast": (BLUE, "anycast, all PoPs absorb"),
+    "withdrawn": (GREEN, "anycast, the attacked PoP withdrawn"),
+    "unlimited": (QUIET, "one site, uplinks without rates (control)"),
+}
+"""Colour and label of each way to be attacked."""
+
+
+def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
+    """What each uplink is offered, and which share of the requests is answered, by arm.
+
+    ``pops`` is the table of the study of that name.
+    """
+    figure, (loads, answers) = _figure(10.5, 4.6, 2, width_ratios=[1.6, 1])
+    names = list(pops["pop"].drop_duplicates())
+    shown = [arm for arm in arms if arm in ("unicast", "anycast", "withdrawn")]
+    wide = 0.8 / len(shown)
+    for number, arm in enumerate(shown):
+        mine = pops[pops["arm"] == arm].set_index("pop").reindex(names)
+        places = [place + wide * (number - 1) for place in range(len(names))]
+        colour, label = FLOOD_LOOKS[arm]
+        loads.bar(places, mine["load_share"], width=wide, color=colour, label=label)
+        loads.plot(places, mine["model_load_share"], linestyle="", marker="_", color=INK,
+                   label="closed form" if arm == shown[-1] else None)  # fmt: skip
+    loads.axhline(1, color=INK, linewidth=1.2, linestyle="--", label="the uplink's rate")
+    loads.set_xticks(range(len(names)), names)
+    loads.set_ylabel("offered to the uplink, of its rate")
+    loads.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(loads)
+    _title(loads, "Where the attack goes")
+    for place, arm in enumerate(reversed(arms)):
+        mine = pops[pops["arm"] == arm]
+        sent = max(int(mine["requests"].sum()), 1)
+        share = float(mine["answered"].sum()) / sent
+        model = float((mine["model_answered_share"] * mine["requests"]).sum()) / sent
+        answers.barh(place, share, color=FLOOD_LOOKS[arm][0], height=0.6)
+        answers.plot([model], [place], marker="|", color=INK, markersize=16)
+        answers.text(0.01, place + 0.36, FLOOD_LOOKS[arm][1], fontsize=8.5, color=INK)
+    answers.set_xlim(0, 1.02)
+    answers.set_yticks([])
+    answers.set_ylim(-0.6, len(arms) - 0.2)
+    answers.xaxis.set_major_formatter(PercentFormatter(1.0))
+    answers.set_xlabel("lawful requests that are answered")
+    _plain(answers)
+    _title(answers, "What is left for others")
+    return _saved(
+        figure,
+        path,
+        "What each uplink is offered, and the share of lawful requests that is answered, by arm.",
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from topologies import cartography
 from topologies import map as network_map
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _metric(place: Axes, rows: pd.DataFrame, axes: Sequence[Axis]) -> None:
             spots,
             mine["median"],
             yerr=None if error[0].isna().all() else error,
-            color=network_map.COLOURS[number],
+            color=cartography.COLOURS[number],
             marker=_MARKERS[number],
             linestyle=_LINES[number],
             markersize=4,

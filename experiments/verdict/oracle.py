@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 
 from topologies import paths
 from topologies.plan import HostRole, LinkPlan, Plan
@@ -50,7 +51,10 @@ class Oracle:
 
     def nearest_pops(self, host: str, without: str = "") -> tuple[str, ...]:
         """The PoPs with the least delay from a host, ties included; ``without`` is withdrawn."""
-        pops = [pop for pop in self.pops if pop != without]
+        return self.nearest_of(host, (pop for pop in self.pops if pop != without))
+
+    def nearest_of(self, host: str, pops: Iterable[str]) -> tuple[str, ...]:
+        """Those of some PoPs with the least delay from a host, ties included."""
         delays = {pop: self.delay_ns(host, self.plan.edge(pop).name) for pop in pops}
         least = min(delays.values())
         return tuple(pop for pop, delay in delays.items() if delay == least)

@@ -20,7 +20,9 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.flood import flooded
 from tests.fakes.shedding import shed
+from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -406,4 +408,6 @@ MAKERS = {
     "churn": churned,
     "catchment": caught,
     "shedding": shed,
+    "sites": announced,
+    "flood": flooded,
 }

@@ -199,6 +199,36 @@ def test_a_pop_that_is_too_full_sheds_and_takes_back(
     assert metrics["capacity_extra_rtt_p50"] == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
+def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
+    table = runs["sites"].tables["sites"].set_index(["order", "pops"])
+    metrics = {name: m.value for name, m in runs["sites"].result.metrics.items()}
+    here_ms = 2.5  # 1 ms of access and 0.25 ms of uplink, there and back
+    for order in ("greedy", "spread", "reverse", "random", "best"):
+        medians = table.loc[order]["rtt_p50_ms"]
+        assert medians[1] > here_ms + 20
+        assert medians[2] == pytest.approx(here_ms, abs=ABOVE_MS[clock])  # two cities of three
+        assert metrics[f"{order}_enough"] == 2
+    one = table.loc[("greedy", 1), "announced"]
+    assert one == ORACLE.one_site()
+    gain_ms = metrics["greedy_last_gain_mean"] or 0
+    far = {pop: ORACLE.rtt_ms(f"{pop}-c1", f"{one}-s1") for pop in ORACLE.pops if pop != one}
+    assert gain_ms == pytest.approx((min(far.values()) - here_ms) / 3, abs=ABOVE_MS[clock])
+
+
+def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) -> None:
+    data = runs["flood"]
+    metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
+    assert metrics["attack_share"] == pytest.approx(1.5 + 2 * 1.5 / 4)
+    assert metrics["quiet_answered_share"] == metrics["unlimited_answered_share"] == 1
+    assert metrics["unicast_answered_share"] == pytest.approx(1 / 2.29, abs=0.1)
+    # LHR's uplink is offered half as much again as it carries; the others have room.
+    assert metrics["anycast_answered_share"] == pytest.approx((2 + 1 / 1.52) / 3, abs=0.07)
+    assert metrics["withdrawn_answered_share"] < metrics["anycast_answered_share"]
+    assert metrics["pushed_over"] == 1
+    pops = data.tables["pops"].set_index(["arm", "pop"])
+    assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)

@@ -74,10 +74,14 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "geo": "every client lands in the nearest PoP that is announced",
         "churn": "every connection goes to the server that the model names",
         "catchment": "every client lands where the controller says",
+        "sites": "every client lands in the nearest PoP that is announced",
+        "flood": "every client lands in the nearest PoP that is announced, or at the one site",
     },
     "a withdrawn PoP is kept": {
         "catchment": "control: a withdrawn PoP gets nobody",
         "shedding": "twin: by policy capacity it is below within 12 s, and stays there",
+        "sites": "by every order and number median, p90 and mean are the closed form's",
+        "flood": "every uplink is offered what its catchment sends",
     },
     "load is shed too soon": {"shedding": "twin: a demand below the mark moves nobody"},
     "what is shed is out of sight": {"shedding": "no city flaps"},
@@ -116,6 +120,8 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "churn",
         "catchment",
         "shedding",
+        "sites",
+        "flood",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

@@ -32,6 +32,27 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "flood": {
+        "attack_share",
+        "pushed_over",
+        "quiet_answered_share",
+        "unlimited_answered_share",
+        "unicast_carried_share",
+        *(
+            f"{arm}_{metric}"
+            for arm in ("unicast", "anycast", "withdrawn")
+            for metric in ("answered_share", "answered_model", "rtt_p50", "load_max")
+        ),
+    },
+    "sites": {
+        "greedy_enough",
+        "reverse_enough",
+        "random_enough",
+        "best_enough",
+        "greedy_last_gain_p50",
+        "greedy_rtt_p50_1",
+        "greedy_rtt_p90_3",
+    },
     "shedding": {
         f"{policy}_{metric}"
         for policy in ("capacity", "nearest")

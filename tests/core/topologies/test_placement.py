@@ -36,6 +36,15 @@ def test_the_first_is_the_most_central_the_second_the_farthest() -> None:
     assert second == max(delays, key=lambda code: delays[first][code])
 
 
+def test_only_some_cities_may_be_eligible() -> None:
+    network = sources.load("europe")
+    delays, some = city_delays(network), ("LHR", "MAD", "ARN", "ATH")
+    first, *rest = spread(network, 4, some)
+    assert sorted([first, *rest]) == sorted(some)
+    assert first == min(some, key=lambda code: sum(delays[code].values()))
+    assert rest[0] == max(some, key=lambda code: delays[first][code])
+
+
 def test_all_cities_can_be_pops() -> None:
     network = sources.load("triangle", "3")
     assert sorted(pop.city for pop in network.pops) == ["ARN", "FCO", "LHR"]
