@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import inside
 from benchmarks.row import Row, at_least, at_most
-from controller.core.change import Configuration, advance, moves
+from controller.core.change import Configuration, follow
 from controller.core.events import PolicySet
 from controller.core.world import World
 from topologies.model import Policy
@@ -57,5 +57,5 @@ def _policies() -> Iterator[Row]:
 
 def _change(before: Configuration, event: PolicySet) -> int:
     """How many rules and groups change, those for connections of cities that move among them."""
-    _, phases = advance(before, event, *moves(before, event))
+    _, phases, _ = follow(before, event)
     return sum(len(part) for phase in phases for part in phase.values())

@@ -23,7 +23,7 @@ CONTROLS = ("control: ", "twin: ")
 
 TIMES = "round-trip time, ms"
 
-UNBELIEVED = {
+MEANINGS = {
     "valid": "Every check passed: what must fail did fail, and the emulator was true to its model.",
     "invalid": "Do not rely on these figures: the failed checks below say why.",
     "unknown": "Do not rely on these figures yet: something that must be known could not be told.",
@@ -47,7 +47,7 @@ def render(data: RunData) -> str:
         result=data.result,
         kind=_kind(data.result),
         verdict=words.verdict(data.result),
-        meaning=UNBELIEVED[_kind(data.result)],
+        meaning=MEANINGS[_kind(data.result)],
         atlas=atlas.atlas(network, served.by_city),
         looks=atlas.looks(network),
         served=served,
