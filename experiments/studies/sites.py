@@ -36,7 +36,9 @@ ENOUGH = 1.1
 FLOOR_MS = 0.4
 """By so much a statistic may be off the closed form, or by ``SHARE`` of it if that is more."""
 
-TIMED = Timed(("announced", "client"), where=lambda samples: samples["sequence"] > 0)
+TIMED = Timed(
+    ("announced", "client"), where=lambda samples: samples["sequence"] > 0, arm="announced"
+)
 
 Points = Mapping[tuple[str, int], tuple[str, ...]]
 """By order and number: the PoPs that are announced."""
