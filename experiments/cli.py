@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from experiments.compare import commands as comparison
 from experiments.control import commands as control
 from experiments.options import (
     ClockWord,
@@ -392,6 +393,7 @@ def _stop(message: str, code: int) -> NoReturn:
 
 control.add_to(app)
 sweeps.add_to(app)
+app.command()(comparison.compare)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from topologies import cartography
 from topologies import map as network_map
@@ -28,13 +29,14 @@ _COLUMNS = 3
 
 
 def draw(summary: pd.DataFrame, axes: Sequence[Axis], path: Path) -> Path | None:
-    """A small chart for every metric; None, and no figure, without an axis or a valid trial.
+    """A small chart for every metric that is not the same in all arms; None without one.
 
     ``summary`` is that of ``experiments.sweeps.rows``. Bars are 95 % intervals over trials; where
     trials are too few for one there is none, and the axis label says how many there are.
     """
     told = summary.dropna(subset=["median"])
-    metrics = list(dict.fromkeys(told["metric"]))[:MOST_METRICS]
+    varied = told.groupby("metric", sort=False)["median"].nunique()
+    metrics = list(varied[varied > 1].index)[:MOST_METRICS]
     if not axes or not metrics:
         return None
     rows = ceil(len(metrics) / _COLUMNS)
@@ -69,6 +71,9 @@ def _metric(place: Axes, rows: pd.DataFrame, axes: Sequence[Axis]) -> None:
             capsize=3,
             label=label or None,
         )
+    if (rows["median"] >= 0).all():
+        place.set_ylim(bottom=0)
+    place.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not numeric:
         place.set_xticks(range(len(first.values)), [str(value) for value in first.values])
     unit = rows["unit"].iloc[0]
