@@ -23,7 +23,13 @@ DISCARD_PORT = 9
 
 
 def barrage(
-    rates: Mapping[str, float], destination: Address, *, seconds: float, size: int, seed: int
+    rates: Mapping[str, float],
+    destination: Address,
+    *,
+    seconds: float,
+    size: int,
+    seed: int,
+    port: int = DISCARD_PORT,
 ) -> int:
     """Send for so long, each host at its mean rate (datagrams a second); how many were sent.
 
@@ -31,7 +37,7 @@ def barrage(
     refuses is not counted. Blocks for ``seconds``. Raises FileNotFoundError if a host does not
     exist.
     """
-    payload, target, sent = bytes(size), (str(destination), DISCARD_PORT), 0
+    payload, target, sent = bytes(size), (str(destination), port), 0
     with contextlib.ExitStack() as opening:
         sockets = {
             host: opening.enter_context(

@@ -738,7 +738,9 @@ FLOOD_LOOKS: Mapping[str, tuple[str, str]] = {
     "quiet": (GRID, "anycast, no attack (control)"),
     "unicast": (ORANGE, "one site"),
     "anycast": (BLUE, "anycast, all PoPs absorb"),
-    "withdrawn": (GREEN, "anycast, the attacked PoP withdrawn"),
+    "withdrawn": (GREEN, "anycast, the fullest PoP withdrawn"),
+    "lent": (PINK, "a borrowed address is attacked"),
+    "moved": (YELLOW, "the same, moved to the fullest PoP"),
     "unlimited": (QUIET, "one site, uplinks without rates (control)"),
 }
 """Colour and label of each way to be attacked."""
@@ -751,11 +753,11 @@ def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
     """
     figure, (loads, answers) = _figure(10.5, 4.6, 2, width_ratios=[1.6, 1])
     names = list(pops["pop"].drop_duplicates())
-    shown = [arm for arm in arms if arm in ("unicast", "anycast", "withdrawn")]
+    shown = [arm for arm in arms if arm not in ("quiet", "unlimited")]
     wide = 0.8 / len(shown)
     for number, arm in enumerate(shown):
         mine = pops[pops["arm"] == arm].set_index("pop").reindex(names)
-        places = [place + wide * (number - 1) for place in range(len(names))]
+        places = [place + wide * (number - (len(shown) - 1) / 2) for place in range(len(names))]
         colour, label = FLOOD_LOOKS[arm]
         loads.bar(places, mine["load_share"], width=wide, color=colour, label=label)
         loads.plot(places, mine["model_load_share"], linestyle="", marker="_", color=INK,
@@ -767,12 +769,12 @@ def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
     _plain(loads)
     _title(loads, "Where the attack goes")
     for place, arm in enumerate(reversed(arms)):
-        mine = pops[pops["arm"] == arm]
+        mine = pops[(pops["arm"] == arm) & (pops["requests"] > 0)]
         sent = max(int(mine["requests"].sum()), 1)
         share = float(mine["answered"].sum()) / sent
-        model = float((mine["model_answered_share"] * mine["requests"]).sum()) / sent
+        expected = (mine["model_answered_share"] * mine["requests"]).sum(skipna=False)
         answers.barh(place, share, color=FLOOD_LOOKS[arm][0], height=0.6)
-        answers.plot([model], [place], marker="|", color=INK, markersize=16)
+        answers.plot([float(expected) / sent], [place], marker="|", color=INK, markersize=16)
         answers.text(0.01, place + 0.36, FLOOD_LOOKS[arm][1], fontsize=8.5, color=INK)
     answers.set_xlim(0, 1.02)
     answers.set_yticks([])

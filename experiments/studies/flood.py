@@ -3,7 +3,8 @@
 Beside every client stands an attacker. Attackers send datagrams at random times, whatever becomes
 of them, and clients send requests at a steady rate: to one server's own address (unicast), then to
 the service (anycast), with all PoPs, and with the PoP withdrawn that is attacked most. Meanwhile
-the PoPs' uplinks have a rate, and a short queue before it.
+the PoPs' uplinks have a rate, and a short queue before it. At last the attack goes to a borrowed
+address of another PoP, before and after that has moved to where most of the attack lands.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial
+from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict import flood
 from experiments.verdict.flood import ANYCAST, ARMS, QUIET, UNICAST, UNLIMITED, WITHDRAWN, Arm
 from experiments.verdict.result import Check, Metric
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from topologies.family import Address
 
 QUEUE_PACKETS = 20
-"""What may wait for an uplink's rate, either way."""
+"""What may wait for an uplink's rate."""
 
 WARM_S = 1.0
 """Until queues are as they will stay: what is sent meanwhile does not count."""
@@ -89,7 +91,9 @@ def trial(t: Trial) -> None:
     for arm in ARMS:
         if arm.withdrawn:
             t.lab.control.pop_withdraw(full)
-            t.lab.settle()
+        if arm.moved:
+            _move(t, full)
+        t.lab.settle()
         landed = _landed(t, arm)
         _limit(t, flood.rate_bit_s(t.spec) if arm.limited else None)
         with t.timed_step(f"{arm.name}: clients ask", WARM_S + t.param("seconds")):
@@ -97,7 +101,20 @@ def trial(t: Trial) -> None:
         _limit(t, None)
         if arm.withdrawn:
             t.lab.control.pop_announce(full)
-            t.lab.settle()
+        if arm.moved:
+            _move(t, flood.victim(t.oracle))
+
+
+def _move(t: Trial, pop: str) -> None:
+    """Have the first server of a PoP hold the set that is attacked."""
+    lease = _attacked(t)
+    server = t.plan.servers_of(pop)[0].name
+    t.lab.control.lease_move(f"{lease.address}:{lease.first_port}", server)
+
+
+def _attacked(t: Trial) -> Borrowed:
+    """What the victim's first server borrowed at first."""
+    return t.leases[t.plan.servers_of(flood.victim(t.oracle))[0].name]
 
 
 def _landed(t: Trial, arm: Arm) -> dict[str, str]:
@@ -112,7 +129,7 @@ def _landed(t: Trial, arm: Arm) -> dict[str, str]:
 
 
 def _address(t: Trial, arm: Arm) -> Address:
-    """Whom clients ask, and whom attackers attack."""
+    """Whom clients ask."""
     if arm.anycast:
         return t.service
     return t.address(t.plan.servers_of(flood.target(t.oracle))[0])
@@ -126,19 +143,19 @@ def uplink(plan: Plan, pop: str) -> tuple[LinkPlan, int]:
 
 
 def _limit(t: Trial, rate_bit_s: int | None) -> None:
-    """Have every uplink carry no more than that, either way; by None it does what is planned."""
+    """Have every uplink carry no more than that to its PoP; by None it does what is planned."""
     assert t.lab.emulator is not None
     for pop in t.oracle.pops:
-        link, _ = uplink(t.plan, pop)
+        link, way = uplink(t.plan, pop)
         wanted = t.lab.planned(link)
         if rate_bit_s is not None:
             wanted = replace(wanted, rate_bit_s=rate_bit_s, limit_packets=QUEUE_PACKETS)
-        t.lab.emulator.set(link.number, a_to_b=wanted, b_to_a=wanted)
+        t.lab.emulator.set(link.number, **{("a_to_b", "b_to_a")[way]: wanted})
 
 
 def _ask(t: Trial, arm: Arm, landed: Mapping[str, str]) -> None:
     """Send requests, and the attack; meanwhile count what uplinks carry and lose."""
-    from experiments.measure.barrage import barrage
+    from experiments.measure.barrage import DISCARD_PORT, barrage
     from experiments.measure.udp import EchoProbe, udp_echo
 
     clients, address = t.plan.hosts_of(HostRole.CLIENT), _address(t, arm)
@@ -156,7 +173,13 @@ def _ask(t: Trial, arm: Arm, landed: Mapping[str, str]) -> None:
             seed=t.spec.seed,
         )
         attacked = sending.submit(
-            barrage, shots, address, seconds=lasts_s, size=flood.PAYLOAD, seed=t.spec.seed
+            barrage,
+            shots,
+            IPv4Address(_attacked(t).address) if arm.lent else address,
+            port=_attacked(t).first_port if arm.lent else DISCARD_PORT,
+            seconds=lasts_s,
+            size=flood.PAYLOAD,
+            seed=t.spec.seed,
         )
         time.sleep(WARM_S)
         before = _counted(t)
@@ -244,7 +267,7 @@ def pops_table(e: Evidence) -> pd.DataFrame:
             row |= {"clients": sum(home == pop for home in homes.values())}
             row |= _answered(e, mine, pop, load)
             row |= _uplink(e, uplinks[arm.name, pop])
-            row |= {"model_packets": load.packets_s * e.spec.number("seconds")}
+            row |= {"model_packets": (load.requests_s + load.attack_s) * e.spec.number("seconds")}
             rows.append(row | {"model_load_share": load.offered, "model_lost_share": load.lost})
     table = pd.DataFrame(rows)
     numbers = [name for name in table if str(name).endswith(("_share", "_ms"))]
@@ -252,7 +275,10 @@ def pops_table(e: Evidence) -> pd.DataFrame:
 
 
 def _answered(e: Evidence, sent: pd.DataFrame, pop: str, load: flood.Load) -> dict[str, Any]:
-    """Of the requests that were sent to a PoP; the links' own loss is part of the model."""
+    """Of the requests that were sent to a PoP; the links' own loss is part of the model.
+
+    The model tells nothing of requests that meet packets in step (``Load.paced``).
+    """
     from experiments import stats
 
     server = e.plan.servers_of(pop)[0].name
@@ -262,7 +288,9 @@ def _answered(e: Evidence, sent: pd.DataFrame, pop: str, load: flood.Load) -> di
         "requests": len(sent),
         "answered": answered,
         "answered_share": stats.share(answered, len(sent)),
-        "model_answered_share": (1 - load.lost) * fmean(survivals) if survivals else None,
+        "model_answered_share": None
+        if load.paced or not survivals
+        else (1 - load.lost) * fmean(survivals),
         "rtt_p50_ms": stats.median(sent["rtt_ms"]),
     }
 
@@ -293,8 +321,10 @@ def _metrics_of(e: Evidence, arm: Arm, table: pd.DataFrame) -> Iterator[tuple[st
     sent, mine = counted(e, arm), table[table["arm"] == arm.name]
     answered = stats.share(int((sent["outcome"] == "ok").sum()), len(sent))
     yield f"{arm.name}_answered_share", Metric(answered, "1")
-    expected = (mine["model_answered_share"] * mine["requests"]).sum()
-    yield f"{arm.name}_answered_model", Metric(float(expected) / max(len(sent), 1), "1")
+    asked = mine[mine["requests"] > 0]
+    expected = (asked["model_answered_share"] * asked["requests"]).sum(skipna=False)
+    model = float(expected) / max(len(sent), 1)
+    yield f"{arm.name}_answered_model", Metric(None if math.isnan(model) else model, "1")
     yield f"{arm.name}_rtt_p50", Metric(stats.median(sent["rtt_ms"]), "ms")
     if arm.attacked:
         carried = int((mine["packets"] - mine["drops"]).sum())
@@ -314,7 +344,7 @@ def _pushed_over(table: pd.DataFrame) -> list[str]:
 def _checks(e: Evidence, table: pd.DataFrame) -> tuple[Check, ...]:
     load, lost = table["model_load_share"], table["model_lost_share"]
     packets = table["model_packets"].clip(lower=1)
-    asked = table[table["requests"] > 0]
+    asked = table[table["model_answered_share"].notna()]
     answered = asked["model_answered_share"]
     return (
         _landed_right(e),
@@ -411,7 +441,11 @@ def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
 STUDY = Study(
     name="flood",
     question="What does anycast do to an attack, and what does the attack do to those served?",
-    baselines=("one site by its own address", "anycast with the attacked PoP withdrawn"),
+    baselines=(
+        "one site by its own address",
+        "anycast with the fullest PoP withdrawn",
+        "a borrowed address, at home and moved to the fullest PoP",
+    ),
     controls=(
         "without an attack nothing must be lost",
         "without rates of the uplinks the attack must do nothing",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.runs.spec import Spec
 from experiments.verdict.oracle import Oracle
-from topologies.plan import HostRole
+from topologies import paths
+from topologies.plan import HostRole, Plan
 
 PAYLOAD, REQUEST = 500, 56
 """Bytes that an attacker's datagram holds, and a request."""
@@ -31,12 +32,17 @@ class Arm:
     attacked: bool = True
     limited: bool = True
     withdrawn: bool = False
+    lent: bool = False
+    """The attack goes to a borrowed address of the victim's, while clients ask the service."""
+    moved: bool = False
+    """What is lent has gone to the target."""
 
 
 QUIET, UNICAST = Arm("quiet", attacked=False), Arm("unicast", anycast=False)
 ANYCAST, WITHDRAWN = Arm("anycast"), Arm("withdrawn", withdrawn=True)
+LENT, MOVED = Arm("lent", lent=True), Arm("moved", lent=True, moved=True)
 UNLIMITED = Arm("unlimited", anycast=False, limited=False)
-ARMS = (QUIET, UNICAST, ANYCAST, WITHDRAWN, UNLIMITED)
+ARMS = (QUIET, UNICAST, ANYCAST, WITHDRAWN, LENT, MOVED, UNLIMITED)
 """``quiet`` and ``unlimited``, where no uplink has a rate, are the controls."""
 
 
@@ -44,18 +50,32 @@ ARMS = (QUIET, UNICAST, ANYCAST, WITHDRAWN, UNLIMITED)
 class Load:
     """What is sent over an uplink: packets a second, and bits as a share of its rate.
 
-    ``lost`` is the share of it that is lost.
+    ``lost`` is the share of it that is lost. It is the same for all packets unless they are
+    ``paced``: what has been through another full uplink comes in step with this one, and takes
+    each place in the queue as it gets free (phase effects; Floyd and Jacobson, 1992).
     """
 
-    packets_s: float
+    requests_s: float
+    attack_s: float
     offered: float
     lost: float
+    paced: bool = False
 
 
 def target(oracle: Oracle) -> str:
     """The PoP that most clients are nearest to: there the attack is strongest."""
+    return _clients(oracle).most_common(1)[0][0]
+
+
+def victim(oracle: Oracle) -> str:
+    """The PoP that fewest clients are nearest to, and not the target: it lends an address."""
+    full, near = target(oracle), _clients(oracle)
+    return min((pop for pop in oracle.pops if pop != full), key=lambda pop: near[pop])
+
+
+def _clients(oracle: Oracle) -> Counter[str]:
     clients = oracle.plan.hosts_of(HostRole.CLIENT)
-    return Counter(oracle.nearest_pops(c.name)[0] for c in clients).most_common(1)[0][0]
+    return Counter(oracle.nearest_pops(client.name)[0] for client in clients)
 
 
 def attack(oracle: Oracle, spec: Spec) -> dict[str, float]:
@@ -85,25 +105,53 @@ def lost_share(offered: float) -> float:
 def loads(oracle: Oracle, spec: Spec, arm: Arm, homes: Mapping[str, str]) -> dict[str, Load]:
     """By PoP: what goes over its uplink, if ``homes`` is where each client and attacker goes.
 
-    Without a rate nothing is lost.
+    Without a rate nothing is lost. What goes to a borrowed address lands like all else, and what
+    is left of it goes on to the borrower: by that PoP's uplink too, unless the backbone has it.
     """
+    landed = _landing(oracle, spec, arm, homes, {})
+    if not arm.lent:
+        return landed
+    holder = target(oracle) if arm.moved else victim(oracle)
+    coming = [
+        load
+        for pop, load in landed.items()
+        if pop != holder and _by_uplink(oracle.plan, pop, holder)
+    ]
+    left = sum(load.attack_s * (1 - load.lost) for load in coming)
+    all_there = _landing(oracle, spec, arm, homes, {holder: left})
+    paced = all_there[holder].lost > 0 and any(load.lost > 0 for load in coming)
+    return all_there | {holder: replace(all_there[holder], paced=paced)}
+
+
+def _by_uplink(made: Plan, landing: str, home: str) -> bool:
+    """Whether what has landed in a PoP comes home by the uplink: from the home's city."""
+    way = paths.label_route(made, made.edge(landing).name, home)
+    return way[-2] == made.transit(home).name
+
+
+def _landing(
+    oracle: Oracle,
+    spec: Spec,
+    arm: Arm,
+    homes: Mapping[str, str],
+    besides_s: Mapping[str, float],
+) -> dict[str, Load]:
+    """As ``loads``, where nothing goes on; ``besides_s`` more of the attack comes, by PoP."""
     shots = attack(oracle, spec)
     one = spec.number("requests_per_s") / len(shots)
     found = {}
     for pop in oracle.pops:
         here = [client for client, home in homes.items() if home == pop]
         requests_s = one * len(here)
-        attack_s = sum(shots[client] for client in here) if arm.attacked else 0.0
+        attack_s = besides_s.get(pop, 0.0)
+        attack_s += sum(shots[client] for client in here) if arm.attacked else 0.0
         offered = (requests_s * REQUEST_BITS + attack_s * FRAME_BITS) / rate_bit_s(spec)
         lost = lost_share(offered) if arm.limited else 0.0
-        found[pop] = Load(requests_s + attack_s, offered, lost)
+        found[pop] = Load(requests_s, attack_s, offered, lost)
     return found
 
 
 def idle_rtt_ms(oracle: Oracle, spec: Spec, arm: Arm, client: str, server: str) -> float:
-    """A request's round trip where no queue is: shortest paths, and its time at the uplink's rate.
-
-    The answer is as large as the request, and goes over the uplink too.
-    """
-    own = 2 * REQUEST_BITS / rate_bit_s(spec) * 1000 if arm.limited else 0.0
+    """A request's round trip without a queue: shortest paths, and its time at the uplink's rate."""
+    own = REQUEST_BITS / rate_bit_s(spec) * 1000 if arm.limited else 0.0
     return oracle.rtt_ms(client, server) + own

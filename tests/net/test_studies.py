@@ -226,6 +226,9 @@ def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) ->
     assert metrics["withdrawn_answered_share"] < metrics["anycast_answered_share"]
     assert metrics["pushed_over"] == 1
     pops = data.tables["pops"].set_index(["arm", "pop"])
+    # A borrowed address brings the attack home by that PoP's uplink, until it has moved to LHR.
+    assert pops.loc[("lent", "ARN"), "load_share"] == pytest.approx(1.76, abs=0.1)
+    assert pops.loc[("moved", "ARN"), "load_share"] == pytest.approx(0.39, abs=0.06)
     assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
 
 

@@ -19,6 +19,7 @@ from experiments.verdict import flood
 from experiments.verdict.oracle import Oracle
 from tests.fakes.evidence import failed, perfect, spoil
 from topologies import sources
+from topologies.model import Line, Link
 from topologies.plan import plan
 
 LANDED = "every client lands in the nearest PoP that is announced, or at the one site"
@@ -65,11 +66,37 @@ def test_withdrawing_relieves_where_neighbours_have_room_and_cascades_where_not(
     assert small["withdrawn_load_max"] == pytest.approx(1.875, abs=0.03)
 
 
+def test_what_is_lent_is_attacked_at_home_and_moving_it_relieves_the_home() -> None:
+    evidence = perfect("flood")
+    findings = study.study("flood").evaluate(evidence)
+    pops = findings.tables["pops"].set_index(["arm", "pop"])["model_load_share"]
+    assert (flood.target(evidence.oracle), flood.victim(evidence.oracle)) == ("LHR", "ARN")
+    # At home: its own region's, the other's, and what LHR's uplink leaves of one and a half.
+    assert pops["lent", "ARN"] == pytest.approx(2 * 0.375 + 1, abs=0.02)
+    assert pops["moved", "ARN"] == pops["anycast", "ARN"] == pops["moved", "FCO"]
+    assert pops["moved", "LHR"] == pytest.approx(1.5 + 2 * 0.375, abs=0.02)
+    assert pops["lent", "LHR"] == pops["anycast", "LHR"]
+    answered = findings.tables["pops"].set_index(["arm", "pop"])["model_answered_share"]
+    assert answered.isna()["lent", "ARN"]
+    assert not answered.isna()["lent", "LHR"]
+
+
+def test_what_comes_by_the_backbone_is_no_load_of_the_uplink() -> None:
+    network = sources.load("triangle")
+    private = (Link("LHR", "ARN", Line(delay_ns=1000)), Link("FCO", "ARN", Line(delay_ns=1000)))
+    spec = runner.make_spec("flood", replace(network, backbone=private), quick=True)
+    oracle = Oracle(plan(spec.network))
+    homes = {f"{pop}-c1": pop for pop in oracle.pops}
+    lent, anycast = (flood.loads(oracle, spec, arm, homes) for arm in (flood.LENT, flood.ANYCAST))
+    assert lent == anycast
+
+
 def test_the_metrics_of_the_model_are_those_of_perfect_evidence() -> None:
     metrics = told("world")
     for arm in flood.ARMS:
         share, model = (metrics[f"{arm.name}_answered_{x}"] for x in ("share", "model"))
         assert share == pytest.approx(model, abs=0.02)
+    assert told("triangle")["lent_answered_model"] is None  # packets in step
 
 
 def of(arm: str, pop: str = "LHR") -> Callable[[pd.DataFrame], pd.Series[bool]]:
@@ -83,6 +110,8 @@ def of(arm: str, pop: str = "LHR") -> Callable[[pd.DataFrame], pd.Series[bool]]:
         ("unlimited", {"outcome": "lost", "rtt_ms": None}, {FREE, ANSWERED}),
         ("unicast", {"outcome": "ok", "rtt_ms": 3.0}, {HURTS, ANSWERED}),
         ("anycast", {"outcome": "ok", "rtt_ms": 3.0}, {ANSWERED}),
+        ("lent", {"outcome": "ok", "rtt_ms": 3.0}, {ANSWERED}),
+        ("moved", {"outcome": "lost", "rtt_ms": None}, {ANSWERED}),
         ("anycast", {"pop": "FCO"}, {LANDED, OFFERED, LOST, ANSWERED}),
         ("quiet", {"pop": None}, {LANDED, OFFERED}),
     ],
@@ -98,6 +127,8 @@ def test_what_is_otherwise_is_noticed(arm: str, columns: dict[str, Any], checks:
         ("anycast", "LHR", {"drops": 0}, {OFFERED, LOST}),
         ("unlimited", "LHR", {"packets": 0, "bytes": 0, "drops": 0}, {OFFERED}),
         ("quiet", "ARN", {"drops": 500}, {LOST}),
+        ("lent", "ARN", {"packets": 900, "bytes": 900 * 542, "drops": 0}, {OFFERED, LOST}),
+        ("moved", "ARN", {"packets": 5000, "bytes": 5000 * 542}, {OFFERED}),
     ],
 )
 def test_an_uplink_that_carries_otherwise_is_noticed(

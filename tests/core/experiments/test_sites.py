@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 
 from experiments import study
 from experiments.errors import UsageError
+from experiments.runs import runner
 from experiments.studies import sites as asked
+from experiments.study import Evidence
 from experiments.verdict import sites
 from experiments.verdict.oracle import Oracle
 from tests.fakes.evidence import failed, perfect, spoil
+from tests.fakes.sites import announced
 from topologies import sources
 from topologies.plan import plan
 
@@ -78,11 +82,20 @@ def test_the_dearest_pop_is_missed_at_least_as_much_as_any(
     assert worst(sites.dearest(found)) == max(map(worst, pops))
 
 
-def test_too_many_sets_are_not_tried() -> None:
+def test_too_many_sets_are_not_tried(tmp_path: Path) -> None:
     pops = {f"P{n}": float(n) for n in range(sites.EXHAUSTIVE_POPS + 1)}
     assert sites.best({"a": pops}, 3) is None
-    made = plan(sources.load("world", "13"))
-    assert {order for order, _ in asked.points(Oracle(made), 1)} == set(asked.ORDERS)
+    spec = runner.make_spec("sites", "world", pops="13", quick=True)
+    made = plan(spec.network)
+    oracle = Oracle(made)
+    rows, observed = announced(made, oracle)
+    evidence = Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
+    findings = study.study("sites").evaluate(evidence)
+    assert set(findings.tables["sites"]["order"]) == set(asked.ORDERS)
+    assert failed(evidence) == []
+    assert "best" not in findings.answer
+    (figure,) = asked.draw(evidence, findings, tmp_path)
+    assert figure.exists()
 
 
 def test_all_orders_have_all_pops_and_chance_is_the_seeds() -> None:

@@ -40,7 +40,7 @@ PROMISED = {
         "unicast_carried_share",
         *(
             f"{arm}_{metric}"
-            for arm in ("unicast", "anycast", "withdrawn")
+            for arm in ("unicast", "anycast", "withdrawn", "lent", "moved")
             for metric in ("answered_share", "answered_model", "rtt_p50", "load_max")
         ),
     },
