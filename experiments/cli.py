@@ -136,6 +136,18 @@ def _value(value: Value) -> str:
 
 
 @app.command()
+def new_study(
+    name: Annotated[str, typer.Argument(help="A word in small letters; it names the module too.")],
+) -> None:
+    """Begin a study of your own: a module that works as it is (see docs/new-study.md)."""
+    from experiments import new_study as new
+
+    path = new.write(name)
+    told = f"study   {path}\nrun it  poplab run {name} --quick"
+    console().print(told, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def show(
     network: NetworkRef,
     pops: Pops = None,
