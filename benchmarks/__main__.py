@@ -22,6 +22,7 @@ from benchmarks import (
     scale,
     startup,
     steering,
+    sweep,
     takeover,
 )
 from benchmarks.row import Row
@@ -38,6 +39,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "clocks": clocks.rows,
     "names": names.rows,
     "report": report.rows,
+    "sweep": sweep.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"
