@@ -34,7 +34,7 @@ from controller.core.rules import (
     duty_of,
     mac,
 )
-from controller.core.service import HANDED_ON, SECOND_CHANCE
+from controller.core.service import HANDED_BACK, HANDED_ON, SECOND_CHANCE
 from controller.core.world import World
 from topologies.model import Network
 from topologies.plan import HANDED_ON_MAC, HostRole, Plan, SwitchRole, plan
@@ -252,7 +252,11 @@ def _landing(label: labels.Label, mask: int | None) -> str:
 
 def _marks(value: int, mask: int) -> str:
     """The bits that a source MAC address is given, or matched by, in words."""
-    bits = (("second chance", SECOND_CHANCE), ("handed on", HANDED_ON))
+    bits = (
+        ("handed back", HANDED_BACK),
+        ("second chance", SECOND_CHANCE),
+        ("handed on", HANDED_ON),
+    )
     said = [("" if value & bit else "not ") + name for name, bit in bits if mask & bit]
     return ", ".join(said)
 

@@ -61,8 +61,13 @@ from topologies.plan import (
 SECOND_CHANCE, HANDED_ON = mac(SECOND_CHANCE_BIT), mac(HANDED_ON_BIT)
 """Bits of a source MAC address: to be handed back if unknown, and come from another PoP."""
 
+HANDED_BACK = HANDED_ON << 1
+"""Another one, for the tables of one switch: a server has handed it back."""
+
+_BITS = SECOND_CHANCE | HANDED_ON | HANDED_BACK
 _MARK = SetBits("eth_src", SECOND_CHANCE, SECOND_CHANCE)
-_GONE_ON = SetBits("eth_src", HANDED_ON, SECOND_CHANCE | HANDED_ON)
+_GONE_ON = SetBits("eth_src", HANDED_ON, _BITS)
+_STRAIGHT = (HANDED_BACK, HANDED_BACK | HANDED_ON)
 
 Elsewhere = Mapping[str, str]
 """By city: the PoP that may hold what this one does not know."""
@@ -215,25 +220,25 @@ def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Ite
     yield from _back_in(world, switch)
     for city, pop in tables.elsewhere.items():
         yield from _moved(world, tables, city)
-        yield from _onward(world, switch, BALANCE_ELSEWHERE, city, pop)
+        back = (HANDED_BACK, HANDED_BACK)
+        yield from _onward(world, switch, BALANCE_ELSEWHERE, city, pop, back)
     for city, pop in tables.left.items():
-        yield from _onward(world, switch, BALANCE_STRAIGHT, city, pop, eth_src=(0, HANDED_ON))
+        yield from _onward(world, switch, BALANCE_STRAIGHT, city, pop, _STRAIGHT)
 
 
 def _back_in(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     """ADMISSION: a server hands back, to the gateway that tells whether it had been handed on."""
-    ways: tuple[tuple[int, tuple[Action, ...]], ...]
-    ways = (GATEWAY, ()), (mac(HANDED_ON_MAC), (_GONE_ON,))
+    ways = (GATEWAY, HANDED_BACK), (mac(HANDED_ON_MAC), HANDED_BACK | HANDED_ON)
     for server in world.plan.servers_of(switch.city):
         for family in FAMILIES:
             for prefix in world.plan.service_prefixes(family):
-                for gateway, actions in ways:
+                for gateway, bits in ways:
                     back = {"eth_dst": gateway, "ip_proto": TCP}
                     yield Rule(
                         Table.ADMISSION,
                         ADMIT_HANDED_BACK,
                         from_port(server, **destination(prefix) | back),
-                        actions,
+                        (SetBits("eth_src", bits, _BITS),),
                         goto=Table.SERVICE,
                         cookie=cookie(Duty.HANDED_ON, server.port),
                     )
@@ -260,19 +265,18 @@ def _onward(
     priority: int,
     city: str,
     pop: str,
-    **only: tuple[int, int],
+    bits: tuple[int, int],
 ) -> Iterator[Rule]:
     """BALANCE: what no server here knows of a city's connections goes on to a PoP."""
     other = world.plan.edge(pop).number
     label = SetField("eth_dst", labels.encode(other, switch.number))
     for family in FAMILIES:
         clients = source(world.plan.transit(city).covers(family))
-        for server in world.plan.servers_of(switch.city):
-            yield Rule(
-                Table.BALANCE,
-                priority,
-                match(in_port=server.port, **clients | only),
-                (_GONE_ON, label),
-                goto=Table.ROUTE,
-                cookie=cookie(Duty.HANDED_ON, other),
-            )
+        yield Rule(
+            Table.BALANCE,
+            priority,
+            match(eth_src=bits, **clients),
+            (_GONE_ON, label),
+            goto=Table.ROUTE,
+            cookie=cookie(Duty.HANDED_ON, other),
+        )
