@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LAB = "lab"
 """The Dask resource that a worker has for each lab that it can run."""
 
+_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Workers share our terminal, but Ctrl-C is for us: we end them."""
+
 CONNECT_S = 10.0
 POLL_S = 1.0
 """How often new workers are looked for."""
@@ -95,6 +98,7 @@ def here(labs: int) -> Iterator[Client]:
             resources={LAB: 1},
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            preload=[_DEAF],
         ) as cluster,
         Client(cluster) as client,
     ):
