@@ -179,5 +179,5 @@ def serve(scheduler: str, labs: int) -> None:
     """Be workers of a scheduler, one process for each lab, until the scheduler ends or Ctrl-C."""
     command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler]
     command += ["--nworkers", str(labs), "--nthreads", "1", "--resources", f"{LAB}=1"]
-    command += ["--no-dashboard", "--death-timeout", f"{CONNECT_S:.0f}"]
+    command += ["--no-dashboard", "--death-timeout", f"{CONNECT_S:.0f}", "--preload", _DEAF]
     os.execv(sys.executable, command)
