@@ -15,6 +15,10 @@ import typer
 from experiments.compare import commands as comparison
 from experiments.control import commands as control
 from experiments.options import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    NOISY,
     ClockWord,
     Datapath,
     FamilyNumber,
@@ -38,10 +42,6 @@ if TYPE_CHECKING:
     from experiments.parameters import Value
     from experiments.runs.repeat import Comparison
     from experiments.runs.runner import Watch
-
-FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
-"""Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
-times this machine spoilt; Ctrl-C."""
 
 app = typer.Typer(
     help="Build, run and measure a CDN whose servers own no IP address.",

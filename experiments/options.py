@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options and the exit codes that several commands share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from topologies.family import FAMILIES, Family
 if TYPE_CHECKING:
     from experiments.parameters import Value
     from experiments.study import Study
+
+FAILED, MISUSED, NOISY, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes: no (valid) answer; the question cannot be asked so, or not here; an answer whose
+times this machine spoilt; Ctrl-C."""
 
 NetworkRef = Annotated[
     str, typer.Argument(help="A name (see `poplab networks`), a file, or a topohub key.")

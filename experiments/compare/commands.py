@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.errors import UsageError
-from experiments.options import Json
+from experiments.options import FAILED, Json
 from experiments.show.terminal import console, put, put_table
 
 if TYPE_CHECKING:
     from experiments.compare.sides import Line, Side
-
-FAILED = 1
 
 
 def compare(

@@ -9,6 +9,8 @@ import typer
 
 from experiments.errors import UsageError
 from experiments.options import (
+    FAILED,
+    INTERRUPTED,
     ClockWord,
     Datapath,
     FamilyNumber,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.sweeps.folder import SweepFolder
-
-FAILED, INTERRUPTED = 1, 130
 
 MOST_LINES = 60
 """So many rows of a summary are printed; all of it is in its file."""
@@ -128,7 +128,8 @@ def _tell(folder: SweepFolder, metrics: list[str], *, as_json: bool) -> int:
 
     from experiments.sweeps import rows
 
-    by_verdict = {verdict: len(turns) for verdict, turns in rows.turns_by_verdict(folder).items()}
+    turns = rows.turns_by_verdict(folder)
+    by_verdict = {verdict: len(mine) for verdict, mine in turns.items()}
     summary = pd.read_csv(folder.path / "summary.csv")
     shown = summary[summary["metric"].isin(metrics)] if metrics else summary
     if as_json:
@@ -138,7 +139,7 @@ def _tell(folder: SweepFolder, metrics: list[str], *, as_json: bool) -> int:
         _show(folder, shown)
         counts = ", ".join(f"{count} {verdict}" for verdict, count in by_verdict.items())
         console().print(f"trials  {counts}", highlight=False)
-        for turn in rows.turns_by_verdict(folder).get(rows.FAILED, [])[:3]:
+        for turn in turns.get(rows.FAILED, [])[:3]:
             cause = (folder.failure(turn) or "").splitlines()[-1]
             console().print(f"  {turn.name}: {cause}", highlight=False, markup=False)
         console().print(f"sweep   {folder.path}", highlight=False, soft_wrap=True)

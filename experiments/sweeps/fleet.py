@@ -69,16 +69,17 @@ def perform(spec: str, code: str) -> Outcome:
 
     Raises nothing that comes of the trial: that is its outcome.
     """
-    from experiments.runs import fingerprint, runner
+    from experiments.runs import fingerprint, runfolder, runner
     from experiments.runs.spec import Spec
     from experiments.sweeps.folder import packed
     from topologies.emulation.sandbox import NoSandboxError, SandboxError
 
     if fingerprint.code() != code:
         return Outcome(cause="This worker has other code of poplab: give it the same as the sweep.")
-    with tempfile.TemporaryDirectory(prefix="poplab-sweep-") as scratch:
+    scratch = Path(tempfile.mkdtemp(prefix="poplab-sweep-"))
+    with runfolder.disposed_of(scratch):  # even if this worker is killed
         try:
-            result = runner.run_spec(Spec.parse_text(spec), Path(scratch))
+            result = runner.run_spec(Spec.parse_text(spec), scratch)
             return Outcome(packed(result.run))
         except (TrialError, SandboxError, NoSandboxError) as error:
             return Outcome(cause=str(error))

@@ -13,11 +13,17 @@ from experiments.runs import repeat
 from experiments.sweeps import rows, sweep
 from experiments.sweeps.design import Turn
 from experiments.sweeps.fleet import Outcome
+from topologies.emulation.processes import until
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(300)]
 
 
-def test_a_sweep_has_the_runs_that_were_made_one_by_one(tmp_path: Path) -> None:
+def test_a_sweep_has_the_runs_that_were_made_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))  # of the workers
     folder = sweep.prepare(
         "latency", ["pops=1,2"], repeat=2, results=tmp_path, quick=True, clock="virtual"
     )
@@ -33,6 +39,7 @@ def test_a_sweep_has_the_runs_that_were_made_one_by_one(tmp_path: Path) -> None:
         killed: list[int] = []
         sweep.carry_on(folder, client, over)
     assert killed
+    until(lambda: not list(scratch.glob("poplab-sweep-*")), "the killed worker's folder to go", 10)
     assert folder.left() == []
     sweep.conclude(folder)
     found = rows.trials(folder)

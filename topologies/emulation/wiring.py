@@ -185,7 +185,7 @@ def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
     yield rtnetlink.up("eth0")
     for family in families():
         yield rtnetlink.address(ETH0, host.at(family))
-    yield from _way_out()
+    yield from _way_out(host)
     if host.role is HostRole.SERVER:
         for family in families():
             yield from map(rtnetlink.local_route, plan.service_prefixes(family))
@@ -196,11 +196,13 @@ def families() -> tuple[Family, ...]:
     return FAMILIES if Path("/proc/sys/net/ipv6").exists() else FAMILIES[:1]
 
 
-def _way_out() -> Iterator[Request]:
+def _way_out(host: HostPlan) -> Iterator[Request]:
     """What the kernel forgets when a host's interface goes down."""
     for gateway in (GATEWAY_ADDRESS, GATEWAY_ADDRESS6)[: len(families())]:
         yield rtnetlink.neighbour(ETH0, gateway, GATEWAY_MAC)
         yield rtnetlink.default_route(ETH0, gateway)
+    if host.role is not HostRole.SERVER:
+        return
     for gateway in (HANDED_ON_ADDRESS, HANDED_ON_ADDRESS6)[: len(families())]:
         yield rtnetlink.neighbour(ETH0, gateway, HANDED_ON_MAC)
         yield rtnetlink.link_route(ETH0, gateway)
@@ -209,7 +211,7 @@ def _way_out() -> Iterator[Request]:
 def restore(host: HostPlan) -> None:
     """Give a host whose interface may have been down its way out again."""
     with netns.inside(host.name), Netlink() as own:
-        _carry_out(own, [rtnetlink.up("eth0"), *_way_out()], f"in {host.name}")
+        _carry_out(own, [rtnetlink.up("eth0"), *_way_out(host)], f"in {host.name}")
 
 
 def set_port(of_switch: SwitchNamespaces, link: LinkPlan, up: bool) -> None:
