@@ -70,6 +70,7 @@ def parse(data: Mapping[str, Any]) -> Network:
             "origins": tuple(_attachment(at) for at in data["origins"]),
             "backbone": tuple(_link(link) for link in data["backbone"]),
             "service_prefixes": tuple(map(IPv4Network, services)),
+            "second_chance_udp": tuple(data.get("second_chance_udp", ())),
             "names": Names(data.get("names", Names.RANDOM)),
             "borrow": tuple(data.get("borrow", (COMMON_TAG,))),
             "pools": tuple(

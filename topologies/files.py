@@ -137,6 +137,7 @@ class _Meaning:
             steering=file.steering,
             balancing=file.balancing,
             second_chance=file.second_chance,
+            second_chance_udp=tuple(file.second_chance_udp),
             convergence_ns=self._try(("convergence",), parse_time, file.convergence, 0),
             health_ns=self._try(("health",), parse_time, file.health, 0),
             linger_ns=self._try(("linger",), parse_time, file.linger, 0),

@@ -179,11 +179,12 @@ class Network:
     aligned port sets. Every server borrows one of each tag in ``borrow``, and up to
     ``borrow_up_to`` as its ports run short. ``path_stretch`` says how much longer fibre is than
     the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
-    does not know, for ``linger_ns`` after a change, so that connections survive it. Switches tell
-    each other every ``bfd_ns`` that a link lives (RFC 5880), or trust the carrier alone (None);
-    with ``failover`` they go round a dead link by themselves. The controller asks every server each
-    ``health_ns`` whether it serves (0: never). Half of the cities hear of a change of steering
-    within ``convergence_ns`` (0: all at once), as BGP would have it.
+    does not know, for ``linger_ns`` after a change, so that connections survive it; so do flows
+    to the UDP ports ``second_chance_udp``, whose services keep a socket for each, when the servers
+    of their PoP change. Switches tell each other every ``bfd_ns`` that a link lives (RFC 5880), or
+    trust the carrier alone (None); with ``failover`` they go round a dead link by themselves. The
+    controller asks every server each ``health_ns`` whether it serves (0: never). Half of the cities
+    hear of a change of steering within ``convergence_ns`` (0: all at once), as BGP would have it.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Network:
     steering: Policy = Policy.NEAREST
     balancing: Balancing = Balancing.MAGLEV
     second_chance: bool = True
+    second_chance_udp: tuple[int, ...] = ()
     linger_ns: int = 600 * 10**9
     health_ns: int = 10**9
     convergence_ns: int = 0

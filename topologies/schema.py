@@ -140,6 +140,9 @@ class NetworkFile(_Part):
     second_chance: bool = Field(
         True, description="Servers hand on what belongs to connections that they do not know."
     )
+    second_chance_udp: list[int] = Field(
+        [], description="UDP ports whose services have a socket per flow: flows survive as well."
+    )
     convergence: Time = Field(
         0, description="Half of the cities follow a change within this; 0: all at once."
     )

@@ -57,6 +57,10 @@ MAX_SERVICES = 4096
 MAX_SERVICE_PREFIXES = 256
 """Most entries of services: rules grow with them."""
 
+MAX_PORT = 0xFFFF
+MAX_FLOW_PORTS = 8
+"""Most UDP ports whose flows survive changes: rules grow with them."""
+
 MAX_ZONE = 189
 """Characters of the zone's name: the names below it have 63 more and a dot, and 253 at most."""
 
@@ -136,6 +140,7 @@ def problems(network: Network) -> list[Problem]:
         *_attachments("origins", network.origins, network),
         *_backbone(network),
         *_services(network),
+        *_flows(network),
         *_addresses(network),
         *_numbers(network),
         *_business(network),
@@ -389,6 +394,19 @@ def _services(network: Network) -> Iterator[Problem]:
     if not _ZONE.fullmatch(network.zone) or len(network.zone) > MAX_ZONE:
         cause = f"{network.zone!r} is no DNS zone"
         yield Problem(("zone",), cause, "use a name in lower case, like poplab.test")
+
+
+def _flows(network: Network) -> Iterator[Problem]:
+    """The UDP ports whose flows survive changes."""
+    ports = network.second_chance_udp
+    for i, port in enumerate(ports):
+        if type(port) is not int or not 0 < port <= MAX_PORT:
+            cause = f"{port!r} is no port"
+            yield Problem(("second_chance_udp", i), cause, f"use 1 to {MAX_PORT}")
+    if len(set(ports)) < len(ports) or len(ports) > MAX_FLOW_PORTS:
+        cause = f"{len(ports)} ports, each with rules of its own"
+        mend = f"name each once, and {MAX_FLOW_PORTS} at most"
+        yield Problem(("second_chance_udp",), cause, mend)
 
 
 def _addresses(network: Network) -> Iterator[Problem]:

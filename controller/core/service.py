@@ -8,6 +8,9 @@ to the server that has the slot, without the mark, to be refused. The same goes 
 for a city that was served elsewhere before; a second bit tells what has come that way from what
 came straight from its city, and was here when the city moved. The idea is that of Faild and Beamer
 (both NSDI 2018); what differs is that the switch, not the server, knows the next.
+
+All of this is for TCP. UDP to ports whose services keep flows apart has it within a PoP: between
+PoPs the last one asked would get every new flow, for no first packet says that it is one.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from itertools import pairwise
 from controller.core import labels
 from controller.core.balancing import chains, service_group, size
 from controller.core.groups import SERVICE_GROUP
-from controller.core.matching import GATEWAY, TCP, destination, from_port, source
+from controller.core.matching import GATEWAY, TCP, UDP, destination, from_port, source
 from controller.core.priorities import (
     ADMIT_HANDED_BACK,
     BALANCE_ELSEWHERE,
@@ -228,12 +231,16 @@ def _handed_back(world: World, tables: ServiceTables, switch: SwitchPlan) -> Ite
 
 def _back_in(world: World, switch: SwitchPlan) -> Iterator[Rule]:
     """ADMISSION: a server hands back, to the gateway that tells whether it had been handed on."""
-    ways = (GATEWAY, HANDED_BACK), (mac(HANDED_ON_MAC), HANDED_BACK | HANDED_ON)
+    flow_ports = world.plan.network.second_chance_udp
+    ways = (
+        ({"ip_proto": TCP, "eth_dst": GATEWAY}, HANDED_BACK),
+        ({"ip_proto": TCP, "eth_dst": mac(HANDED_ON_MAC)}, HANDED_BACK | HANDED_ON),
+        *(({"ip_proto": UDP, "udp_dst": at, "eth_dst": GATEWAY}, HANDED_BACK) for at in flow_ports),
+    )
     for server in world.plan.servers_of(switch.city):
         for family in FAMILIES:
             for prefix in world.plan.service_prefixes(family):
-                for gateway, bits in ways:
-                    back = {"eth_dst": gateway, "ip_proto": TCP}
+                for back, bits in ways:
                     yield Rule(
                         Table.ADMISSION,
                         ADMIT_HANDED_BACK,
@@ -275,7 +282,7 @@ def _onward(
         yield Rule(
             Table.BALANCE,
             priority,
-            match(eth_src=bits, **clients),
+            match(eth_src=bits, ip_proto=TCP, **clients),
             (_GONE_ON, label),
             goto=Table.ROUTE,
             cookie=cookie(Duty.HANDED_ON, other),

@@ -51,8 +51,8 @@ PREREQUISITES: Mapping[str, Mapping[str, int]] = {
     "ip": {"eth_type": IPV4},
     "arp": {"eth_type": ARP},
     "icmpv4": {"eth_type": IPV4, "ip_proto": 1},
-    "tcp": {"eth_type": IPV4, "ip_proto": 6},
-    "udp": {"eth_type": IPV4, "ip_proto": 17},
+    "tcp": {"ip_proto": 6},
+    "udp": {"ip_proto": 17},
 }
 """What a match must name before it may name a field that begins so (OpenFlow 1.3.5 table 11)."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from experiments.measure.held import Held, HeldRow
 from experiments.runs.testbed import Testbed
-from topologies.emulation import second_chance
-from topologies.family import address
+from topologies.emulation import netns, second_chance
+from topologies.family import Family, address
 from topologies.sources import load
 
 pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
@@ -79,6 +82,35 @@ def test_what_belongs_to_nobody_is_refused_and_not_handed_on_for_ever(lab_folder
             lab.control.server_kill("LHR-s1")
             after = Counter(row.outcome for row in held.ask())
             assert after == {"ok": before["LHR-s2"], "reset": before["LHR-s1"]}
+
+
+def _asked(client: str, service: str, ports: Iterable[int]) -> dict[int, str]:
+    """By port, which server says that it has the flow."""
+    question = dns.message.make_query("id.server", "TXT", rdclass="CH")
+    found = {}
+    with netns.inside(client):
+        for port in ports:
+            answer = dns.query.udp(question, service, timeout=5, source_port=port)
+            found[port] = answer.answer[0][0].to_text()
+    return found
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("named", [(53,), ()])
+def test_flows_of_udp_keep_their_server_if_their_port_is_named(
+    lab_folder: Path, family: Family, named: tuple[int, ...]
+) -> None:
+    network = replace(load("triangle"), second_chance_udp=named)
+    with Testbed(network, folder=lab_folder) as lab:
+        service = str(address(SERVICE, family))
+        flows, others = range(40_000, 40_040), range(41_000, 41_040)
+        before = _asked("LHR-c1", service, flows)
+        assert set(before.values()) == {'"LHR-s1"', '"LHR-s2"'}
+        lab.control.server_weigh("LHR-s1", 0)
+        after = _asked("LHR-c1", service, flows)
+        assert after == before if named else set(after.values()) == {'"LHR-s2"'}
+        # Flows that are new have no way to the drained server, though they are marked first.
+        assert set(_asked("LHR-c1", service, others).values()) == {'"LHR-s2"'}
 
 
 def test_the_kernel_takes_the_rules() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +30,7 @@ from controller.core.rules import Duty, mac
 from controller.core.service import HANDED_ON, SECOND_CHANCE
 from tests.core.controller.event_strategies import settings_of
 from tests.core.topologies.network_strategies import networks
-from tests.fakes.network import Fate, Journey, Packet, frame
+from tests.fakes.network import UDP, Fate, Journey, Packet, frame
 from tests.fakes.world import FakeWorld, world
 from topologies.model import Balancing, Network
 from topologies.plan import GATEWAY_MAC, HANDED_ON_MAC, HostPlan
@@ -137,6 +140,50 @@ def _slots_of(w: FakeWorld, client: HostPlan) -> dict[int, str]:
     return {
         slot: w.network.only(client, frame(client, service, slot=slot)).where for slot in range(61)
     }
+
+
+FLOWS = 443
+
+
+@pytest.mark.parametrize("ports", [(FLOWS,), ()])
+def test_a_flow_of_udp_stays_with_its_server_in_the_pop_if_its_port_is_named(
+    ports: tuple[int, ...],
+) -> None:
+    w = world(replace(load("triangle"), second_chance_udp=ports))
+    client = next(c for c in w.clients if c.city == "LHR")
+    service = w.plan.network.services[0]
+    flows = [frame(client, service, protocol=UDP, dport=FLOWS, slot=slot) for slot in range(61)]
+    holders = [w.network.only(client, flow).where for flow in flows]
+    w.happen(WeightSet("LHR-s1", 0))
+    found = [
+        _udp(w, w.network.only(client, flow), holder)
+        for flow, holder in zip(flows, holders, strict=True)
+    ]
+    if ports:
+        assert [(x.fate, x.where) for x in found] == [(Fate.DELIVERED, x) for x in holders]
+        strangers = [_udp(w, w.network.only(client, flow), None) for flow in flows]
+        assert {x.where for x in strangers} == {"LHR-s2"}
+        assert not any(map(_marked, strangers))
+    else:
+        assert {x.where for x in found} == {"LHR-s2"}
+
+
+def test_a_flow_of_udp_goes_with_its_city() -> None:
+    """No first packet says that it is one: if it were handed on, a drained PoP would get all."""
+    w = world(replace(load("triangle"), second_chance_udp=(FLOWS,)))
+    client = next(c for c in w.clients if c.city == "LHR")
+    w.happen(WeightSet("LHR-s1", 0), PopSet("LHR", PopState.DRAINED))
+    for slot in range(61):
+        flow = frame(client, w.plan.network.services[0], protocol=UDP, dport=FLOWS, slot=slot)
+        found = _udp(w, w.network.only(client, flow), None)
+        assert found.fate is Fate.DELIVERED
+        assert w.plan.host(found.where).city == w.ranking["LHR"][0] != "LHR"
+
+
+def _udp(w: FakeWorld, journey: Journey, holder: str | None) -> Journey:
+    """As ``_follow``, where servers hand back only what is to ports that are named."""
+    kept = journey.packet["udp_dst"] in w.plan.network.second_chance_udp
+    return _follow(w, journey, holder) if kept else journey
 
 
 def test_a_drained_pop_and_a_drained_server_keep_what_they_have() -> None:

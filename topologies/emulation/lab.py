@@ -168,7 +168,9 @@ class Lab(Mininet):
             self.emulator = open_backend(self.options.links, links_netns, self.logs)
             wiring.wire(self.plan, self.switch_namespaces, self.emulator.needs_inner)
             if self.plan.network.second_chance and second_chance.is_possible():
-                second_chance.give(self.plan.hosts_of(HostRole.SERVER), wiring.families())
+                servers = self.plan.hosts_of(HostRole.SERVER)
+                flow_ports = self.plan.network.second_chance_udp
+                second_chance.give(servers, wiring.families(), flow_ports)
         with self.phase("switches"):
             self._start_switches()
         with self.phase("links"):

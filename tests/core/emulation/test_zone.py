@@ -22,7 +22,7 @@ ADDRESSES = tuple(IPv4Network("198.51.100.0/24"))
 
 
 def zone(how: Names = Names.ONE) -> Zone:
-    return Zone("poplab.test", binding(how, ADDRESSES, "0 LHR-s1"))
+    return Zone("poplab.test", binding(how, ADDRESSES, "0 LHR-s1"), "LHR-s1")
 
 
 def ask(name: str, kind: str = "A", at: Zone | None = None, **more) -> dns.message.Message:
@@ -45,6 +45,15 @@ def test_a_host_name_has_an_address_of_each_family(name: str) -> None:
     assert texts(ask(name, "AAAA").answer) == [f"{name}. {TTL_S} IN AAAA 2001:db8::c633:6400"]
     assert ask(name).flags & dns.flags.AA
     assert not ask(name).flags & dns.flags.RA
+
+
+@pytest.mark.parametrize("name", ["id.server", "Hostname.Bind"])
+def test_who_answers_is_told_in_class_chaos_alone(name: str) -> None:
+    """RFC 4892 section 2.1."""
+    assert texts(ask(name, "TXT", rdclass="CH").answer) == [f'{name}. 0 CH TXT "LHR-s1"']
+    assert ask(name, "A", rdclass="CH").answer == []
+    assert ask(name, "TXT").rcode() == dns.rcode.REFUSED
+    assert ask("www.poplab.test", "TXT", rdclass="CH").rcode() == dns.rcode.REFUSED
 
 
 def test_the_case_of_a_question_is_kept_and_changes_nothing() -> None:

@@ -81,6 +81,7 @@ def networks(draw: st.DrawFn, max_cities: int = 12) -> Network:
         pools=(Pool(IPv4Network("203.0.113.0/25"), "eu", "DE"), Pool(IPv4Network("192.0.2.0/27"))),
         port_set_bits=draw(st.integers(1, 12)),
         path_stretch=draw(st.floats(1, 3)),
+        second_chance_udp=draw(st.sampled_from([(), (443,), (7, 53)])),
         failover=draw(st.booleans()),
         bfd_ns=draw(st.none() | st.integers(1, 1000).map(lambda ms: ms * 10**6)),
         description=draw(NAMES),

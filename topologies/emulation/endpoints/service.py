@@ -17,6 +17,7 @@ from topologies.emulation import netns
 from topologies.emulation.endpoints.datagram import Answer, answer_waiting, tell_reached
 from topologies.emulation.endpoints.dns_stream import DnsStream
 from topologies.emulation.endpoints.echo import ECHO_PORT, echo
+from topologies.emulation.endpoints.flows import Flows
 from topologies.emulation.endpoints.http import HttpEndpoint
 from topologies.emulation.endpoints.zone import Zone
 from topologies.plan import HostPlan, HostRole, Plan
@@ -66,14 +67,14 @@ class Services:
         zone = self._zone(host) if host.role is HostRole.SERVER else None
         with ExitStack() as opened:
             for family in (socket.AF_INET, socket.AF_INET6):
-                await _open_family(host, zone, family, opened)
+                await self._open_family(host, zone, family, opened)
             self._open[name] = opened.pop_all()
 
     def _zone(self, host: HostPlan) -> Zone:
         """What a server knows of the network's names: it draws by a seed of its own."""
         network = self._plan.network
         bind = binding(network.names, network.services, f"{self._seed} {host.name}")
-        return Zone(network.zone, bind)
+        return Zone(network.zone, bind, host.name)
 
     def stop(self, name: str) -> None:
         """End what a host serves as a crash would: ports closed, connections reset.
@@ -87,38 +88,44 @@ class Services:
         for name in list(self._open):
             self.stop(name)
 
+    async def _open_family(
+        self, host: HostPlan, zone: Zone | None, family: socket.AddressFamily, opened: ExitStack
+    ) -> None:
+        def listen(kind: socket.SocketKind, port: int) -> socket.socket:
+            return opened.enter_context(_socket(family, kind, port))
 
-async def _open_family(
-    host: HostPlan, zone: Zone | None, family: socket.AddressFamily, opened: ExitStack
-) -> None:
-    def listen(kind: socket.SocketKind, port: int) -> socket.socket:
-        return opened.enter_context(_socket(family, kind, port))
-
-    with netns.inside(host.name):  # no await in here: the namespace is the whole thread's
-        try:
-            echoes = listen(socket.SOCK_DGRAM, ECHO_PORT)
-        except OSError as error:
-            if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
-                raise
-            return  # a kernel without IPv6
+        with netns.inside(host.name):  # no await in here: the namespace is the whole thread's
+            try:
+                echoes = listen(socket.SOCK_DGRAM, ECHO_PORT)
+            except OSError as error:
+                if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
+                    raise
+                return  # a kernel without IPv6
+            if host.role is not HostRole.CLIENT:
+                web = listen(socket.SOCK_STREAM, HTTP_PORT)
+            if zone is not None:
+                queries = listen(socket.SOCK_DGRAM, DNS_PORT)
+                streams = listen(socket.SOCK_STREAM, DNS_PORT)
+        self._serve_datagrams(host, echoes, echo, opened)
         if host.role is not HostRole.CLIENT:
-            web = listen(socket.SOCK_STREAM, HTTP_PORT)
+            await _serve_stream(web, partial(HttpEndpoint, host), opened)
         if zone is not None:
-            queries = listen(socket.SOCK_DGRAM, DNS_PORT)
-            streams = listen(socket.SOCK_STREAM, DNS_PORT)
-    _serve_datagrams(echoes, echo, opened)
-    if host.role is not HostRole.CLIENT:
-        await _serve_stream(web, partial(HttpEndpoint, host), opened)
-    if zone is not None:
-        _serve_datagrams(queries, lambda query, _port: zone.answer(query), opened)
-        await _serve_stream(streams, partial(DnsStream, zone.answer), opened)
+            self._serve_datagrams(host, queries, lambda query, _port: zone.answer(query), opened)
+            await _serve_stream(streams, partial(DnsStream, zone.answer), opened)
 
-
-def _serve_datagrams(sock: socket.socket, answer: Answer, opened: ExitStack) -> None:
-    loop = asyncio.get_running_loop()
-    tell_reached(sock)
-    loop.add_reader(sock, answer_waiting, sock, answer)
-    opened.callback(loop.remove_reader, sock)
+    def _serve_datagrams(
+        self, host: HostPlan, sock: socket.socket, answer: Answer, opened: ExitStack
+    ) -> None:
+        """A service of a server that keeps flows has a socket for each of them."""
+        keeps = sock.getsockname()[1] in self._plan.network.second_chance_udp
+        if keeps and host.role is HostRole.SERVER:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.callback(Flows(sock, answer, host.name).close)
+            return
+        loop = asyncio.get_running_loop()
+        tell_reached(sock)
+        loop.add_reader(sock, answer_waiting, sock, answer)
+        opened.callback(loop.remove_reader, sock)
 
 
 async def _serve_stream(

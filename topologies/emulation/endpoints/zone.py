@@ -2,7 +2,8 @@
 
 Every host name in the zone, its apex included, has one address of each family, which a binding
 chooses anew for each query. What is no host name (RFC 1123 section 2.1; ``_dmarc``, say) does not
-exist. No answer is longer than 512 bytes, so none is ever truncated.
+exist. No answer is longer than 512 bytes, so none is ever truncated. Which of the servers of an
+anycast address has answered is told by ``id.server`` and ``hostname.bind`` (RFC 4892).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PAYLOAD = 1232
 _HEADER = 12
 _HOST_LABEL = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
 _TRANSFERS = (dns.rdatatype.AXFR, dns.rdatatype.IXFR)
+_WHO = tuple(map(dns.name.from_text, ("id.server", "hostname.bind")))
 _FAMILIES: dict[dns.rdatatype.RdataType, families.Family] = {
     dns.rdatatype.A: 4,
     dns.rdatatype.AAAA: 6,
@@ -41,10 +43,14 @@ _FAMILIES: dict[dns.rdatatype.RdataType, families.Family] = {
 
 
 class Zone:
-    """A zone and how its names are bound to addresses; ``origin`` is its name."""
+    """A zone and how its names are bound to addresses; ``origin`` is its name.
 
-    def __init__(self, origin: str, bind: Binding) -> None:
+    ``server`` is who answers, by at most 255 ASCII characters.
+    """
+
+    def __init__(self, origin: str, bind: Binding, server: str) -> None:
         self._origin = dns.name.from_text(origin)
+        self._server = server
         self._bind = bind
         server, contact = (f"{label}.{self._origin}" for label in ("ns", "hostmaster"))
         self._apex = {
@@ -73,6 +79,11 @@ class Zone:
 
     def _fill(self, answer: dns.message.Message, asked: dns.rrset.RRset) -> None:
         """Put in what the zone says of a name and a type."""
+        if asked.rdclass == dns.rdataclass.CH and asked.name in _WHO:
+            answer.flags |= dns.flags.AA
+            if asked.rdtype == dns.rdatatype.TXT:
+                answer.answer.append(self._who(asked.name))
+            return
         ours = asked.name.is_subdomain(self._origin) and asked.rdclass == dns.rdataclass.IN
         if not ours or asked.rdtype in _TRANSFERS:
             answer.set_rcode(dns.rcode.REFUSED)
@@ -100,6 +111,10 @@ class Zone:
         address = families.address(self._bind(name), family)
         kind = dns.rdatatype.A if family == 4 else dns.rdatatype.AAAA
         return dns.rrset.from_text(asked.name, TTL_S, dns.rdataclass.IN, kind, str(address))
+
+    def _who(self, name: dns.name.Name) -> dns.rrset.RRset:
+        kind = dns.rdatatype.TXT
+        return dns.rrset.from_text(name, 0, dns.rdataclass.CH, kind, f'"{self._server}"')
 
     def _of_apex(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.rrset.RRset:
         return dns.rrset.from_text(name, TTL_S, dns.rdataclass.IN, kind, self._apex[kind])
