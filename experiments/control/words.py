@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from ipaddress import AddressValueError, IPv4Address
@@ -477,6 +477,11 @@ def find_link(plan: Plan, name: str) -> LinkPlan:
             return link
     some = ", ".join(link_name(link) for link in plan.links[:6])
     raise UsageError(f"{plan.network.name} has no link {name!r}; its links are {some}, ...")
+
+
+def find_links(plan: Plan, names: Iterable[str]) -> tuple[LinkPlan, ...]:
+    """The links with these names, each once. Raises as ``find_link``."""
+    return tuple({link.number: link for link in (find_link(plan, x) for x in names)}.values())
 
 
 def find_port(lease: str) -> tuple[str, int]:

@@ -14,12 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scapy.layers.inet import ICMP
+from scapy.layers.l2 import Ether
+from scapy.utils import RawPcapNgReader
 
 from benchmarks.clocks import busy_machine
 from controller.core.events import Event, of_record
 from controller.core.world import World
 from experiments import load, run
+from experiments.errors import UsageError
 from experiments.runs import repeat, runfolder
+from experiments.runs.runner import make_spec
 from experiments.show.page.run import render
 from experiments.study import STUDIES, study
 from experiments.verdict.result import Result
@@ -29,6 +34,8 @@ from topologies.emulation.sandbox.files import PACKAGES, PROJECT
 from topologies.plan import plan
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(400)]
+
+ECHO_REQUEST = 8
 
 EXACT_US = 5.0
 """How far any RTT may be from the model."""
@@ -71,6 +78,26 @@ def test_every_run_has_its_page_and_can_have_it_again(first: dict[str, Result], 
     assert {path.suffix for path in data.path.iterdir()} == {
         "", ".json", ".jsonl", ".parquet", ".csv", ".png", ".svg", ".html",
     }  # fmt: skip
+
+
+def test_the_frames_of_a_link_are_kept_as_they_went(tmp_path: Path) -> None:
+    """Each end has what it sent and what it received, and two runs have the same bytes."""
+    result = virtual_run("latency", tmp_path, pcap=["eLHR-LHR-s1", "LHR-ARN"])
+    files = sorted(path.name for path in result.run.glob("*.pcapng"))
+    assert files == ["LHR-ARN.pcapng", "LHR-s1-eLHR.pcapng"]
+    read = [(about, Ether(data)) for data, about in RawPcapNgReader(str(result.run / files[1]))]
+    pings = [(about, x) for about, x in read if ICMP in x and x[ICMP].type == ECHO_REQUEST]
+    sent, arrived = ([a for a, _ in pings if a.direction == way] for way in (2, 1))
+    assert {about.ifname for about in arrived} == {b"LHR-s1:eth0"}
+    assert len(sent) == len(arrived) > 0
+    again = virtual_run("latency", tmp_path, pcap=["LHR-s1-eLHR", "LHR-ARN"])
+    assert all((again.run / x).read_bytes() == (result.run / x).read_bytes() for x in files)
+    assert again.capture_sha256 == result.capture_sha256
+
+
+def test_a_link_that_is_not_there_cannot_be_recorded() -> None:
+    with pytest.raises(UsageError, match="triangle has no link 'LHR-JFK'"):
+        make_spec("latency", "triangle", pcap=["LHR-JFK"])
 
 
 @pytest.mark.parametrize("name", STUDIES)

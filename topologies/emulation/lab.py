@@ -35,6 +35,7 @@ from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Network
+from topologies.plan import End as PlannedEnd
 from topologies.plan import HostRole, LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
 
@@ -376,10 +377,13 @@ class Lab(Mininet):
     def _attachment(self, link: LinkPlan) -> LinkAttachment:
         ends = []
         for end, inner in zip((link.a, link.b), link.inner, strict=True):
-            namespace = end.node if end.port is None else self.switch_namespaces[end.node]
-            ends.append(End(str(netns.path(namespace)), end.interface, inner))
+            ends.append(End(str(netns.path(self.namespace(end))), end.interface, inner))
         both = self.planned(link)
         return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)
+
+    def namespace(self, end: PlannedEnd) -> str:
+        """Where the interface at an end of a link is."""
+        return end.node if end.port is None else self.switch_namespaces[end.node]
 
     def planned(self, link: LinkPlan) -> Impairment:
         """What the network says that a link does, either way."""
