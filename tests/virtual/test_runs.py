@@ -236,7 +236,10 @@ def test_a_user_without_root_gets_the_same_bytes_from_another_checkout(
         assert told["capture_sha256"] == mine.capture_sha256
 
 
-REFERENCES = sorted(path.parent for path in (PROJECT / "results/reference").glob("*/spec.json"))
+REFERENCES = sorted(
+    path.parent for path in (PROJECT / "results/reference").glob("*-europe/spec.json")
+)
+"""Those of the README; the others are what ``first`` runs."""
 
 
 @pytest.mark.slow
