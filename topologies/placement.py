@@ -10,7 +10,6 @@ from topologies.model import Network, Pop
 from topologies.paths import city_graph
 from topologies.validate import NetworkError, Problem, suggest
 
-
 _NO_WAY = 1 << 60
 """Longer than any delay, in nanoseconds: a file may have cities that nothing joins."""
 
