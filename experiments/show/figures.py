@@ -817,19 +817,20 @@ class Late:
 def names(loads: pd.DataFrame, late: Mapping[str, Late], path: Path) -> Path:
     """The load of each address, the busiest first; and who still goes to one that names leave.
 
-    ``loads`` is the table of the study of that name.
+    ``loads`` is the table of the study of that name, without addresses that nobody visits.
     """
     figure, (left, right) = _figure(10.5, 4.4, 2)
+    most = max((int(str(arm).split()[1]) for arm in loads["arm"].unique()), default=0)
     for arm, mine in loads.groupby("arm", sort=False):
         colour, line = NAMES_LOOKS[str(arm).split()[0]]
-        visits = mine["visits"].sort_values(ascending=False).reset_index(drop=True)
-        share = visits / max(visits.mean(), 1e-9)
-        wide = 1 + len(mine) / loads.groupby("arm").size().max()
+        share = mine["over_mean"].sort_values(ascending=False).reset_index(drop=True)
+        wide = 2.2 if int(str(arm).split()[1]) == most else 1.2
         left.plot(share.index + 1, share, color=colour, linestyle=line, linewidth=wide, label=arm,
                   marker="." if str(arm).startswith("one") else None)  # fmt: skip
-    left.set(xscale="log", yscale="log", xlabel="addresses, the busiest first",
+    left.set(xscale="log", yscale="log", xlabel="addresses that are visited, the busiest first",
              ylabel="visits to the address, over the mean of all")  # fmt: skip
-    left.legend(title="names are bound", frameon=True, framealpha=0.95, fontsize=9)
+    if len(loads):
+        left.legend(title="names are bound", frameon=True, framealpha=0.95, fontsize=9)
     _plain(left)
     _title(left, "How even the load is")
     for (arm, one), colour in zip(late.items(), itertools.cycle(cartography.COLOURS)):

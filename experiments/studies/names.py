@@ -308,7 +308,8 @@ def evaluate(e: Evidence) -> Findings:
         metrics[f"{key}_late_model"] = Metric(_known(row["model_late"]), "1")
         metrics[f"{key}_lost"] = Metric(row["lost"], "1")
     checks = (*_load_checks(e, loads), *_leaving_checks(e, leaving))
-    return Findings(_answer(e, metrics), metrics, checks, {"loads": loads, "leaving": leaving})
+    tables = {"loads": loads[loads["visits"] > 0], "leaving": leaving}
+    return Findings(_answer(e, metrics), metrics, checks, tables)
 
 
 def _known(value: float) -> float | None:
@@ -325,7 +326,7 @@ def _written(e: Evidence, address: IPv4Address) -> str:
 
 
 def loads_table(e: Evidence) -> pd.DataFrame:
-    """A row per binding and address: its visits, and the share of all that the model gives it."""
+    """A row per binding and address: its visits, these over the mean, and the model's share."""
     import pandas as pd
 
     frames = []
@@ -334,6 +335,7 @@ def loads_table(e: Evidence) -> pd.DataFrame:
         index = [_written(e, address) for address in among]
         visits = _of(e, arm)["address"].value_counts().reindex(index, fill_value=0)
         frame = pd.DataFrame({"arm": arm.name, "address": index, "visits": visits.to_numpy()})
+        frame = frame.assign(over_mean=frame["visits"] * arm.count / max(frame["visits"].sum(), 1))
         frames.append(frame.assign(model_share=_model_shares(e, arm)))
     return pd.concat(frames, ignore_index=True)
 
@@ -624,9 +626,9 @@ STUDY = Study(
         ),
         "names": Parameter(1000, 200, "names in the zone"),
         "zipf": Parameter(1.0, 1.0, "exponent of the names' popularity: the n-th has 1/n^zipf"),
-        "visits": Parameter(4000, 200, "visits by each binding"),
+        "visits": Parameter(4000, 150, "visits by each binding"),
         "load_per_s": Parameter(150, 150, "these visits per second in the whole network"),
-        "rate_per_s": Parameter(100, 40, "visits per second while an address is left"),
+        "rate_per_s": Parameter(100, 30, "visits per second while an address is left"),
         "ttls_s": Parameter(
             (2.0, 5.0, 10.0), (1.0, 3.0), "how long resolvers keep answers, seconds"
         ),
