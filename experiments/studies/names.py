@@ -627,13 +627,13 @@ STUDY = Study(
         ),
         "names": Parameter(1000, 200, "names in the zone"),
         "zipf": Parameter(1.0, 1.0, "exponent of the names' popularity: the n-th has 1/n^zipf"),
-        "visits": Parameter(4000, 150, "visits by each binding"),
+        "visits": Parameter(2000, 150, "visits by each binding"),
         "load_per_s": Parameter(150, 150, "these visits per second in the whole network"),
         "rate_per_s": Parameter(100, 30, "visits per second while an address is left"),
         "ttls_s": Parameter(
             (2.0, 5.0, 10.0), (1.0, 3.0), "how long resolvers keep answers, seconds"
         ),
-        "hold_s": Parameter(10, 2, "how long connections are used, seconds"),
+        "hold_s": Parameter(4, 2, "how long connections are used, seconds"),
         "timeout_s": Parameter(
             2, 1, "when a question, a connection or a fetch is given up, seconds"
         ),
