@@ -21,6 +21,7 @@ from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.flood import flooded
+from tests.fakes.names import visited
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -33,7 +34,10 @@ def perfect(name: str, network: str = "triangle") -> Evidence:
     spec = runner.make_spec(name, network, quick=True)
     made = plan(spec.network)
     oracle = Oracle(made)
-    rows, observed = MAKERS[name](made, oracle)
+    if name in OF_SPEC:
+        rows, observed = OF_SPEC[name](spec, made, oracle)
+    else:
+        rows, observed = MAKERS[name](made, oracle)
     return Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
 
 
@@ -411,3 +415,6 @@ MAKERS = {
     "sites": announced,
     "flood": flooded,
 }
+
+OF_SPEC = {"names": visited}
+"""Those whose model is about the parameters of the run too."""
