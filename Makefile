@@ -10,7 +10,7 @@ LINKS := topologies/emulation/links/daemon
 DEMO := europe
 NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 
-.PHONY: help setup packages links virtual hermetic check test test-netem vm vm-box demo reference bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual hermetic bgp check test test-netem vm vm-box demo reference bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,6 +39,9 @@ virtual: setup ## the guest's kernel for runs in virtual time, into your cache f
 
 hermetic: setup ## pinned files for guests, into your cache folder, so that the host's no longer matter (a minute, once)
 	@$(VENV)/python -m topologies.emulation.sandbox.root
+
+bgp: setup ## FRR, whose BGP speakers a network may have upstream (its service is not started)
+	@setup/packages.sh frr
 
 check: setup ## lint, types, layers and the tests that need no root (under a minute)
 	@$(VENV)/uv pip check --quiet

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from experiments.errors import UsageError
 from experiments.host.capabilities import Finding
+from topologies.emulation import speakers
 from topologies.emulation.sandbox import (
     NoSandboxError,
     SandboxError,
@@ -81,7 +82,7 @@ _CAPABILITIES = {
 def diagnose() -> list[Diagnosis]:
     """Try everything; takes a few seconds and leaves nothing behind."""
     checks = [_machine(), _python(), _root(), _mnexec(), _open_vswitch(), _ryu(), *_sandboxed()]
-    checks.append(_virtual_time())
+    checks += [_virtual_time(), _bgp()]
     return [replace(check, mend="") if check.ok else check for check in checks]
 
 
@@ -130,6 +131,12 @@ def _mark(check: Diagnosis) -> Text:
     if check.ok:
         return Text("✓", "green")
     return Text("✗", "red") if check.required else Text("–", "yellow")
+
+
+def _bgp() -> Diagnosis:
+    cause = speakers.problem()
+    version = _output([str(speakers.DAEMONS / "bgpd"), "--version"]).partition("\n")[0]
+    return Diagnosis("bgp", cause is None, False, cause or version, "make bgp")
 
 
 def _mends(missing: Iterable[Diagnosis]) -> dict[str, list[str]]:

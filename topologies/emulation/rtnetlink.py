@@ -152,9 +152,13 @@ def no_qdisc(index: int) -> Request:
     return Request(_DELQDISC, 0, head, f"queueing discipline off interface {index}")
 
 
-def address(index: int, ip: Address) -> Request:
-    """Give an interface an address, alone in its prefix; nobody is asked whether it is free."""
-    head = struct.pack("=BBBBI", _FAMILY[ip.version], ip.max_prefixlen, 0, _SCOPE_UNIVERSE, index)
+def address(index: int, ip: Address, length: int | None = None) -> Request:
+    """Give an interface an address; nobody is asked whether it is free.
+
+    It is alone in its prefix, unless the prefix's ``length`` says otherwise.
+    """
+    bits = ip.max_prefixlen if length is None else length
+    head = struct.pack("=BBBBI", _FAMILY[ip.version], bits, 0, _SCOPE_UNIVERSE, index)
     body = head + attribute(2, ip.packed) + attribute(1, ip.packed)
     if ip.version == 6:
         body += attribute(8, struct.pack("=I", _NO_DAD))
@@ -180,6 +184,25 @@ def link_route(index: int, ip: Address) -> Request:
     head = _route(ip, ip.max_prefixlen, _TABLE_MAIN, _SCOPE_LINK, _ROUTE_UNICAST, 0)
     body = head + attribute(1, ip.packed) + attribute(4, struct.pack("=I", index))
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"{ip} on the link")
+
+
+def route(target: Prefix, gateway: Address, metric: int) -> Request:
+    """A prefix goes to ``gateway``, a neighbour; of several routes the least metric counts.
+
+    FRR takes the upper byte of the metric for its own distance, the others for a metric.
+    """
+    ip, length = target.network_address, target.prefixlen
+    head = _route(ip, length, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, 0)
+    body = head + attribute(1, ip.packed) + attribute(5, gateway.packed)
+    body += attribute(6, struct.pack("=I", metric))
+    return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"{target} via {gateway}")
+
+
+def no_route(target: Prefix) -> Request:
+    """The end of ``route``, whatever its gateway."""
+    ip, length = target.network_address, target.prefixlen
+    head = _route(ip, length, _TABLE_MAIN, _SCOPE_UNIVERSE, _ROUTE_UNICAST, 0)
+    return Request(_DELROUTE, 0, head + attribute(1, ip.packed), f"no {target}")
 
 
 def local_route(target: Address | Prefix) -> Request:

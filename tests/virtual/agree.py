@@ -1,0 +1,190 @@
+"""The policy bgp beside FRR's speakers, in a guest: see ``test_speakers.py``.
+
+On random networks that change, both must choose the same PoP for every city, over the same
+networks. Prints a JSON object for each state that is compared, ``{"compared": ROUTERS, "differ":
+[SENTENCE, ...]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from controller.core.events import Event, PopSet, PopState, PortStatus, PrependSet, ScopeSet
+from controller.core.steering.bgp import OURS, routes
+from controller.core.steering.bgp import Route as Modelled
+from controller.core.world import World
+from tests.core.topologies.network_strategies import networks
+from topologies.emulation import routers
+from topologies.emulation import speakers as emulated
+from topologies.emulation.speakers import Route, Speakers
+from topologies.model import Network, Scope
+from topologies.plan import LinkPlan, Plan, plan
+from topologies.speakers import US, Announcement, Timers, asn, speakers
+
+REST_S = 15.0
+"""Nothing changes for so long: BGP has come to rest. A session that was lost is back by then."""
+QUIET_S, LONGEST_S = 1.0, 120.0
+LOGS = Path("logs")
+
+
+def tidy(network: Network) -> Network:
+    """Delays in whole microseconds, the unit of a kernel's metric."""
+
+    def link(x):  # type: ignore[no-untyped-def]
+        return replace(x, line=replace(x.line, delay_ns=x.line.delay_ns // 1000 * 1000))
+
+    return replace(network, links=tuple(map(link, network.links)))
+
+
+@contextmanager
+def speaking(made: Plan) -> Iterator[Speakers]:
+    """The network's speakers at rest."""
+    routers.make(made)
+    routers.configure(made)
+    routers.join(made, made.links)
+    both = Speakers(speakers(made), LOGS, Timers())
+    try:
+        both.start({edge.name: told(World(made), edge.city) for edge in made.edges})
+        until(both.are_established)
+        settle(both)
+        yield both
+    finally:
+        both.stop()
+        for switch in made.switches:
+            subprocess.run(["ip", "netns", "del", switch.name], check=True)
+        subprocess.run(["rm", "-rf", "/run/speakers"], check=True)
+
+
+def told(world: World, pop: str) -> Announcement:
+    """What a PoP announces."""
+    announced = world.pop_state(pop) is not PopState.WITHDRAWN
+    prefixes = world.plan.service_prefixes(4) if announced else ()
+    known = tuple(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
+    return Announcement(known, world.prepend(pop), world.scope(pop))
+
+
+def until(holds) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + LONGEST_S
+    while not holds():
+        assert time.monotonic() < deadline, "the speakers do not come to an end"
+        time.sleep(QUIET_S / 10)
+
+
+def settle(both: Speakers) -> None:
+    """Until no table changes any more."""
+    time.sleep(QUIET_S)
+    before, since = both.tables(), time.monotonic()
+    while time.monotonic() < since + REST_S:
+        time.sleep(QUIET_S)
+        now = both.tables()
+        if now != before:
+            before, since = now, time.monotonic()
+
+
+def changes(made: Plan) -> st.SearchStrategy[Event | LinkPlan]:
+    """What may happen: a link breaks or heals; a PoP announces otherwise."""
+    pops = st.sampled_from([edge.city for edge in made.edges])
+    states = st.sampled_from([PopState.WITHDRAWN, PopState.ANNOUNCED])
+    return st.one_of(
+        st.builds(PopSet, pops, states),
+        st.builds(PrependSet, pops, st.integers(0, 3)),
+        st.builds(ScopeSet, pops, st.sampled_from(Scope)),
+        st.sampled_from([link for link in made.links if link.kind in routers.KINDS]),
+    )
+
+
+def happen(both: Speakers, world: World, change: Event | LinkPlan) -> World:
+    """Have it happen in the model and in the network."""
+    if isinstance(change, LinkPlan):
+        assert change.a.port is not None
+        after = world.after(PortStatus(change.a.node, change.a.port, not world.is_up(change)))
+        routers.set_link(change, after.is_up(change))
+        routers.join(world.plan, [link for link in world.plan.links if after.is_up(link)])
+        return after
+    after = world.after(change)
+    both.announce(
+        world.plan.edge(change.pop).name, told(world, change.pop), told(after, change.pop)
+    )
+    return after
+
+
+def differences(both: Speakers, world: World) -> Iterator[str]:
+    """Every router that does not choose as the policy says."""
+    made = world.plan
+    pops = tuple(
+        edge.city for edge in made.edges if world.pop_state(edge.city) is not PopState.WITHDRAWN
+    )
+    model = routes(world, pops)
+    for prefix in made.service_prefixes(4):
+        assert isinstance(prefix, IPv4Network)
+        found = both.routes(prefix)
+        for transit in made.transits:
+            spoken = next((x for x in found[transit.name] if x.best), None)
+            wanted = next(iter(model[transit.city]), None)
+            if chosen(spoken) != modelled(made, wanted):
+                yield f"{transit.city}: {spoken} is spoken, {wanted} modelled"
+
+
+def chosen(route: Route | None) -> tuple[int, tuple[int, ...]] | None:
+    return None if route is None else (route.pop, route.path)
+
+
+def modelled(made: Plan, route: Modelled | None) -> tuple[int, tuple[int, ...]] | None:
+    if route is None:
+        return None
+    numbers = {made.network.city(t.city).network: asn(made, t.name) for t in made.transits}
+    return route.number, tuple((numbers | {OURS: US})[name] for name in route.path)
+
+
+def leak() -> None:
+    """Have every router tell everybody everything."""
+    usual = emulated.configuration
+
+    def leaky(*words: Any) -> str:
+        return usual(*words).replace(" match community OF-CUSTOMERS\n", "")
+
+    emulated.configuration = leaky
+
+
+def main(number: int, count: int, most: int, leaks: int = 0) -> None:
+    """Compare so many networks as they begin, and after each of so many changes."""
+    LOGS.mkdir(exist_ok=True)
+    if leaks:
+        leak()
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(networks(max_cities=8).map(tidy), st.data())
+    def compare(network: Network, data: st.DataObject) -> None:
+        made = plan(network)
+        world = World(made)
+        with speaking(made) as both:
+            say(both, world, "as it begins")
+            for _ in range(most):
+                change = data.draw(changes(made))
+                world = happen(both, world, change)
+                settle(both)
+                say(both, world, str(change))
+
+    def say(both: Speakers, world: World, after: str) -> None:
+        differ = [f"after {after}: {text}" for text in differences(both, world)]
+        print(json.dumps({"compared": len(world.plan.transits), "differ": differ}), flush=True)
+
+    compare()

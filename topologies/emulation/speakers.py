@@ -1,0 +1,200 @@
+"""BGP speakers that run: FRR's zebra and bgpd, unchanged, in a namespace for each.
+
+They read files from ``topologies.speakers``, and are changed and asked in the words of FRR's shell
+vtysh, at the sockets that it uses. What the network does is read from them, never assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from topologies.emulation import netns
+from topologies.emulation.processes import PATIENCE_S, LabError, Program, start
+from topologies.speakers import US, Announcement, Speaker, Timers, changed, configuration
+
+DAEMONS = Path("/usr/lib/frr")
+"""Where Debian's package has them."""
+
+USER = "frr"
+"""Who they run as: as root they refuse."""
+
+SOCKETS = Path("/run/speakers")
+"""A folder for each speaker; inside a sandbox /run is a private tmpfs."""
+
+MEND = "install FRR with `make bgp`"
+
+Answer = TypeVar("Answer")
+
+_SILENT = Announcement(())
+_END = bytes(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that a speaker knows: from which PoP (its number), over which networks.
+
+    ``why`` says, in the speaker's own words, why it is the best; it is empty for others.
+    """
+
+    pop: int
+    path: tuple[int, ...]
+    why: str
+
+    @property
+    def best(self) -> bool:
+        """Whether the speaker has chosen it."""
+        return bool(self.why)
+
+
+def problem() -> str | None:
+    """Why no speaker can run on this machine; None if they can."""
+    for name in ("zebra", "bgpd"):
+        if not (DAEMONS / name).exists():
+            return f"there is no {DAEMONS / name}: {MEND}"
+    return None
+
+
+class Speakers:
+    """All speakers of a network, in namespaces of their names, which exist and are wired."""
+
+    def __init__(self, speakers: Iterable[Speaker], logs: Path, timers: Timers) -> None:
+        """Nothing runs yet; ``logs`` gets a file for each program."""
+        self._speakers = {speaker.name: speaker for speaker in speakers}
+        self._logs = logs
+        self._timers = timers
+        self.programs: dict[str, Program] = {}
+
+    def start(self, told: Mapping[str, Announcement]) -> None:
+        """Start all; ``told`` is what PoPs' speakers announce. Raises LabError."""
+        if cause := problem():
+            raise LabError(f"BGP cannot be spoken here: {cause}.")
+        SOCKETS.mkdir(exist_ok=True)
+        for name, speaker in self._speakers.items():
+            folder = SOCKETS / name
+            folder.mkdir()
+            text = configuration(speaker, told.get(name, _SILENT), self._timers)
+            (folder / "bgpd.conf").write_text(text)
+            shutil.chown(folder, USER)
+            with netns.inside(name):
+                self._launch(name, "zebra", "-f", "/dev/null")
+                self._launch(name, "bgpd", "-f", str(folder / "bgpd.conf"), "-P", "0")
+
+    def _launch(self, name: str, daemon: str, *words: str) -> None:
+        folder = SOCKETS / name
+        own = ("-u", USER, "-g", USER, "-i", str(folder / f"{daemon}.pid"))
+        sockets = ("-z", str(folder / "zebra.sock"), "--vty_socket", str(folder))
+        argv = [str(DAEMONS / daemon), *own, *sockets, "--log", "stdout", *words]
+        self.programs[f"{daemon} {name}"] = start(f"{daemon}-{name}", argv, self._logs)
+
+    def stop(self) -> None:
+        """End all at once, as a power cut would: nobody says goodbye."""
+        for program in self.programs.values():
+            program.kill()
+        self.programs.clear()
+
+    def are_established(self) -> bool:
+        """Whether every speaker listens, and every session is up that there can be."""
+        return all(_door(name).exists() for name in self._speakers) and all(
+            len(peers) == len(self._speakers[name].sessions) and all(map(_is_up, peers.values()))
+            for name, peers in self._each(self._peers)
+        )
+
+    def tables(self) -> dict[str, int]:
+        """By speaker, how often its table has changed; who has nothing left to say is at rest."""
+        return {name: int(found["tableVersion"]) for name, found in self._each(self._summary)}
+
+    def announce(self, name: str, before: Announcement, now: Announcement) -> None:
+        """Have a PoP's speaker announce otherwise; it has told its city's router then.
+
+        Raises LabError.
+        """
+        self.say(name, "configure terminal", *changed(before, now), "end")
+        self.say(name, "clear bgp ipv4 unicast * soft out")
+
+    def routes(self, prefix: IPv4Network) -> dict[str, tuple[Route, ...]]:
+        """By speaker: the routes to a prefix that it knows, the best first. Raises LabError."""
+
+        def known(name: str) -> tuple[Route, ...]:
+            found = self.ask(name, f"show bgp ipv4 unicast {prefix} json").get("paths", ())
+            routes = (_route(path, self._speakers[name]) for path in found)
+            return tuple(sorted(routes, key=lambda route: not route.best))
+
+        return dict(self._each(known))
+
+    def _summary(self, name: str) -> Mapping[str, Any]:
+        return self.ask(name, "show bgp ipv4 unicast summary json")
+
+    def _peers(self, name: str) -> Mapping[str, Any]:
+        return dict(self._summary(name).get("peers", {}))
+
+    def _each(self, ask: Callable[[str], Answer]) -> Iterator[tuple[str, Answer]]:
+        """What each speaker answers."""
+        return ((name, ask(name)) for name in self._speakers)
+
+    def ask(self, name: str, question: str) -> dict[str, Any]:
+        """What a speaker answers in JSON. Raises LabError."""
+        text = self.say(name, question)
+        try:
+            return dict(json.loads(text or "{}"))
+        except ValueError:
+            raise LabError(f"The BGP speaker {name} does not answer {question!r}: {text}") from None
+
+    def say(self, name: str, *commands: str) -> str:
+        """Give a speaker commands, one after the other; what it prints at last. Raises LabError."""
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(PATIENCE_S)
+            try:
+                door.connect(str(_door(name)))
+                for command in ("enable", *commands):
+                    text = _said(door, command)
+            except OSError as error:
+                raise LabError(f"The BGP speaker {name} does not answer: {error}.") from None
+            except ValueError as error:
+                raise LabError(f"The BGP speaker {name} refuses: {error}") from None
+        return text
+
+
+def _door(name: str) -> Path:
+    """Where a speaker's bgpd takes what its shell says."""
+    return SOCKETS / name / "bgpd.vty"
+
+
+def _said(door: socket.socket, command: str) -> str:
+    """What a daemon prints for a command; it ends with three zeros and a code (FRR, lib/vty.c).
+
+    Raises OSError, ValueError for a command that it refuses.
+    """
+    door.sendall(command.encode() + b"\0")
+    said = b""
+    while said[-4:-1] != _END:
+        piece = door.recv(1 << 16)
+        if not piece:
+            raise ConnectionResetError("it has hung up")
+        said += piece
+    text = said[:-4].decode(errors="replace")
+    if said[-1]:
+        raise ValueError(f"{command!r}: {text.strip() or f'code {said[-1]}'}")
+    return text
+
+
+def _is_up(peer: Mapping[str, Any]) -> bool:
+    return bool(peer["state"] == "Established")
+
+
+def _route(path: Mapping[str, Any], speaker: Speaker) -> Route:
+    """A path as FRR tells it; a PoP's own route carries no number yet."""
+    best = path.get("bestpath", {})
+    told = path.get("largeCommunity", {}).get("string", f"{US}:0:{speaker.pop}")
+    segments = path.get("aspath", {}).get("segments", ())
+    return Route(
+        pop=int(told.split(":")[2]),
+        path=tuple(int(number) for segment in segments for number in segment["list"]),
+        why=str(best.get("selectionReason", "first")) if best.get("overall") else "",
+    )
