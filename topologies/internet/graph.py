@@ -40,6 +40,20 @@ class Neighbours:
     def __getitem__(self, node: int) -> Ints:
         return self.ends[self.first[node] : self.first[node + 1]]
 
+    def has(self, here: Ints, there: Ints) -> Bools:
+        """Pair by pair, whether the second is a neighbour of the first."""
+        keys, count = self._keys, len(self.first) - 1
+        wanted = here.astype(np.int64) * count + there
+        places = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+        found: Bools = keys[places] == wanted if len(keys) else np.zeros(len(here), dtype=np.bool_)
+        return found
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        """Every pair as one number, in rising order."""
+        count = len(self.first) - 1
+        return np.repeat(np.arange(count) * count, self.degrees()) + self.ends
+
     def degrees(self) -> NDArray[np.int64]:
         """How many neighbours each has."""
         return np.diff(self.first)
@@ -113,11 +127,13 @@ class Internet:
 
     def rtt_ms(self, here: Ints, there: Ints | int, stretch: float = STRETCH) -> Floats:
         """The round trip of light between ASes, pair by pair (ms), fibre ``stretch`` as long."""
-        km = _distance_km(self.lat[here], self.lon[here], self.lat[there], self.lon[there])
+        km = distance_km(self.lat[here], self.lon[here], self.lat[there], self.lon[there])
         return 2000 * stretch * km / FIBRE_KM_PER_S
 
 
-def _distance_km(lat_a: Floats, lon_a: Floats, lat_b: Floats, lon_b: Floats) -> Floats:
+def distance_km(
+    lat_a: Floats, lon_a: Floats, lat_b: Floats | float, lon_b: Floats | float
+) -> Floats:
     """``topologies.geography.distance_km`` for arrays."""
     half_lat, half_lon = np.radians(lat_b - lat_a) / 2, np.radians(lon_b - lon_a) / 2
     cosines = np.cos(np.radians(lat_a)) * np.cos(np.radians(lat_b))

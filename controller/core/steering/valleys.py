@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.steering.vectorised import Routes
-from topologies.internet.graph import Bools, Internet, Ints
+from topologies.internet.graph import Internet, Ints
 
 
 def valleys(internet: Internet, routes: Routes) -> Ints:
@@ -21,8 +21,8 @@ def valleys(internet: Internet, routes: Routes) -> Ints:
     hearers = _hearers(routes)
     tellers = routes.via[hearers]
     tell_of = routes.via[tellers]
-    lawful = _pays(internet, hearers, tellers) | (tell_of == tellers)
-    told: Ints = hearers[~(lawful | _pays(internet, tell_of, tellers))]
+    lawful = internet.providers.has(hearers, tellers) | (tell_of == tellers)
+    told: Ints = hearers[~(lawful | internet.providers.has(tell_of, tellers))]
     return told
 
 
@@ -30,8 +30,8 @@ def strangers(internet: Internet, routes: Routes) -> Ints:
     """The ASes whose route comes from somebody who is no neighbour, or is no longer by a hop."""
     hearers = _hearers(routes)
     tellers = routes.via[hearers]
-    known = _pays(internet, hearers, tellers) | _pays(internet, tellers, hearers)
-    known |= _peer(internet, hearers, tellers)
+    known = internet.providers.has(hearers, tellers) | internet.customers.has(hearers, tellers)
+    known |= internet.peers.has(hearers, tellers)
     known &= routes.hops[hearers] == routes.hops[tellers] + 1
     known &= routes.site[hearers] == routes.site[tellers]
     found: Ints = hearers[~known]
@@ -43,20 +43,3 @@ def _hearers(routes: Routes) -> Ints:
     here = np.arange(len(routes.via), dtype=np.int32)
     told: Ints = here[routes.reached & (routes.via != here)]
     return told
-
-
-def _pays(internet: Internet, customers: Ints, providers: Ints) -> Bools:
-    """Pair by pair, whether the first pays the second."""
-    return _among(internet.size, internet.customer, internet.provider, customers, providers)
-
-
-def _peer(internet: Internet, one: Ints, other: Ints) -> Bools:
-    """Pair by pair, whether they peer."""
-    low, high = np.minimum(one, other), np.maximum(one, other)
-    return _among(internet.size, internet.peer_a, internet.peer_b, low, high)
-
-
-def _among(size: int, here: Ints, there: Ints, a: Ints, b: Ints) -> Bools:
-    """Pair by pair, whether (a, b) is one of the relations (here, there)."""
-    found: Bools = np.isin(a.astype(np.int64) * size + b, here.astype(np.int64) * size + there)
-    return found
