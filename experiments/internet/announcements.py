@@ -5,14 +5,14 @@ Operators under attack keep such a list (Rizvi et al., "Anycast Agility", USENIX
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from controller.core.steering.vectorised import Sites
 from topologies.internet.graph import Ints
-from topologies.model import Scope
+from topologies.model import Network, Scope
 
 NARROW = "c"
 """A site that is told to customers alone; the others are numbers, how often they prepend."""
@@ -23,7 +23,7 @@ def ways(sites: int, prepends: int, most: int, rng: np.random.Generator) -> Iter
 
     Each site prepends 0 to ``prepends`` times, or is told to customers alone.
     """
-    choices = (*map(str, range(prepends + 1)), NARROW)
+    choices = _choices(prepends)
     every = len(choices) ** sites
     if every <= most:
         numbers: Sequence[int] = range(every)
@@ -37,6 +37,11 @@ def ways(sites: int, prepends: int, most: int, rng: np.random.Generator) -> Iter
         yield " ".join(words)
 
 
+def _choices(prepends: int) -> tuple[str, ...]:
+    """What a site may do."""
+    return (*map(str, range(prepends + 1)), NARROW)
+
+
 def _distinct(every: int, count: int, rng: np.random.Generator) -> set[int]:
     """So many numbers from 1 to below ``every``, which may have more than 64 bits."""
     size, found = -(-every.bit_length() // 8) + 1, set[int]()
@@ -47,6 +52,26 @@ def _distinct(every: int, count: int, rng: np.random.Generator) -> set[int]:
     return found
 
 
+def changed(way: str, prepends: int) -> Iterator[str]:
+    """Every way that differs at one site."""
+    words = way.split()
+    for site, word in enumerate(words):
+        for choice in _choices(prepends):
+            if choice != word:
+                yield " ".join([*words[:site], choice, *words[site + 1 :]])
+
+
+def descend(way: str, prepends: int, off: Callable[[str], float]) -> str:
+    """From a way to better ones, each time by the best change at one site, until none is better."""
+    best = off(way)
+    while True:
+        tried = {other: off(other) for other in changed(way, prepends)}
+        nearest = min(tried, key=tried.__getitem__)
+        if tried[nearest] >= best:
+            return way
+        way, best = nearest, tried[nearest]
+
+
 def announced(at: Ints, way: str) -> Sites:
     """The sites that a configuration describes."""
     words = way.split()
@@ -55,6 +80,12 @@ def announced(at: Ints, way: str) -> Sites:
         prepend=np.array([0 if word == NARROW else int(word) for word in words], dtype=np.int32),
         scope=tuple(Scope.CUSTOMERS if word == NARROW else Scope.ALL for word in words),
     )
+
+
+def wanted(network: Network) -> list[float]:
+    """By PoP: the share of all clients that its weight asks for."""
+    total = sum(pop.weight for pop in network.pops)
+    return [pop.weight / total for pop in network.pops]
 
 
 def off_share(shares: Sequence[float], wanted: Sequence[float]) -> float:

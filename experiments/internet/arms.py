@@ -9,8 +9,8 @@ RANDOM, GREEDY, GIVEN = "random", "greedy", "given"
 LAWFUL, LEAK = "lawful", "leak"
 """The given sites without and with a route leak."""
 
-ANNOUNCED = "announced"
-"""The given sites, announced in one of many ways."""
+ANNOUNCED, DESCENDED = "announced", "descended"
+"""The given sites, announced in one of many ways; and on the way down to a good one."""
 
 PLAIN, SHIFTED, PREPENDED = "plain", "all prepended", "largest prepended"
 """Ways that say what prepending does."""

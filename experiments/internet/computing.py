@@ -10,9 +10,10 @@ import numpy as np
 from controller.core.steering.vectorised import Routes, Sites, loads, routes
 from experiments.errors import TrialError
 from experiments.internet import egress, floods, placements
-from experiments.internet.announcements import announced, ways
+from experiments.internet.announcements import announced, descend, off_share, wanted, ways
 from experiments.internet.arms import (
     ANNOUNCED,
+    DESCENDED,
     GENERATED,
     GIVEN,
     GREEDY,
@@ -130,10 +131,14 @@ class Computation:
             }
 
     def announcements(self) -> None:
-        """The given sites by every way to announce them, and two that say what prepending does."""
+        """The given sites in many ways, then from the plain one downhill to the wanted split; and
+        ways that say what prepending does.
+        """
         prepends, plain = self.t.count("prepends"), " ".join("0" for _ in self.given)
         for way in ways(len(self.given), prepends, self.t.count("ways"), self.chance(3)):
             self._announce(ANNOUNCED, way)
+        goal = wanted(self.t.plan.network)
+        descend(plain, prepends, lambda way: off_share(self._announce(DESCENDED, way), goal))
         largest = int(np.argmax(self._announce(PLAIN, plain)))
         self._announce(SHIFTED, plain.replace("0", str(prepends)))
         words = plain.split()

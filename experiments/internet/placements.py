@@ -1,4 +1,4 @@
-"""Where sites are put: at random, greedily, or at the ASes nearest to a network's PoPs."""
+"""Where sites are put: at random, greedily, or at large ASes near a network's PoPs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 from controller.core.steering.vectorised import Sites, routes, rtt_ms
 from topologies.internet.graph import Floats, Internet, Ints, distance_km
 from topologies.model import City
+
+NEAREST = 25
+"""Who looks for an AS in a city asks so many."""
 
 
 def hosts(internet: Internet) -> Ints:
@@ -22,12 +25,15 @@ def drawn(internet: Internet, count: int, rng: np.random.Generator) -> Ints:
 
 
 def near(internet: Internet, cities: Sequence[City]) -> Ints:
-    """For each city, in order, the nearest host that no city before it has."""
-    left = hosts(internet)
+    """For each city, in order, a host that no city before it has: of those that are nearest, the
+    one with most customers.
+    """
+    left, size = hosts(internet), internet.customers.degrees()
     found = []
     for city in cities:
         km = distance_km(internet.lat[left], internet.lon[left], city.lat, city.lon)
-        place = int(np.argmin(km))
+        nearest = np.argsort(km, kind="stable")[:NEAREST]
+        place = int(nearest[np.argmax(size[left[nearest]])])
         found.append(left[place])
         left = np.delete(left, place)
     return np.array(found, dtype=np.int32)

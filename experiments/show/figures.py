@@ -837,7 +837,7 @@ def internet_splits(splits: pd.DataFrame, floods: pd.DataFrame, path: Path) -> P
     ``splits`` and ``floods`` are tables of the study ``internet``.
     """
     figure, (left, right) = _figure(10.5, 4.4, 2)
-    values, shares = stats.cdf(splits[splits["arm"] == "announced"]["off_share"])
+    values, shares = stats.cdf(splits.drop_duplicates("way")["off_share"])
     left.step([*values[:1], *values], [0.0, *shares], where="post", color=BLUE, linewidth=2)
     plain = float(splits[splits["arm"] == "plain"]["off_share"].iloc[0])
     left.axvline(plain, color=ORANGE, linestyle="--", label=f"plain: {plain:.0%}")
