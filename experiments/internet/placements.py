@@ -15,8 +15,8 @@ NEAREST = 25
 
 
 def hosts(internet: Internet) -> Ints:
-    """The ASes where a site may be: those with customers that are in one place."""
-    return np.flatnonzero((internet.customers.degrees() > 0) & ~internet.wide).astype(np.int32)
+    """The ASes where a site may be: those with customers."""
+    return np.flatnonzero(internet.customers.degrees() > 0).astype(np.int32)
 
 
 def drawn(internet: Internet, count: int, rng: np.random.Generator) -> Ints:

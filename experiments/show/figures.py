@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 from experiments import stats
 from topologies import cartography
@@ -811,6 +811,7 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
             axes.plot(mine["sites"], mine[column], color=colour, marker=marker, linewidth=1.8,
                       label=label)  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel("sites")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=GRID)

@@ -21,7 +21,7 @@ from typing import IO, NoReturn
 import numpy as np
 
 from topologies.internet import places
-from topologies.internet.graph import Internet, Ints, check
+from topologies.internet.graph import Internet, Ints, check, wide
 from topologies.validate import NetworkError, Problem
 
 PAYS, PEERS = "-1", "0"
@@ -96,7 +96,7 @@ def _refuse(file: str, number: int | None, cause: str, mend: str) -> NoReturn:
 
 
 def _internet(found: list[Relation], name: str, seed: int) -> Internet:
-    """ASes in the order of their numbers; those that are paid and pay nobody are wide."""
+    """ASes in the order of their numbers."""
     rng = np.random.default_rng(seed)
     table = np.array([(a, b) for a, b, _ in found], dtype=np.int64)
     pays = np.array([kind for *_, kind in found])
@@ -105,7 +105,6 @@ def _internet(found: list[Relation], name: str, seed: int) -> Internet:
     provider, customer = ends[pays].T
     peers = np.sort(ends[~pays], axis=1)
     where = places.drawn(len(number), rng)
-    paid, payer = (np.isin(np.arange(len(number)), side) for side in (provider, customer))
     return Internet(
         name=name,
         number=number,
@@ -118,5 +117,5 @@ def _internet(found: list[Relation], name: str, seed: int) -> Internet:
         region=where.region,
         regions=tuple(places.SHARES),
         clients=places.clients(len(number), rng),
-        wide=paid & ~payer,
+        wide=wide(len(number), provider, customer),
     )

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from topologies.internet import places
-from topologies.internet.graph import Bools, Floats, Internet, Ints
+from topologies.internet.graph import Bools, Floats, Internet, Ints, wide
 from topologies.internet.places import Places
 
 ASES = 75_000
@@ -62,7 +62,7 @@ def generate(ases: int = ASES, seed: int = 1) -> Internet:
         region=where.region,
         regions=tuple(places.SHARES),
         clients=places.clients(ases, rng),
-        wide=np.arange(ases) < TIER_1,
+        wide=wide(ases, provider, customer),
     )
 
 

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from topologies.geography import EARTH_RADIUS_KM, FIBRE_KM_PER_S
 from topologies.validate import NetworkError, Problem
 
+WIDE_CUSTOMERS = 100
+"""An AS with so many customers, or one that pays nobody, has routers wherever it is met."""
+
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -140,6 +143,13 @@ def distance_km(
     chord = np.sin(half_lat) ** 2 + cosines * np.sin(half_lon) ** 2
     km: Floats = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1)))
     return km
+
+
+def wide(count: int, provider: Ints, customer: Ints) -> Bools:
+    """By AS: whether it is paid by many, or by some and pays nobody."""
+    paid_by, pays = (np.bincount(side, minlength=count) for side in (provider, customer))
+    found: Bools = (paid_by >= WIDE_CUSTOMERS) | ((paid_by > 0) & (pays == 0))
+    return found
 
 
 def check(internet: Internet) -> None:
