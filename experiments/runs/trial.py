@@ -157,7 +157,9 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
 
 
 def compute(spec: Spec, out: Path, tell: Tell) -> None:
-    """Run one trial that needs no lab. Raises TrialError."""
+    """Run one trial that needs no lab. Raises TrialError, at once for one that does."""
+    if study(spec.study).lab:
+        raise TrialError(f"The study {spec.study} needs a lab: give it the clock real or virtual.")
     recorder = Recorder(out, tell, lambda: 0)  # equal runs say equal things, so none say when
     made = plan(spec.network)
     t = Trial(spec, None, made, Oracle(made), {}, recorder)

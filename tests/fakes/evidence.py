@@ -21,6 +21,7 @@ from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.flood import flooded
+from tests.fakes.internet import computed
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -410,4 +411,5 @@ MAKERS = {
     "shedding": shed,
     "sites": announced,
     "flood": flooded,
+    "internet": computed,
 }
