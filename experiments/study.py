@@ -111,9 +111,7 @@ class Trial:
     def lab(self) -> Testbed:
         """The lab that runs. Raises TrialError in a study that said it needs none."""
         if self.testbed is None:
-            raise TrialError(
-                f"The study {self.spec.study} said that it needs no lab: see its STUDY."
-            )
+            raise TrialError(f"The study {self.spec.study} said that it needs no lab.")
         return self.testbed
 
     def param(self, name: str) -> float:

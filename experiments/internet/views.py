@@ -15,7 +15,8 @@ from controller.core.steering.vectorised import Routes, Sites, loads, rtt_ms
 from experiments.internet.placements import nearest_ms
 from topologies.internet.graph import Floats, Internet
 
-FAR_MS = 100.0
+NEAR_MS, FAR_MS = 1.0, 100.0
+"""Beyond these an inflation is felt, or is bad."""
 
 
 def view(internet: Internet, sites: Sites, found: Routes) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def view(internet: Internet, sites: Sites, found: Routes) -> dict[str, Any]:
         "inflation_least_ms": float(inflation.min()),
         "inflation_p50_ms": quantile(inflation, mine, 0.5),
         "inflation_p95_ms": quantile(inflation, mine, 0.95),
+        "inflated_share": float(mine[inflation > NEAR_MS].sum() / mine.sum()),
         "far_share": float(mine[inflation > FAR_MS].sum() / mine.sum()),
         "largest_share": float(shares.max()),
         "used_sites": int((shares > 0).sum()),

@@ -53,6 +53,7 @@ VIEWS = [
     "nearest_p50_ms",
     "inflation_p50_ms",
     "inflation_p95_ms",
+    "inflated_share",
     "far_share",
     "largest_share",
     "used_sites",
@@ -199,7 +200,8 @@ def _metrics(e: Evidence, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[s
 
 def _of_placement(row: Mapping[Hashable, Any]) -> dict[str, Metric]:
     name = f"{row['arm']}_{row['sites']}"
-    units = {"hops_mean": "hops", "rtt_p50_ms": "ms", "inflation_p50_ms": "ms", "far_share": "1"}
+    units = {"hops_mean": "hops", "rtt_p50_ms": "ms", "inflation_p50_ms": "ms"}
+    units |= {"inflated_share": "1", "far_share": "1"}
     return {
         f"{name}_{view.removesuffix('_ms')}": Metric(float(row[view]), unit)
         for view, unit in units.items()
