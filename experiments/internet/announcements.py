@@ -61,15 +61,19 @@ def changed(way: str, prepends: int) -> Iterator[str]:
                 yield " ".join([*words[:site], choice, *words[site + 1 :]])
 
 
-def descend(way: str, prepends: int, off: Callable[[str], float]) -> str:
-    """From a way to better ones, each time by the best change at one site, until none is better."""
-    best = off(way)
-    while True:
+def descend(way: str, prepends: int, off: Callable[[str], float], most: int) -> str:
+    """From a way to better ones, each time by the best change at one site.
+
+    It ends where no change is better, or once ``most`` ways have been tried.
+    """
+    best, tries = off(way), 1
+    while tries < most:
         tried = {other: off(other) for other in changed(way, prepends)}
         nearest = min(tried, key=tried.__getitem__)
         if tried[nearest] >= best:
-            return way
-        way, best = nearest, tried[nearest]
+            break
+        way, best, tries = nearest, tried[nearest], tries + len(tried)
+    return way
 
 
 def announced(at: Ints, way: str) -> Sites:

@@ -134,11 +134,11 @@ class Computation:
         """The given sites in many ways, then from the plain one downhill to the wanted split; and
         ways that say what prepending does.
         """
-        prepends, plain = self.t.count("prepends"), " ".join("0" for _ in self.given)
-        for way in ways(len(self.given), prepends, self.t.count("ways"), self.chance(3)):
+        prepends, most = self.t.count("prepends"), self.t.count("ways")
+        plain, goal = " ".join("0" for _ in self.given), wanted(self.t.plan.network)
+        for way in ways(len(self.given), prepends, most, self.chance(3)):
             self._announce(ANNOUNCED, way)
-        goal = wanted(self.t.plan.network)
-        descend(plain, prepends, lambda way: off_share(self._announce(DESCENDED, way), goal))
+        descend(plain, prepends, lambda way: off_share(self._announce(DESCENDED, way), goal), most)
         largest = int(np.argmax(self._announce(PLAIN, plain)))
         self._announce(SHIFTED, plain.replace("0", str(prepends)))
         words = plain.split()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.internet_inside import plain
 from controller.core.steering.bgp import OURS, Route
 from controller.core.steering.bgp import routes as scalar
 from controller.core.steering.valleys import strangers, valleys
@@ -177,6 +178,18 @@ def test_the_lower_of_two_sites_at_one_as_wins_and_the_shorter_before_it() -> No
     prepended = replace(Sites.of([0, 0]), prepend=np.array([1, 0], dtype=np.int32))
     assert routes(internet, prepended).site.tolist() == [1, 1]
     assert routes(internet, prepended.without(1)).site.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_so_does_the_same_policy_in_plain_python_on_a_larger_internet(seed: int) -> None:
+    internet = generate(3_000, seed)
+    at = np.random.default_rng(seed).choice(450, 40, replace=False)
+    found, known = routes(internet, Sites.of(at)), plain(internet, at.tolist())
+    own = found.via == np.arange(internet.size)
+    told = zip(
+        found.hops.tolist(), np.where(own, -1, found.via).tolist(), found.site.tolist(), strict=True
+    )
+    assert known == dict(enumerate(told))
 
 
 def test_loads_add_up_and_a_site_that_is_down_has_none() -> None:

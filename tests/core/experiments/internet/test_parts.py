@@ -136,7 +136,9 @@ def test_downhill_ends_where_no_change_betters() -> None:
     def off(way: str) -> float:
         return sum(abs(int(word.replace(NARROW, "9")) - 2) for word in way.split())
 
-    assert descend("0 0 c", 3, off) == "2 2 2"
+    assert descend("0 0 c", 3, off, 1000) == "2 2 2"
+    assert descend("0 0 c", 3, off, 14) == "2 0 2"  # a way, and two rounds of twelve
+    assert descend("0 0 c", 3, off, 1) == "0 0 c"
 
 
 def test_distance_counts_who_is_nowhere() -> None:
