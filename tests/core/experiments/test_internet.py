@@ -93,6 +93,7 @@ def test_a_run_is_valid_and_its_folder_whole(result: Result) -> None:
     page = Page((result.run / runfolder.PAGE).read_text())
     assert "fidelity" not in [x.get("id") for x in page.all("section")]
     assert "no lab" in page.text
+    assert "Nothing was emulated." in page.text
     assert len(page.all("img")) == len(data.figures) == 2
 
 
