@@ -242,6 +242,9 @@ def run(
     given: Set = None,
     family: FamilyNumber = 4,
     scenario: ScenarioFile = None,
+    pcap: Annotated[
+        list[str] | None, typer.Option(metavar="LINK", help="Keep a link's frames for Wireshark.")
+    ] = None,
     results: Results = None,
     as_json: Json = False,
 ) -> None:
@@ -266,6 +269,7 @@ def run(
         params=params,
         family=family_of(family),
         scenario=scenario,
+        pcap=pcap or (),
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from topologies import shortest
 from topologies.model import Network, Pop
+from topologies.paths import city_graph
 from topologies.validate import NetworkError, Problem, suggest
+
+_NO_WAY = 1 << 60
+"""Longer than any delay, in nanoseconds: a file may have cities that nothing joins."""
 
 
 def with_pops(network: Network, wanted: str) -> Network:
@@ -30,23 +35,16 @@ def spread(network: Network, count: int, among: Collection[str] | None = None) -
     its centre than twice the best possible (Gonzalez, 1985). ``among`` are the codes to choose
     from, at least ``count`` of them; the bound is for all cities, which is the default.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import dijkstra
-
-    index = {city.code: i for i, city in enumerate(network.cities)}
-    ends = [(index[link.a], index[link.b]) for link in network.links]
-    # A link of no delay would be no link to scipy; half a nanosecond changes no order.
-    delays = [link.line.delay_ns or 0.5 for link in network.links]
-    rows, columns = zip(*ends, strict=True) if ends else ((), ())
-    graph = coo_array((delays, (rows, columns)), shape=(len(index), len(index))).tocsr()
-    distance = dijkstra(graph, directed=False)
-    eligible = [i for code, i in index.items() if among is None or code in among]
-    chosen = [eligible[distance[eligible].sum(axis=1).argmin()]]
-    nearest = distance[chosen[0]]
+    cities = city_graph(network)
+    eligible = [code for code in cities if among is None or code in among]
+    far = {code: dict.fromkeys(cities, _NO_WAY) | shortest.costs(cities, code) for code in eligible}
+    chosen = [min(eligible, key=lambda code: sum(far[code].values()))]
+    nearest = far[chosen[0]]
     while len(chosen) < count:
-        chosen.append(eligible[nearest[eligible].argmax()])
-        nearest = nearest.clip(max=distance[chosen[-1]])
-    return [network.cities[i].code for i in chosen]
+        chosen.append(max(eligible, key=nearest.__getitem__))
+        newest = far[chosen[-1]]
+        nearest = {code: min(delay, newest[code]) for code, delay in nearest.items()}
+    return chosen
 
 
 def _count(network: Network, wanted: str) -> list[str]:

@@ -26,6 +26,7 @@ SUBJECTS = {
     "pop": "Drain, withdraw and announce PoPs.",
     "service": "Announce and withdraw single service addresses.",
     "city": "Send a city to a PoP of your choice.",
+    "names": "Which service addresses names are bound to.",
     "policy": "How cities choose their PoP.",
     "balancing": "How PoPs spread flows over their servers.",
     "server": "A server's health and its share of new connections.",

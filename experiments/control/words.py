@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
 from topologies.emulation.links import Impairment
+from topologies.model import Names
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 from topologies.units import parse_rate, parse_share, parse_time
 
@@ -261,6 +262,22 @@ class Control:
         """Steer by another policy: nearest, bgp, regional, weighted or capacity."""
         self._happen("policy.set", "PolicySet", {"policy": policy}, policy=policy)
 
+    def names_bind(self, names: str, among: str | None = None, without: str | None = None) -> None:
+        """Bind names otherwise: random, static or one; to the addresses of --among, less --without.
+
+        Both are prefixes and addresses with commas; all service addresses if there is no --among.
+        What resolvers have heard before they keep for its TTL.
+        """
+        if names not in tuple(Names):
+            raise UsageError(f"Names are bound {', '.join(Names)}, not {names!r}.")
+        services = self._lab.plan.network.services
+        chosen = set(services) if among is None else _prefixes_of(among, services)
+        chosen -= set() if without is None else _prefixes_of(without, services)
+        if not chosen:
+            raise UsageError("No service address is left to bind names to: leave some out.")
+        with self._doing("names.bind", names=names, among=among, without=without):
+            self._lab.bind(Names(names), collapse_addresses(map(IPv4Network, chosen)))
+
     def balancing_set(self, scheme: str, second_chance: bool = True) -> None:
         """Spread flows over servers by maglev, rendezvous, modulo, or the switch's own group.
 
@@ -479,6 +496,11 @@ def find_link(plan: Plan, name: str) -> LinkPlan:
     raise UsageError(f"{plan.network.name} has no link {name!r}; its links are {some}, ...")
 
 
+def find_links(plan: Plan, names: Iterable[str]) -> tuple[LinkPlan, ...]:
+    """The links with these names, each once. Raises as ``find_link``."""
+    return tuple({link.number: link for link in (find_link(plan, x) for x in names)}.values())
+
+
 def find_port(lease: str) -> tuple[str, int]:
     """Address and port of ``203.0.113.0:2048``. Raises UsageError."""
     address, _, port = lease.rpartition(":")
@@ -488,6 +510,18 @@ def find_port(lease: str) -> tuple[str, int]:
     except AddressValueError:
         pass
     raise UsageError(f"{lease!r} names no lease: write its address and any port, 203.0.113.0:2048.")
+
+
+def _prefixes_of(text: str, services: Sequence[IPv4Address]) -> set[IPv4Address]:
+    """The addresses of some prefixes, all of them service addresses. Raises UsageError."""
+    try:
+        prefixes = [IPv4Network(word.strip()) for word in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no list of prefixes: {error}.") from None
+    found = {address for prefix in prefixes for address in prefix}
+    if foreign := found.difference(services):
+        raise UsageError(f"{min(foreign)} is no service address of this network.")
+    return found
 
 
 def _seconds(subject: str, text: str) -> float:

@@ -27,6 +27,9 @@ LOG = "log.jsonl"
 PAGE = "report.html"
 """The run as a web page."""
 
+PCAP = ".pcapng"
+"""What the frames of a link end in; before it stands the link's name."""
+
 INDEX = "index.html"
 """In a folder of results: the list of its runs."""
 

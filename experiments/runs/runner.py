@@ -20,6 +20,7 @@ from experiments import study
 from experiments.control import places
 from experiments.control import scenario as scenarios
 from experiments.control.scenario import Scenario
+from experiments.control.words import find_links, link_name
 from experiments.errors import TrialError, UsageError
 from experiments.host import machine
 from experiments.parameters import Value
@@ -75,10 +76,11 @@ def make_spec(
     params: Mapping[str, object] | None = None,
     family: Family = 4,
     scenario: ScenarioSource = None,
+    pcap: Sequence[str] = (),
 ) -> Spec:
     """Describe a run with every default resolved; nothing is built.
 
-    Raises UsageError for an unknown study, parameter, link backend, datapath or clock,
+    Raises UsageError for an unknown study, parameter, link, link backend, datapath or clock,
     NetworkError for a network that is unknown or has problems.
     """
     asked = study.study(study_name)
@@ -104,12 +106,14 @@ def make_spec(
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
     steps = _scenario(scenario, plan(network))
-    if steps and not asked.lab:
-        raise UsageError(f"The study {study_name} has no lab to change: leave --scenario out.")
+    if (steps or pcap) and not asked.lab:
+        what = "--scenario" if steps else "--pcap"
+        raise UsageError(f"The study {study_name} has no lab to change or record: omit {what}.")
     if family not in asked.families:
         able = " and ".join(f"IPv{one}" for one in asked.families)
         raise UsageError(f"The study {study_name} is about {able} alone: leave --family out.")
-    return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps, family)
+    names = tuple(map(link_name, find_links(plan(network), pcap)))
+    return Spec(study_name, network, seed, quick, options, resolved, limit_s, steps, family, names)
 
 
 def _prepared(asked: Study, network: Network, params: Mapping[str, Value]) -> Network:
@@ -145,6 +149,7 @@ def run(
     params: Mapping[str, object] | None = None,
     family: Family = 4,
     scenario: ScenarioSource = None,
+    pcap: Sequence[str] = (),
     results: Path | str | None = None,
     watch: Watch = _unwatched,
 ) -> Result:
@@ -155,7 +160,8 @@ def run(
     ``experiments.runs.clock``); ``root`` is ``host`` or, in virtual time, ``hermetic`` (see
     ``sandbox.root``); ``params`` changes parameters of the study; clients ask by ``family`` 4 or
     6; a trial that takes longer than ``limit_s`` is ended; ``scenario`` is what happens to the lab
-    meanwhile, a file or a list of steps; ``results`` is where run folders go. Real time needs root.
+    meanwhile, a file or a list of steps; the frames of the links that ``pcap`` names are kept;
+    ``results`` is where run folders go. Real time needs root.
     The result may be invalid: ask ``result.valid``.
 
     Raises as ``make_spec``, NoSandboxError where no lab can be made, TrialError if the trial broke
@@ -176,6 +182,7 @@ def run(
         params=params,
         family=family,
         scenario=scenario,
+        pcap=pcap,
     )
     return run_spec(spec, None if results is None else Path(results), watch)
 
@@ -388,7 +395,7 @@ def _gather_logs(tmp: Path) -> None:
         log.rename(logs / log.name)
     keep = {"logs", "spec.json", runfolder.LOG}
     for path in tmp.iterdir():
-        if path.name in keep or path.suffix in (".csv", ".png", ".svg", ".parquet"):
+        if path.name in keep or path.suffix in (".csv", ".png", ".svg", ".parquet", runfolder.PCAP):
             continue
         if path.is_dir():
             shutil.rmtree(path)

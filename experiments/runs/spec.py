@@ -27,7 +27,7 @@ class Spec:
     ``params`` are the study's own parameters with every default resolved; ``options`` say what
     carries the lab, as it was asked for. A trial that takes longer than ``limit_s`` seconds of
     the wall's clock is ended. ``scenario`` is what happens to the lab meanwhile. Clients ask by
-    ``family``; what is lent is IPv4.
+    ``family``; what is lent is IPv4. The frames of the links in ``pcap`` are kept.
     """
 
     study: str
@@ -39,6 +39,7 @@ class Spec:
     limit_s: float = LIMIT_S
     scenario: Scenario = ()
     family: Family = 4
+    pcap: tuple[str, ...] = ()
 
     def number(self, name: str) -> float:
         """A parameter that is a number."""
@@ -65,6 +66,7 @@ class Spec:
             "root": self.options.root,
             "limit_s": self.limit_s,
             "family": self.family,
+            "pcap": list(self.pcap),
             "params": dict(self.params),
             "scenario": [step.dump() for step in self.scenario],
             "network": json.loads(dump_json(self.network)),
@@ -102,6 +104,7 @@ class Spec:
             },
             limit_s=data.get("limit_s", LIMIT_S),
             family=data.get("family", 4),
+            pcap=tuple(data.get("pcap", ())),
             scenario=tuple(Step(**step) for step in data.get("scenario", ())),
         )
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.control.words import Control, link_name
+from experiments.control.words import Control, find_link, link_name
 from experiments.errors import RefusedError, TrialError
 from experiments.measure.capture import Capture
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
-from topologies.emulation.processes import tell
+from topologies.emulation.processes import Program, tell
 from topologies.plan import HostRole, LinkPlan
 
 REST = "127.0.0.1:8080"
@@ -262,6 +262,17 @@ class Testbed(Lab):
             self.capture.close()
             self.capture = None
         super().stop()
+
+    def record(self, name: str, file: Path) -> Program:
+        """Keep the frames of a link, by its name, in a file: begun when this returns.
+
+        The program that does so has written all of them when it has ended. Raises UsageError.
+        """
+        link = find_link(self.plan, name)
+        ends = (f"{self.namespace(end)}:{end.interface}" for end in (link.a, link.b))
+        program = self.launch(f"record {name}", "experiments.measure.recorder", str(file), *ends)
+        self.wait(file.exists, f"the frames of {name} to be recorded")
+        return program
 
     def start_controllers(self) -> None:
         """Start the Ryu controllers on the lab's one durable lease book."""

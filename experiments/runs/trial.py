@@ -120,6 +120,7 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             leases=_leases(lab),
             reporter=recorder,
         )
+        recorders = [lab.record(name, out / f"{name}{runfolder.PCAP}") for name in spec.pcap]
         with watched(lab.programs, lambda cause: _break_off(recorder, tell, cause)):
             with t.step("the emulator's own error"):
                 calibration = calibrate.compensate(lab, t.oracle, spec.seed)
@@ -131,6 +132,8 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
                 left = calibrate.measure(t.oracle, held_out, spec.seed)
                 calibration = replace(calibration, compensated=left)
         lab.check()
+        for recorder_of_link in recorders:
+            lab.end(recorder_of_link.name)
         controller = lab.controller_api.status()
         if controller["fault"]:
             raise TrialError(f"The controller's lending stands still: {controller['fault']}")

@@ -22,6 +22,7 @@ from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.flood import flooded
 from tests.fakes.internet import computed
+from tests.fakes.names import visited
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -34,7 +35,10 @@ def perfect(name: str, network: str = "triangle") -> Evidence:
     spec = runner.make_spec(name, network, quick=True)
     made = plan(spec.network)
     oracle = Oracle(made)
-    rows, observed = MAKERS[name](made, oracle)
+    if name in OF_SPEC:
+        rows, observed = OF_SPEC[name](spec, made, oracle)
+    else:
+        rows, observed = MAKERS[name](made, oracle)
     return Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
 
 
@@ -413,3 +417,6 @@ MAKERS = {
     "flood": flooded,
     "internet": computed,
 }
+
+OF_SPEC = {"names": visited}
+"""Those whose model is about the parameters of the run too."""

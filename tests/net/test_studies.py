@@ -232,6 +232,21 @@ def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) ->
     assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
 
 
+def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None:
+    metrics = {name: m.value or 0 for name, m in runs["names"].result.metrics.items()}
+    for count in (256, 4096):
+        even, skewed = (metrics[f"{how}_{count}_max_over_mean"] for how in ("random", "static"))
+        assert even < skewed / 3
+        # The most popular of 200 names has 17 % of 150 visits.
+        assert skewed == pytest.approx(count * 0.172, rel=0.4)
+    assert metrics["one_4096_max_over_mean"] == 4096
+    assert 0 < metrics["ttl_3_left"] <= 3.1
+    assert 0 < metrics["ttl_3_hold_2_left"] <= 5.1
+    assert (
+        metrics["ttl_3_lost"] == metrics["ttl_3_hold_2_lost"] == 0 < metrics["ttl_3_withdrawn_lost"]
+    )
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)

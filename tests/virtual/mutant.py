@@ -156,6 +156,8 @@ FROM_THE_START: dict[str, tuple[str, tuple[str, ...]]] = {
     "tags mixed up": ("controller.agent", ()),
     "any tag served": ("controller.agent", ()),
     "addresses wasted": ("controller", ()),
+    "random is by hash": ("topologies.emulation.endpoints", ()),
+    "names stay": ("topologies.emulation.endpoints", ()),
     "load is shed too soon": ("controller", ()),
     "what is shed is out of sight": ("controller", ()),
     "leases are shorter than is said": ("controller", ("--lease-time", "60")),

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import itertools
 import runpy
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
+
+from topologies.binding import Binding
+from topologies.model import Names
 
 Leases = Iterable[Mapping[str, Any]]
 
@@ -75,10 +80,37 @@ def shed_out_of_sight() -> None:
     shedding.decide = blind
 
 
+def random_by_hash() -> None:
+    """Names that should be bound at random have the same address for ever."""
+    from topologies.emulation.endpoints import service
+
+    bound = service.binding
+
+    def fixed(how: Names, addresses: Sequence[IPv4Address], seed: str) -> Binding:
+        return bound(Names.STATIC if how is Names.RANDOM else how, addresses, seed)
+
+    service.binding = fixed
+
+
+def names_stay() -> None:
+    """A name server hears of one change of the binding in two, so an address is never left."""
+    from topologies.emulation.endpoints import service
+
+    bind, turns = service.Services.bind, itertools.count()
+
+    def deaf(services: service.Services, how: Names, among: Sequence[IPv4Network]) -> None:
+        if how is not Names.ONE or next(turns) % 2:
+            bind(services, how, among)
+
+    service.Services.bind = deaf  # type: ignore[method-assign]
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "tags mixed up": tags_mixed_up,
     "any tag served": any_tag_served,
     "addresses wasted": addresses_wasted,
+    "random is by hash": random_by_hash,
+    "names stay": names_stay,
     "load is shed too soon": shed_too_soon,
     "what is shed is out of sight": shed_out_of_sight,
 }

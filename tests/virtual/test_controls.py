@@ -73,6 +73,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "latency": "every client lands in its best PoP",
         "geo": "every client lands in the nearest PoP that is announced",
         "churn": "every connection goes to the server that the model names",
+        "names": "every visit is answered from the nearest PoP, whatever the address",
         "catchment": "every client lands where the controller says",
         "sites": "every client lands in the nearest PoP that is announced",
         "flood": "every client lands in the nearest PoP that is announced, or at the one site",
@@ -85,6 +86,10 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     },
     "load is shed too soon": {"shedding": "twin: a demand below the mark moves nobody"},
     "what is shed is out of sight": {"shedding": "no city flaps"},
+    "random is by hash": {"names": "twin: a binding at random is as even as chance lets it be"},
+    "names stay": {
+        "names": "nobody goes to an address for longer than its TTL and held connections allow"
+    },
     "slots misplaced": {"churn": "every connection goes to the server that the model names"},
     "hand-back removed": {"churn": "twin: with a second chance nothing breaks"},
     "tags mixed up": {"geo": "who borrows has the right country"},
@@ -122,6 +127,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "shedding",
         "sites",
         "flood",
+        "names",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,8 @@ from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
-from topologies.model import Line, Network
+from topologies.model import Line, Names, Network
+from topologies.plan import End as PlannedEnd
 from topologies.plan import HostRole, LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
 
@@ -293,12 +295,11 @@ class Lab(Mininet):
 
     def serve(self, host: str, up: bool) -> None:
         """Start (True) or end what a host serves, as a crash would. Raises LabError."""
-        try:
-            answer = tell(ORDERS, f"{'start' if up else 'stop'} {host}")
-        except OSError as error:
-            raise LabError(f"The hosts' services do not answer: {error}.") from None
-        if answer != "ok":
-            raise LabError(f"{answer}.")
+        _order(f"{'start' if up else 'stop'} {host}")
+
+    def bind(self, how: Names, among: Iterable[IPv4Network]) -> None:
+        """Bind names otherwise, to the addresses of some prefixes. Raises LabError."""
+        _order(f"bind {how} {' '.join(map(str, among))}")
 
     def _start_endpoints(self) -> None:
         ready = self.folder / "endpoints.ready"
@@ -376,10 +377,13 @@ class Lab(Mininet):
     def _attachment(self, link: LinkPlan) -> LinkAttachment:
         ends = []
         for end, inner in zip((link.a, link.b), link.inner, strict=True):
-            namespace = end.node if end.port is None else self.switch_namespaces[end.node]
-            ends.append(End(str(netns.path(namespace)), end.interface, inner))
+            ends.append(End(str(netns.path(self.namespace(end))), end.interface, inner))
         both = self.planned(link)
         return LinkAttachment(link.number, LinkEnds(*ends), both, both, self._seed)
+
+    def namespace(self, end: PlannedEnd) -> str:
+        """Where the interface at an end of a link is."""
+        return end.node if end.port is None else self.switch_namespaces[end.node]
 
     def planned(self, link: LinkPlan) -> Impairment:
         """What the network says that a link does, either way."""
@@ -438,3 +442,13 @@ def raise_file_limit(plan: Plan) -> None:
             f"This lab needs {needed} open files and may have {hard}: raise the limit "
             f"(`ulimit -n {needed}`)."
         ) from error
+
+
+def _order(order: str) -> None:
+    """Have the program of the hosts' services do something. Raises LabError."""
+    try:
+        answer = tell(ORDERS, order)
+    except OSError as error:
+        raise LabError(f"The hosts' services do not answer: {error}.") from None
+    if answer != "ok":
+        raise LabError(f"{answer}.")

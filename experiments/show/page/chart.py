@@ -65,7 +65,7 @@ def chart(distributions: Sequence[Distribution], what: str) -> Chart:
         y_range=Range1d(start=0, end=1.02),
         toolbar_location="above",
     )
-    for one, look in zip(distributions, cycle(_looks()), strict=False):
+    for one, look in zip(distributions, _looks(), strict=False):
         x, y = _steps(one)
         drawn.line(x, y, name=one.arm, legend_label=_short(one.arm), **look)
     drawn.yaxis.formatter = NumeralTickFormatter(format="0 %")
@@ -88,7 +88,7 @@ def _short(name: str) -> str:
 
 def _looks() -> Iterator[dict[str, Any]]:
     """Colours, dashes and widths: who is drawn first is broad, and seen below who is like it."""
-    looks = zip(COLOURS, cycle(DASHES), cycle(WIDTHS), strict=False)
+    looks = zip(cycle(COLOURS), cycle(DASHES), cycle(WIDTHS), strict=False)
     return ({"color": c, "line_dash": dash, "line_width": width} for c, dash, width in looks)
 
 

@@ -78,6 +78,7 @@ def _describes(spec: Spec, options: Mapping[str, Any]) -> bool:
             params=spec.params,
             family=spec.family,
             scenario=scenarios.entries(spec.scenario) if spec.scenario else None,
+            pcap=spec.pcap,
             **options,
         )
     except (UsageError, NetworkError):
@@ -98,6 +99,7 @@ def _command(spec: Spec, options: Mapping[str, str]) -> list[str]:
     words += ["--family", str(spec.family)] if spec.family != 4 else []
     words += ["--limit", f"{spec.limit_s:g}"] if spec.limit_s != LIMIT_S else []
     words += ["--scenario", SCENARIO] if spec.scenario else []
+    words += [word for name in spec.pcap for word in ("--pcap", name)]
     words += ["--quick"] if spec.quick else []
     for name, number in spec.params.items():
         words += ["--set", f"{name}={_written(number)}"]

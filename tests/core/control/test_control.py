@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ class Straw:
     def set_link(self, link: Any, up: bool) -> None:
         self.done.append(("plug" if up else "pull", link_name(link)))
         (self.cut_links.discard if up else self.cut_links.add)(link.number)
+
+    def bind(self, how: str, among: Any) -> None:
+        self.done.append(("bind", how, *map(str, among)))
 
     # the emulator
 
@@ -143,6 +147,26 @@ def test_every_link_is_found_by_its_name() -> None:
     assert [find_link(PLAN, link_name(link)) for link in PLAN.links] == list(PLAN.links)
     with pytest.raises(UsageError, match="triangle has no link 'LHR-LHR'; its links are LHR-ARN"):
         find_link(PLAN, "LHR-LHR")
+
+
+def test_names_are_bound_to_service_addresses_alone() -> None:
+    straw = Straw()
+    prefix = IPv4Network("198.51.100.0/29")
+    straw.plan = plan(replace(load("triangle"), service_prefixes=(prefix,)))
+    control = Control(straw, "up")  # type: ignore[arg-type]
+    control.names_bind("static")
+    control.names_bind("random", among="198.51.100.0/30, 198.51.100.5", without="198.51.100.1")
+    bound = [x for x in straw.done if isinstance(x, tuple)]
+    some = [f"198.51.100.{x}" for x in ("0/32", "2/31", "5/32")]
+    assert bound == [("bind", "static", str(prefix)), ("bind", "random", *some)]
+    for given, cause in (
+        ({"names": "all"}, "not 'all'"),
+        ({"names": "one", "among": "10.0.0.1"}, "10.0.0.1 is no service address"),
+        ({"names": "one", "among": "shop"}, "no list of prefixes"),
+        ({"names": "one", "without": str(prefix)}, "No service address is left"),
+    ):
+        with pytest.raises(UsageError, match=cause):
+            control.names_bind(**given)
 
 
 def test_words_have_a_subject_and_a_verb_and_say_what_they_do() -> None:

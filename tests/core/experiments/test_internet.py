@@ -148,7 +148,11 @@ def test_what_cannot_be_computed_is_told(params: dict[str, Any], said: str, tmp_
         ({"pops": "1"}, "there is nothing to choose"),
         ({"params": {"draws": 0.5}}, "draws is a whole number"),
         ({"params": {"relations": "as-rel.txt"}}, "whole path of a file"),
-        ({"scenario": [{"at": "1 s", "pop": "LHR", "do": "withdraw"}]}, "no lab to change"),
+        (
+            {"scenario": [{"at": "1 s", "pop": "LHR", "do": "withdraw"}]},
+            "no lab to change or record: omit --scenario",
+        ),
+        ({"pcap": ["LHR-ARN"]}, "omit --pcap"),
     ],
 )
 def test_what_a_study_without_a_lab_cannot_have_is_refused(

@@ -45,6 +45,18 @@ PROMISED = {
         "port_sets_addresses",
         "given_flood_2_absorbed_share",
     },
+    "names": {
+        *(
+            f"{binding}_{metric}"
+            for binding in ("random_256", "random_4096", "static_256", "static_4096", "one_4096")
+            for metric in ("max_over_mean", "max_over_mean_model", "gini")
+        ),
+        *(
+            f"{arm}_{metric}"
+            for arm in ("ttl_1", "ttl_3", "ttl_3_hold_2", "ttl_3_withdrawn")
+            for metric in ("left", "bound", "late", "late_model", "lost")
+        ),
+    },
     "flood": {
         "attack_share",
         "pushed_over",

@@ -58,7 +58,7 @@ def test_times_are_told_apart_by_what_a_study_compares(name: str) -> None:
     samples, timed = perfect(name).samples, study(name).timed
     assert timed is not None
     found = distributions.by_arm(timed, samples)
-    assert 2 <= len(found) <= 8
+    assert 2 <= len(found) <= 10
     assert {one.arm for one in found} <= set(samples[timed.arm])
     assert sum(one.counted for one in found) == int(timed.counting(samples).sum())
 

@@ -9,10 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from topologies.emulation.endpoints.service import Services, raise_file_limit
 from topologies.explicit import read_json
+from topologies.model import Names
 from topologies.plan import plan
 
 
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("network", type=Path, metavar="NETWORK.json")
     parser.add_argument("--ready-file", type=Path, help="is made when every socket listens")
-    parser.add_argument("--orders", type=Path, help="a Unix socket that takes `stop HOST`")
+    parser.add_argument("--orders", type=Path, help="a Unix socket that takes `stop HOST`, ...")
     parser.add_argument("--seed", type=int, default=0, help="picks what is random in answers")
     options = parser.parse_args(arguments)
     try:
@@ -60,14 +62,22 @@ async def _run(services: Services, ready_file: Path | None, orders: Path | None)
 async def _obey(
     services: Services, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Carry out one order, ``start HOST`` or ``stop HOST``; the answer is ``ok`` or a sentence."""
+    """Carry out an order: ``start HOST``, ``stop HOST``, ``bind HOW PREFIX PREFIX ...``.
+
+    The answer is ``ok`` or a sentence.
+    """
     verb, _, name = (await reader.readline()).decode().strip().partition(" ")
     try:
-        if verb == "start":
+        if verb == "bind":
+            how, *among = name.split()
+            services.bind(Names(how), [IPv4Network(prefix) for prefix in among])
+        elif verb == "start":
             await services.start(name)
         else:
             services.stop(name)
         answer = "ok"
+    except ValueError as error:
+        answer = f"names cannot be bound: {error}"
     except KeyError:
         answer = f"{name} serves nothing" if verb == "stop" else f"there is no host {name}"
     except OSError as error:

@@ -7,12 +7,13 @@ import errno
 import resource
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
-from topologies.binding import binding
+from topologies.binding import Binding, binding
 from topologies.emulation import netns
 from topologies.emulation.endpoints.datagram import Answer, answer_waiting, tell_reached
 from topologies.emulation.endpoints.dns_stream import DnsStream
@@ -20,6 +21,7 @@ from topologies.emulation.endpoints.echo import ECHO_PORT, echo
 from topologies.emulation.endpoints.flows import Flows
 from topologies.emulation.endpoints.http import HttpEndpoint
 from topologies.emulation.endpoints.zone import Zone
+from topologies.model import Names
 from topologies.plan import HostPlan, HostRole, Plan
 
 __all__ = ["DNS_PORT", "HTTP_PORT", "Services", "raise_file_limit"]
@@ -51,6 +53,9 @@ class Services:
         self._plan = plan
         self._seed = seed
         self._open: dict[str, ExitStack] = {}
+        self._zones: dict[str, Zone] = {}
+        self._how, self._addresses = plan.network.names, plan.network.services
+        self._turn = 0
 
     async def start_all(self) -> None:
         """Serve all hosts. Raises as ``start``."""
@@ -70,11 +75,30 @@ class Services:
                 await self._open_family(host, zone, family, opened)
             self._open[name] = opened.pop_all()
 
+    def bind(self, how: Names, among: Sequence[IPv4Network]) -> None:
+        """Bind names otherwise from now on, to the addresses of some prefixes: at every server.
+
+        Raises ValueError without an address, or for one that is no service address.
+        """
+        addresses = tuple(address for prefix in among for address in prefix)
+        foreign = set(addresses).difference(self._plan.network.services)
+        if foreign or not addresses:
+            raise ValueError(f"{min(foreign) if foreign else 'nothing'} is no service address")
+        self._how, self._addresses = how, addresses
+        self._turn += 1
+        for name, zone in self._zones.items():
+            zone.bind = self._binding(name)
+
+    def _binding(self, server: str) -> Binding:
+        """How a server binds names: it draws by a seed of its own, and by another one each time."""
+        again = f" {self._turn}" if self._turn else ""
+        return binding(self._how, self._addresses, f"{self._seed} {server}{again}")
+
     def _zone(self, host: HostPlan) -> Zone:
-        """What a server knows of the network's names: it draws by a seed of its own."""
-        network = self._plan.network
-        bind = binding(network.names, network.services, f"{self._seed} {host.name}")
-        return Zone(network.zone, bind, host.name)
+        """What a server knows of the network's names."""
+        zone = Zone(self._plan.network.zone, self._binding(host.name), host.name)
+        self._zones[host.name] = zone
+        return zone
 
     def stop(self, name: str) -> None:
         """End what a host serves as a crash would: ports closed, connections reset.

@@ -45,13 +45,14 @@ _FAMILIES: dict[dns.rdatatype.RdataType, families.Family] = {
 class Zone:
     """A zone and how its names are bound to addresses; ``origin`` is its name.
 
-    ``server`` is who answers, by at most 255 ASCII characters.
+    ``server`` is who answers, by at most 255 ASCII characters. ``bind`` may be another one at any
+    time.
     """
 
     def __init__(self, origin: str, bind: Binding, server: str) -> None:
         self._origin = dns.name.from_text(origin)
         self._server = server
-        self._bind = bind
+        self.bind = bind
         server, contact = (f"{label}.{self._origin}" for label in ("ns", "hostmaster"))
         self._apex = {
             dns.rdatatype.NS: server,
@@ -108,7 +109,7 @@ class Zone:
         if family is None:
             return None
         name = asked.name.to_text(omit_final_dot=True).lower()
-        address = families.address(self._bind(name), family)
+        address = families.address(self.bind(name), family)
         kind = dns.rdatatype.A if family == 4 else dns.rdatatype.AAAA
         return dns.rrset.from_text(asked.name, TTL_S, dns.rdataclass.IN, kind, str(address))
 
