@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,3 +205,31 @@ def test_a_plain_process_tells_and_ends_with_its_code(tmp_path: Path) -> None:
 def test_a_plain_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="was not done after 0.3 s"):
         Bare().run(["sleep", "60"], tmp_path, told=lambda _line: None, limit_s=0.3)
+
+
+def test_a_plain_process_dies_with_who_started_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from topologies.emulation.sandbox.bare import Bare; "
+        "Bare().run(['sh', '-c', 'echo $$; exec sleep 60'], Path(sys.argv[1]), "
+        "told=lambda line: print(line, flush=True))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        child = int(starter.stdout.readline())
+        assert gone(child, within_s=0) is False
+        starter.kill()
+    assert gone(child, within_s=10)
+
+
+def gone(pid: int, within_s: float) -> bool:
+    """Whether a process has ended by then; one that nobody has buried yet has ended too."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z" or time.monotonic() > deadline:
+            return state == "Z"
+        time.sleep(0.05)
