@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks import (
     changes,
     clocks,
+    internet,
     lending,
     links,
     names,
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "names": names.rows,
     "report": report.rows,
     "sweep": sweep.rows,
+    "internet": internet.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

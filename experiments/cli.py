@@ -273,7 +273,7 @@ def run(
     )
     if not as_json:
         choice = clocks.choose(named(study), clock)
-        console(stderr=True).print(f"{choice.clock} time: {choice.why}", highlight=False)
+        console(stderr=True).print(choice.sentence(), highlight=False)
     comparisons: list[Comparison] = []
     title = f"{spec.study} on {spec.network.name}"
     with _until_stopped(), _watching(quiet=as_json) as began:

@@ -90,11 +90,12 @@ class Trial:
     """What a study is given inside the sandbox, when the lab stands and leases are held.
 
     ``observed`` keeps facts that are not samples (counters, verdicts) for the evaluation,
-    ``lateness`` that of the links in timed steps.
+    ``lateness`` that of the links in timed steps. Without a lab there is no ``testbed``, and nobody
+    has a lease.
     """
 
     spec: Spec
-    lab: Testbed
+    testbed: Testbed | None
     plan: Plan
     oracle: Oracle
     leases: Mapping[str, Borrowed]
@@ -105,6 +106,13 @@ class Trial:
     def __post_init__(self) -> None:
         """Seed the one source of chance."""
         self.random = random.Random(self.spec.seed)
+
+    @property
+    def lab(self) -> Testbed:
+        """The lab that runs. Raises TrialError in a study that said it needs none."""
+        if self.testbed is None:
+            raise TrialError(f"The study {self.spec.study} said that it needs no lab.")
+        return self.testbed
 
     def param(self, name: str) -> float:
         """A number among the parameters of this trial."""
@@ -255,6 +263,8 @@ class Study:
     """The network that it needs, made from the one that is asked for."""
     sends_packets: bool = True
     """Whether packets are part of the answer, which could be late."""
+    lab: bool = True
+    """Whether it needs a lab. Without one its trial computes, and the emulator is not judged."""
     measures_computing: bool = False
     """Whether the answer depends on how long programs compute, which takes no virtual time."""
 

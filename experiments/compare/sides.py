@@ -107,7 +107,7 @@ def _facts(spec: Spec, manifest: Mapping[str, Any], result: Result) -> dict[str,
         "steering": str(network.steering),
         "family": f"IPv{spec.family}",
         "clock": result.clock,
-        "links": result.fidelity.backend,
+        "links": result.fidelity.backend if result.fidelity else "none",
         "processor": str(manifest["host"]["cpu"].get("model")),
     }
     facts |= {f"parameter {name}": str(value) for name, value in spec.params.items()}

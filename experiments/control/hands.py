@@ -27,6 +27,8 @@ def options(links: str, datapath: str, clock: str, root: str, command: Sequence[
         chosen = LabOptions.parse(links, datapath, clock, root)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if chosen.clock == "none":
+        raise UsageError("A lab needs a clock: use --clock real, or virtual.")
     if chosen.clock == "virtual" and not command:
         raise UsageError(
             "There is no prompt in virtual time, which races while a person types: "

@@ -19,12 +19,20 @@ class Choice:
     clock: Clock
     why: str
 
+    def sentence(self) -> str:
+        """Both in words."""
+        return f"{'no lab' if self.clock == 'none' else f'{self.clock} time'}: {self.why}"
+
 
 def choose(study: Study, asked: str = "auto") -> Choice:
     """The clock for a study: ``asked``, or for ``auto`` virtual time where that can be had.
 
-    Raises ValueError on an unknown word.
+    A study without a lab has none. Raises ValueError on an unknown word.
     """
+    if not study.lab:
+        if asked not in ("auto", "none"):
+            raise ValueError(f"The study {study.name} needs no lab, so no time: omit --clock.")
+        return Choice("none", "the study computes, which needs no root and repeats to the byte")
     if asked == "real":
         return Choice("real", "as asked")
     if asked == "virtual":

@@ -67,7 +67,7 @@ def reproduce(run: Path, results: Path | None, watch: Watch) -> tuple[Result, Co
 
 
 def _refuse_real_time(spec: Spec) -> None:
-    if spec.options.clock != "virtual":
+    if spec.options.clock == "real":
         raise UsageError("Only a run in virtual time repeats to the byte: use --clock virtual.")
 
 

@@ -106,6 +106,9 @@ def make_spec(
     if not limit_s > 0:
         raise UsageError(f"A trial cannot be done in {limit_s:g} s: allow it more.")
     steps = _scenario(scenario, plan(network))
+    if (steps or pcap) and not asked.lab:
+        what = "--scenario" if steps else "--pcap"
+        raise UsageError(f"The study {study_name} has no lab to change or record: omit {what}.")
     if family not in asked.families:
         able = " and ".join(f"IPv{one}" for one in asked.families)
         raise UsageError(f"The study {study_name} is about {able} alone: leave --family out.")
@@ -188,7 +191,7 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
     """Run what a spec describes; otherwise as ``run``."""
     place = runfolder.root(results)
     sandbox(spec.options).check(place)
-    if spec.options.clock == "virtual":  # in real time it would disturb the lab
+    if spec.options.clock != "real":  # there it would disturb the lab
         threading.Thread(target=_load_evaluation, daemon=True).start()
     with runfolder.building(spec.study, spec.network.name, place) as (tmp, final):
         run_trial(spec, tmp, watch)
@@ -231,13 +234,13 @@ def run_trial(
         return False
 
     argv = [box.python, *program, "spec.json", "."]
-    virtual = box.clock == "virtual"
     with ThreadPoolExecutor(1) as meanwhile, ExitStack() as stack:
         handed = {}
-        if not virtual:
+        if box.clock == "real":
             door = stack.enter_context(places.opened(f"{spec.network.name}-{spec.study}"))
             handed = places.handed_in(door)
-        depends = meanwhile.submit(_fingerprint, spec.options) if virtual else None
+        exact = box.clock != "real"
+        depends = meanwhile.submit(_fingerprint, spec.options) if exact else None
         code = box.run(
             argv,
             folder,
@@ -280,8 +283,6 @@ def conclude(folder: Path) -> Result:
     """Evaluate what ``run_trial`` left in ``folder``, which becomes a whole run folder."""
     import pandas as pd
 
-    from experiments.verdict import calibrate
-
     spec = Spec.read(folder / "spec.json")
     asked = study.study(spec.study)
     ran = runfolder.read_json(folder / "ran.json")
@@ -294,8 +295,7 @@ def conclude(folder: Path) -> Result:
         samples=pd.DataFrame(runfolder.read_lines(folder / "samples.jsonl")),
         observed=observed["study"],
     )
-    calibration = calibrate.parse(observed["calibration"])
-    fidelity = calibrate.fidelity(observed["links"], calibration, observed["load"])
+    fidelity = _fidelity(observed) if asked.lab else None
     findings = asked.evaluate(evidence)
     capture = observed["capture"]
     result = Result(
@@ -350,12 +350,22 @@ def write_page(folder: Path) -> None:
     )
 
 
+def _fidelity(observed: Mapping[str, Any]) -> Fidelity:
+    """The emulator's own error in a lab."""
+    from experiments.verdict import calibrate
+
+    calibration = calibrate.parse(observed["calibration"])
+    return calibrate.fidelity(observed["links"], calibration, observed["load"])
+
+
 def _fidelity_checks(
-    asked: study.Study, evidence: Evidence, fidelity: Fidelity
+    asked: study.Study, evidence: Evidence, fidelity: Fidelity | None
 ) -> tuple[Check, ...]:
     """Whether the emulator was true, by its own account and by the study's own times."""
     from experiments.verdict import calibrate, truth
 
+    if fidelity is None:
+        return ()
     times = asked.timed
     own = truth.checks(times, evidence.samples, evidence.plan) if times else ()
     virtual = evidence.spec.options.clock == "virtual"

@@ -42,6 +42,10 @@ class VirtualSeconds(ProgressColumn):
         return Text("" if seconds is None else f"{seconds:.1f} s virtual", style="dim")
 
 
+LAB_UP = "lab up, programmed, all addresses lent"
+"""What is done before a study's first step, if a lab told of its phases."""
+
+
 class Ticker:
     """Shows a trial's progress messages (see ``experiments.runs.trial``); a context manager.
 
@@ -56,11 +60,11 @@ class Ticker:
         self._console = console
         self._lock = threading.Lock()
         self._title = title
-        self._step = "lab up, programmed, all addresses lent"
+        self._step = ""
         self._began_s = time.monotonic()
         self._virtual_s: float | None = None
         self._virtual_began_s = 0.0
-        self._task = self._progress.add_task(f"{title}: the lab", total=None)
+        self._task = self._progress.add_task(title, total=None)
 
     def __enter__(self) -> Self:
         """Show the line."""
@@ -89,6 +93,7 @@ class Ticker:
             gone = message["virtual_s"] - self._virtual_began_s
             self._progress.update(self._task, virtual_s=gone)
         elif "phase" in message:
+            self._step = LAB_UP
             self._progress.update(self._task, description=f"{self._title}: {message['phase']}")
         elif "step" in message:
             self._finish_step()
@@ -101,5 +106,7 @@ class Ticker:
         self._task = self._progress.add_task(f"{self._title}: {name}", total=expected_s or None)
 
     def _finish_step(self) -> None:
+        if not self._step:  # nothing was begun: there is no lab
+            return
         seconds = time.monotonic() - self._began_s
         self._console.print(f"  [green]✓[/] {self._step} [dim]{seconds:.1f} s[/]", highlight=False)

@@ -39,16 +39,23 @@ def verdict(result: Result) -> str:
     return f"UNKNOWN: {unknown} of {len(result.checks)} checks could not be told"
 
 
-def error_bar(found: Fidelity) -> str:
+def error_bar(found: Fidelity | None) -> str:
     """The emulator's own error in one line."""
+    if found is None:
+        return "no lab, nothing emulated"
     return (
         f"{found.backend}, emulator error: median {found.rtt_error_p50_us:.0f} us, "
         f"p99 {found.rtt_error_p99_us:.0f} us; host steal {found.steal_share:.1%}"
     )
 
 
-def fidelity(found: Fidelity) -> list[tuple[str, str, str]]:
-    """The emulator's own error, line by line: what, how much, and what is tolerated or expected."""
+def fidelity(found: Fidelity | None) -> list[tuple[str, str, str]]:
+    """The emulator's own error, line by line: what, how much, and what is tolerated or expected.
+
+    There is none where nothing was emulated.
+    """
+    if found is None:
+        return []
     late = f"at most {_us(found.late_bound_us)}"
     early = _us(-found.bound_us)
     by_model = f"{found.model_reply_share:.2%} by the model"

@@ -57,11 +57,11 @@ Done = Callable[[str, Outcome], None]
 def labs_here(clock: Clock) -> int:
     """How many labs this machine can run side by side without spoiling their times.
 
-    In virtual time nothing is spoilt, and a guest has one processor. In real time a lab's switches,
-    links and programs share two.
+    In virtual time nothing is spoilt, and a guest has one processor, as has a study without a lab.
+    In real time a lab's switches, links and programs share two.
     """
     processors = len(os.sched_getaffinity(0))
-    return processors if clock == "virtual" else max(1, processors // 2)
+    return max(1, processors // 2) if clock == "real" else processors
 
 
 def perform(spec: str, code: str) -> Outcome:

@@ -77,7 +77,8 @@ class Result:
     seed: int
     checks: tuple[Check, ...]
     metrics: Mapping[str, Metric]
-    fidelity: Fidelity
+    fidelity: Fidelity | None
+    """None for a study without a lab."""
     sandbox: Mapping[str, Any] = field(default_factory=dict)
     """What the results depend on: the clock, and in virtual time kernel, seed and memory."""
     capture_sha256: str | None = None
@@ -85,7 +86,7 @@ class Result:
 
     @property
     def clock(self) -> str:
-        """``real`` or ``virtual``."""
+        """``real``, ``virtual``, or ``none`` without a lab."""
         return str(self.sandbox.get("clock", "real"))
 
     @property
@@ -128,7 +129,7 @@ class Result:
             "noisy": self.noisy,
             "checks": [asdict(check) for check in self.checks],
             "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
-            "fidelity": asdict(self.fidelity),
+            "fidelity": None if self.fidelity is None else asdict(self.fidelity),
         }
         finite = _finite(contract)
         assert isinstance(finite, dict)
@@ -144,10 +145,14 @@ class Result:
             seed=data["seed"],
             checks=tuple(Check(**check) for check in data["checks"]),
             metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
-            fidelity=Fidelity(**{name: _told(name, v) for name, v in data["fidelity"].items()}),
+            fidelity=_fidelity(data["fidelity"]),
             sandbox=data.get("sandbox", {}),
             capture_sha256=data.get("capture_sha256"),
         )
+
+
+def _fidelity(data: Mapping[str, Any] | None) -> Fidelity | None:
+    return None if data is None else Fidelity(**{name: _told(name, v) for name, v in data.items()})
 
 
 def _told(name: str, value: Any) -> Any:

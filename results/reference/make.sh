@@ -9,7 +9,8 @@ cd "$here/../.."
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
-run() { .venv/bin/poplab run "$@" --clock virtual --root hermetic --results "$made"; }
+run() { .venv/bin/poplab run "$@" --results "$made"; }
+in_lab() { run "$@" --clock virtual --root hermetic; }
 
 place() { # STUDY NETWORK: the run under its name, without what is of this host
     local to=$here/$1-$2
@@ -20,12 +21,14 @@ place() { # STUDY NETWORK: the run under its name, without what is of this host
 }
 
 whole="latency borrowing"
-quick=$(.venv/bin/python -c "from experiments.study import STUDIES; print(*set(STUDIES) - set('$whole'.split()))")
+computed="internet" # without a lab
+quick=$(.venv/bin/python -c "from experiments.study import STUDIES; print(*set(STUDIES) - set('$whole $computed'.split()))")
 # A manifest says whether the tree was clean: nothing is replaced before all have been made.
-for study in $whole; do run "$study" --network europe; done
-for study in $quick; do run "$study" --network triangle --quick; done
+for study in $whole; do in_lab "$study" --network europe; done
+for study in $quick; do in_lab "$study" --network triangle --quick; done
+for study in $computed; do run "$study" --network triangle --quick; done
 for study in $whole; do place "$study" europe; done
-for study in $quick; do
+for study in $quick $computed; do
     place "$study" triangle
     rm "$here/$study-triangle"/*.svg
 done

@@ -21,6 +21,7 @@ from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.flood import flooded
+from tests.fakes.internet import computed
 from tests.fakes.names import visited
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
@@ -414,6 +415,7 @@ MAKERS = {
     "shedding": shed,
     "sites": announced,
     "flood": flooded,
+    "internet": computed,
 }
 
 OF_SPEC = {"names": visited}

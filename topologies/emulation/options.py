@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
-Clock = Literal["real", "virtual"]
+Clock = Literal["real", "virtual", "none"]
 """``real``: time passes as on the wall. ``virtual``: it passes in a guest kernel only while nobody
-in the guest has anything to do (see ``sandbox.guest``)."""
+in the guest has anything to do (see ``sandbox.guest``). ``none``: there is no lab, and nothing that
+takes time (see ``sandbox.bare``)."""
 
 RootChoice = Literal["host", "hermetic"]
 """Whose files a guest sees: the host's own, or pinned ones (see ``sandbox.root``)."""
@@ -48,7 +49,7 @@ class LabOptions:
         ):
             if word not in words:
                 raise ValueError(f"No {what} {word!r}: use one of {', '.join(words)}.")
-        if root == "hermetic" and clock == "real":
+        if root == "hermetic" and clock != "virtual":
             raise ValueError("A hermetic root is for guests alone: use --clock virtual.")
         if root == "hermetic" and links == "delayline":
             raise ValueError("The link daemon is built by the host's compiler: use --root host.")

@@ -28,6 +28,7 @@ MEANINGS = {
     "invalid": "Do not rely on these figures: the failed checks below say why.",
     "unknown": "Do not rely on these figures yet: something that must be known could not be told.",
     "noisy": " ".join(words.NOISE),
+    "computed": "Every check passed: what must fail did fail. Nothing was emulated.",
 }
 """What a verdict means, for people who see one for the first time."""
 
@@ -47,7 +48,7 @@ def render(data: RunData) -> str:
         result=data.result,
         kind=_kind(data.result),
         verdict=words.verdict(data.result),
-        meaning=MEANINGS[_kind(data.result)],
+        meaning=MEANINGS[_meaning(data.result)],
         atlas=atlas.atlas(network, served.by_city),
         looks=atlas.looks(network),
         served=served,
@@ -71,6 +72,12 @@ def render(data: RunData) -> str:
 def _kind(result: Result) -> str:
     """The verdict in a word; an invalid run may be no more than noisy."""
     return "noisy" if result.noisy else result.verdict
+
+
+def _meaning(result: Result) -> str:
+    """Which meaning the verdict has: there is no emulator to believe where there was no lab."""
+    kind = _kind(result)
+    return "computed" if kind == "valid" and result.fidelity is None else kind
 
 
 def _is_control(check: Check) -> bool:
@@ -110,11 +117,11 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         ("network", f"{spec.network.name}: {spec.network.description}"),
         ("steering", spec.network.steering.value),
         ("seed", str(spec.seed)),
-        ("clock", f"{spec.options.clock} time"),
+        ("clock", "no lab" if spec.options.clock == "none" else f"{spec.options.clock} time"),
         ("clients ask by", f"IPv{spec.family}"),
         ("parameters", ", ".join(f"{name} = {_list(v)}" for name, v in spec.params.items())),
         ("scenario", f"{len(spec.scenario)} steps" if spec.scenario else "none"),
-        ("links by", str(manifest["links"]["backend"])),
+        ("links by", str((manifest["links"] or {"backend": "none"})["backend"])),
         ("kernel", guest),
         ("files", root),
         ("host", f"{cpu['model']}, {cpu['cores']} cores"),

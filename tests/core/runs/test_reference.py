@@ -52,7 +52,8 @@ def unfit(result: Result) -> list[str]:
     """What speaks against showing a run to everybody."""
     reasons = {
         "invalid": not result.valid,
-        "inexact": not 0 <= result.fidelity.rtt_error_p99_us <= EXACT_US,
-        "in real time": result.clock != "virtual",
+        "inexact": result.fidelity is not None
+        and not 0 <= result.fidelity.rtt_error_p99_us <= EXACT_US,
+        "in real time": result.clock == "real",
     }
     return [reason for reason, applies in reasons.items() if applies]

@@ -2,7 +2,7 @@
 
 ``namespaces`` is the host's own kernel: time passes as on the wall, and it needs root. ``guest`` is
 a kernel of its own in virtual time: exact, repeatable to the byte, and open to every user. What
-runs inside is the same, and is not told which it is in.
+runs inside is the same, and is not told which it is in. A program that builds no lab runs ``bare``.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class Sandbox(Protocol):
 
 def sandbox(options: LabOptions, seed: int = 0) -> Sandbox:
     """The sandbox that a lab wants; ``seed`` feeds the randomness of one whose time is virtual."""
+    from topologies.emulation.sandbox.bare import Bare
     from topologies.emulation.sandbox.guest import Guest
     from topologies.emulation.sandbox.namespaces import Namespaces
 
+    if options.clock == "none":
+        return Bare()
     return Guest(seed, options.root) if options.clock == "virtual" else Namespaces()

@@ -21,7 +21,7 @@ from typing import Any
 
 from topologies.emulation.options import Clock
 from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, Told
-from topologies.emulation.sandbox.processes import end, limited
+from topologies.emulation.sandbox.processes import attend, end
 
 PRIVATE_FOLDERS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
 """Where the programs of a lab write: an empty tmpfs each, seen by nobody else."""
@@ -109,24 +109,16 @@ class Namespaces:
         """As ``sandbox.Sandbox.run``; the program sees ``folder`` under its own path."""
         del ticked  # the wall's time is the sandbox's
         self.check(folder)
-        with (folder / log).open("ab") as errors:
-            process = subprocess.Popen(
-                command(argv),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PYTHONSAFEPATH": "1", **(env or {})},
-                text=True,
-                pass_fds=files,
-                start_new_session=True,  # Ctrl-C reaches us alone; we decide what dies, and when
-            )
-        try:
-            with limited(process, limit_s, silence_s) as limits:
-                enough = limits.listen(told)
-                return 0 if enough else process.wait()
-        finally:
-            end(process)
+        return attend(
+            command(argv),
+            folder,
+            told=told,
+            log=log,
+            env=env,
+            files=files,
+            limit_s=limit_s,
+            silence_s=silence_s,
+        )
 
     def interact(
         self,

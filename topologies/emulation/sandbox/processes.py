@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
+from pathlib import Path
 
 from topologies.emulation.processes import repeatedly
 from topologies.emulation.sandbox import SandboxError, Told
@@ -75,3 +76,35 @@ def limited(process: Process, limit_s: float, silence_s: float = inf) -> Iterato
         yield limits
     if limits.cause:
         raise SandboxError(limits.cause)
+
+
+def attend(
+    command: Sequence[str],
+    folder: Path,
+    *,
+    told: Told,
+    log: str,
+    env: Mapping[str, str] | None,
+    files: Sequence[int],
+    limit_s: float,
+    silence_s: float,
+) -> int:
+    """Run a command on this host until it ends or has said enough; see ``sandbox.Sandbox.run``."""
+    with (folder / log).open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "PYTHONSAFEPATH": "1", **(env or {})},
+            text=True,
+            pass_fds=files,
+            start_new_session=True,  # Ctrl-C reaches us alone; we decide what dies, and when
+        )
+    try:
+        with limited(process, limit_s, silence_s) as limits:
+            enough = limits.listen(told)
+            return 0 if enough else process.wait()
+    finally:
+        end(process)
