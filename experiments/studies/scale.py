@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -49,12 +50,18 @@ HANDED_UP: Mapping[str, int] = {BORROW: 2, RETURN: 1}
 """Messages of a server that its switch hands up: DISCOVER and REQUEST, RELEASE (RFC 2131)."""
 
 NAME = "scale"
+USUAL_BITS = 2
+"""In the lab an address has three sets at most."""
+
 MOST_LEASES = 7
 """What a server may borrow besides the set that it has; see ``controller.core.lease.Terms``."""
 
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
-    """The network as it is. Raises UsageError for more leases than a server may keep."""
+    """The network with larger port sets, so that addresses fill and PoPs open more.
+
+    Raises UsageError for more leases than a server may keep.
+    """
     leases = params["leases"]
     assert isinstance(leases, int | float)
     if not 1 <= leases <= MOST_LEASES:
@@ -62,7 +69,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     for size in _sizes(params):
         if min(size.pops, size.servers, size.leases) < 1 or size.leases > MOST_LEASES + 1:
             raise UsageError(f"No network has such a size: {size}.")
-    return network
+    return replace(network, port_set_bits=min(network.port_set_bits, USUAL_BITS))
 
 
 def _sizes(params: Mapping[str, Value]) -> list[Size]:

@@ -22,6 +22,7 @@ from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.flood import flooded
 from tests.fakes.names import visited
+from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from topologies.plan import HostPlan, HostRole, Plan, plan
@@ -416,5 +417,5 @@ MAKERS = {
     "flood": flooded,
 }
 
-OF_SPEC = {"names": visited}
+OF_SPEC = {"names": visited, "scale": scaled}
 """Those whose model is about the parameters of the run too."""

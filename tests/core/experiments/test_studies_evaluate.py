@@ -32,6 +32,21 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "scale": {
+        "leases",
+        "rules",
+        "lease_rules",
+        "lease_rules_model",
+        "switch_rules_max",
+        "core_rules_max",
+        "core_switch_rules_max",
+        "acquire_changes",
+        "release_changes",
+        "connect_packet_ins",
+        "fetch_packet_ins",
+        "borrow_packet_ins",
+        "return_packet_ins",
+    },
     "names": {
         *(
             f"{binding}_{metric}"
