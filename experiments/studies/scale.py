@@ -22,6 +22,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.core.lease import Terms
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, total
@@ -53,8 +54,8 @@ NAME = "scale"
 USUAL_BITS = 2
 """In the lab an address has three sets at most."""
 
-MOST_LEASES = 7
-"""What a server may borrow besides the set that it has; see ``controller.core.lease.Terms``."""
+MOST_LEASES = Terms().sets_per_server - 2
+"""What a server may borrow over REST, besides its first set and one more by DHCP."""
 
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
@@ -67,7 +68,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     if not 1 <= leases <= MOST_LEASES:
         raise UsageError(f"A server borrows 1 to {MOST_LEASES} sets more, not {leases:g}.")
     for size in _sizes(params):
-        if min(size.pops, size.servers, size.leases) < 1 or size.leases > MOST_LEASES + 1:
+        if min(size.pops, size.servers, size.leases) < 1 or size.leases > Terms().sets_per_server:
             raise UsageError(f"No network has such a size: {size}.")
     return replace(network, port_set_bits=min(network.port_set_bits, USUAL_BITS))
 
@@ -458,7 +459,7 @@ def _handed_as_known(acts: pd.DataFrame) -> Check:
     return Check(
         "control: what switches hand up is counted: two messages to borrow by DHCP, one to return",
         handed == known and min(times) > 0,
-        f"{handed[0]} messages to borrow {times[0]} times, {handed[1]} to return {times[1]} times",
+        f"{handed[0]:g} to borrow {times[0]} times, {handed[1]:g} to return {times[1]} times",
     )
 
 

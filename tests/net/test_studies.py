@@ -247,6 +247,16 @@ def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None
     )
 
 
+def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> None:
+    metrics = {name: m.value for name, m in runs["scale"].result.metrics.items()}
+    assert metrics["leases"] == 6 * 3
+    # Two servers of each PoP hold three sets each, and an address has three: two addresses.
+    assert metrics["lease_rules"] == 18 * 4 + 3 * 2 * 2
+    assert metrics["connect_packet_ins"] == metrics["fetch_packet_ins"] == 0
+    assert (metrics["borrow_packet_ins"], metrics["return_packet_ins"]) == (2, 1)
+    assert metrics["release_changes"] == 4
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)

@@ -123,7 +123,7 @@ def test_computing_is_told_in_real_time_alone() -> None:
 
 @pytest.mark.parametrize(
     ("params", "cause"),
-    [({"leases": 8}, "1 to 7 sets more"), ({"core_leases": [9]}, "No network has such a size")],
+    [({"leases": 8}, "1 to 6 sets more"), ({"core_leases": [9]}, "No network has such a size")],
 )
 def test_more_than_a_server_may_keep_is_refused(params: dict[str, Any], cause: str) -> None:
     with pytest.raises(UsageError, match=cause):
