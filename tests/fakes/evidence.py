@@ -25,6 +25,7 @@ from tests.fakes.names import visited
 from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
+from tests.fakes.urpf import checked
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -417,5 +418,5 @@ MAKERS = {
     "flood": flooded,
 }
 
-OF_SPEC = {"names": visited, "scale": scaled}
+OF_SPEC = {"names": visited, "scale": scaled, "urpf": checked}
 """Those whose model is about the parameters of the run too."""

@@ -257,6 +257,15 @@ def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> 
     assert metrics["release_changes"] == 4
 
 
+def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> None:
+    metrics = {name: m.value for name, m in runs["urpf"].result.metrics.items()}
+    for check in ("none", "loose", "strict"):
+        assert metrics[f"{check}_everywhere_lost_share"] == 0
+        assert metrics[f"{check}_nowhere_lost_share"] == 1
+    assert metrics["strict_one_pop_lost_share"] == pytest.approx(2 / 3, abs=1e-5)
+    assert metrics["loose_one_pop_lost_share"] == metrics["none_one_pop_lost_share"] == 0
+
+
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)

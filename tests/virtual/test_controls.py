@@ -42,6 +42,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     },
     "connections handed up": {"scale": "twin: no connection is handed to the controller"},
     "home removed": {
+        "urpf": "what is refused is lost, and what nobody could answer; nothing else is",
         "reachability": "every pair reaches",
         "latency": "twin: a port set that somebody holds answers",
         "borrowing": "replies that land elsewhere come home",
@@ -67,6 +68,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "latency": "every client is answered",
     },
     "steering removed": {
+        "urpf": "every upstream refuses what the model says, and nothing else",
         "reachability": "every pair reaches",
         "latency": "every client is answered",
         "catchment": "every client that is served is answered",
@@ -131,6 +133,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "flood",
         "names",
         "scale",
+        "urpf",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "urpf": {
+        f"{check}_{where}_{metric}_share"
+        for check in ("none", "loose", "strict")
+        for where in ("everywhere", "one_pop", "nowhere")
+        for metric in ("refused", "lost", "model_refused")
+    },
     "scale": {
         "leases",
         "rules",
