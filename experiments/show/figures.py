@@ -925,3 +925,46 @@ def urpf(checks: pd.DataFrame, pops: Sequence[str], path: Path) -> Path:
         path,
         "Share of egress that upstreams refuse, by PoP, by check and by who announces.",
     )
+
+
+CROSSPOP_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "whole": (BLUE, "o", "over the backbone"),
+    "cut": (ORANGE, "v", "with the backbone cut"),
+}
+"""Colour, marker and label of each state of the backbone."""
+
+
+def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, path: Path) -> Path:
+    """What the way home adds against the closed form, and what downloads over the backbone get.
+
+    ``ways`` and ``downloads`` are the tables of the study of that name.
+    """
+    figure, (left, right) = _figure(10.5, 4.4, 2)
+    most = 0.0
+    for state, (colour, marker, label) in CROSSPOP_LOOKS.items():
+        mine = ways[ways["state"] == state].dropna(subset="extra_ms")
+        most = max([most, *mine["model_extra_ms"]])
+        left.plot(mine["model_extra_ms"], mine["extra_ms"], color=colour, marker=marker,
+                  markersize=6, linestyle="", alpha=0.6, label=label)  # fmt: skip
+    left.plot([0, most], [0, most], color=INK, linewidth=1, linestyle=":", label="as modelled")
+    left.set(xlabel="d(o, L) + b(L, h) - d(o, h), ms", ylabel="measured over an own address, ms")
+    left.legend(loc="upper left", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(left)
+    _title(left, "What the way home adds")
+    over = downloads[downloads["crossings"] > 0]
+    for state, colour, line in (("free", BLUE, "-"), ("limited", ORANGE, "--")):
+        values, shares = stats.cdf(over[over["state"] == state]["mbit_s"])
+        start = [0.0] if values else []
+        right.step([*values[:1], *values], [*start, *shares], where="post", color=colour,
+                   linestyle=line, linewidth=1.8,
+                   label="no rate" if state == "free" else "with a rate")  # fmt: skip
+    right.axvline(rate_mbit_s, color=INK, linewidth=1, linestyle=":", label="the rate")
+    right.set(xscale="log", xlabel="goodput of a download, Mbit/s")
+    _shares(right, "downloads over the backbone")
+    right.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
+    _title(right, "What a rate of the backbone leaves")
+    return _saved(
+        figure,
+        path,
+        "What the way home adds to a round trip against the closed form; goodput of downloads.",
+    )

@@ -277,7 +277,7 @@ STUDY = Study(
     ),
     parameters={
         "alone": Parameter(5, 1, "PoPs that announce alone, one by one: the network's first"),
-        "fetches": Parameter(10, 2, "fetches of each server from each origin"),
+        "fetches": Parameter(4, 2, "fetches of each server from each origin"),
         "rate_per_s": Parameter(200, 200, "fetches per second in the whole network"),
         "timeout_s": Parameter(0.8, 0.8, "when a fetch is given up, seconds"),
     },
