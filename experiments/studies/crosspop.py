@@ -219,6 +219,8 @@ def evaluate(e: Evidence) -> Findings:
             most = away[f"{name}_ms"].max() if len(away) else None
             metrics[f"{state}_{name}_max"] = Metric(_known(most), "ms")
         everywhere = mine[mine["announced"] == EVERYWHERE]
+        extra = stats.median(everywhere["extra_ms"])
+        metrics[f"{state}_everywhere_extra_p50"] = Metric(extra, "ms")
         elsewhere = int((everywhere["landing_pop"] != everywhere["pop"]).sum())
         metrics[f"{state}_elsewhere_share"] = Metric(stats.share(elsewhere, len(everywhere)), "1")
         packets, model = _crossings(e, state)

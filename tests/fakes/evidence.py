@@ -20,6 +20,7 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
 from tests.fakes.names import visited
 from tests.fakes.scale import scaled
@@ -418,5 +419,5 @@ MAKERS = {
     "flood": flooded,
 }
 
-OF_SPEC = {"names": visited, "scale": scaled, "urpf": checked}
+OF_SPEC = {"names": visited, "scale": scaled, "urpf": checked, "crosspop": landed}
 """Those whose model is about the parameters of the run too."""

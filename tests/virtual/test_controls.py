@@ -42,6 +42,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     },
     "connections handed up": {"scale": "twin: no connection is handed to the controller"},
     "home removed": {
+        "crosspop": "every fetch is answered, wherever its reply lands and with the backbone cut",
         "urpf": "what is refused is lost, and what nobody could answer; nothing else is",
         "reachability": "every pair reaches",
         "latency": "twin: a port set that somebody holds answers",
@@ -134,6 +135,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "names",
         "scale",
         "urpf",
+        "crosspop",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
