@@ -207,7 +207,7 @@ def _load(t: Trial, arm: Binding, number: int) -> None:
         for turn, n in enumerate(drawn)
     ]
     with t.timed_step(f"{len(visits)} visits, names bound {arm.name}", len(visits) * apart_s):
-        _visit(t, arm.name, visits, {}, Keeping(0.0))
+        _visit(t, arm.name, arm.how, visits, {}, Keeping(0.0))
 
 
 def _leave(t: Trial, arm: Leaving, number: int) -> None:
@@ -230,7 +230,7 @@ def _leave(t: Trial, arm: Leaving, number: int) -> None:
     known = {place: left_s for place, left_s in left.items() if left_s}
     with t.timed_step(f"names leave an address, {arm.name}", arm.seconds):
         keeping = Keeping(arm.ttl_s, arm.hold_s)
-        began_ns = _visit(t, arm.name, visits, known, keeping, (arm.moved_s, move))
+        began_ns = _visit(t, arm.name, Names.ONE, visits, known, keeping, (arm.moved_s, move))
     t.observed["left"][arm.name] = {k: (ns - began_ns) / 1e9 for k, ns in times_ns.items()}
     if arm.withdrawn:
         _everywhere(t, t.lab.control.service_announce, attacked)
@@ -251,6 +251,7 @@ def _everywhere(t: Trial, say: Callable[[str, str], None], address: IPv4Address)
 def _visit(
     t: Trial,
     arm: str,
+    binding: Names,
     visits: Sequence[Visit],
     left_s: Mapping[Place, float],
     keeping: Keeping,
@@ -266,6 +267,7 @@ def _visit(
         t.reporter.emit(
             {
                 "arm": arm,
+                "binding": binding.value,
                 "client": row.visit.host,
                 "city": t.plan.host(row.visit.host).city,
                 "name": row.visit.name,
@@ -642,5 +644,5 @@ STUDY = Study(
     evaluate=evaluate,
     draw=draw,
     prepare=prepare,
-    timed=Timed(("arm", "client"), where=lambda samples: samples["opened"]),
+    timed=Timed(("arm", "client"), where=lambda samples: samples["opened"], arm="binding"),
 )

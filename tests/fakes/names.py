@@ -11,6 +11,7 @@ from experiments.studies import names as study
 from experiments.verdict import names
 from experiments.verdict.oracle import Oracle
 from topologies import binding
+from topologies.model import Names
 from topologies.plan import HostRole, Plan
 
 WITHDRAWN_AFTER_S = 0.5
@@ -77,6 +78,7 @@ def _row(
     rtt_ms = oracle.rtt_ms(client, made.servers_of(pop)[0].name)
     return {
         "arm": arm,
+        "binding": arm.split()[0] if arm.split()[0] in tuple(Names) else Names.ONE.value,
         "client": client,
         "city": made.host(client).city,
         "name": name,
