@@ -74,11 +74,12 @@ def _row(
     made: Plan, oracle: Oracle, arm: str, place: tuple[str, str], at_s: float, address: str
 ) -> dict[str, Any]:
     client, name = place
+    how = arm.partition(" ")[0]
     pop = oracle.nearest_pops(client)[0]
     rtt_ms = oracle.rtt_ms(client, made.servers_of(pop)[0].name)
     return {
         "arm": arm,
-        "binding": arm.split()[0] if arm.split()[0] in tuple(Names) else Names.ONE.value,
+        "binding": how if how in tuple(Names) else Names.ONE.value,
         "client": client,
         "city": made.host(client).city,
         "name": name,
