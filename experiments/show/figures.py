@@ -907,7 +907,7 @@ def urpf(checks: pd.DataFrame, pops: Sequence[str], path: Path) -> Path:
             [mine["announced"], mine["pop"]]
         )
         grid = shares.unstack().reindex(index=announced, columns=list(pops)).to_numpy(float)
-        axes.imshow(grid, cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
+        axes.imshow(grid, cmap="Greys", vmin=-0.15, vmax=1.4, aspect="auto")
         for (row, column), share in np.ndenumerate(grid):
             ink = "white" if share > 0.6 else INK
             axes.text(
@@ -940,13 +940,16 @@ def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, pa
     ``ways`` and ``downloads`` are the tables of the study of that name.
     """
     figure, (left, right) = _figure(10.5, 4.4, 2)
-    most = 0.0
+    least = most = 0.0
     for state, (colour, marker, label) in CROSSPOP_LOOKS.items():
         mine = ways[ways["state"] == state].dropna(subset="extra_ms")
+        least = min([least, *mine["model_extra_ms"]])
         most = max([most, *mine["model_extra_ms"]])
         left.plot(mine["model_extra_ms"], mine["extra_ms"], color=colour, marker=marker,
                   markersize=6, linestyle="", alpha=0.6, label=label)  # fmt: skip
-    left.plot([0, most], [0, most], color=INK, linewidth=1, linestyle=":", label="as modelled")
+    left.plot(
+        [least, most], [least, most], color=INK, linewidth=1, linestyle=":", label="as modelled"
+    )
     left.set(xlabel="d(o, L) + b(L, h) - d(o, h), ms", ylabel="measured over an own address, ms")
     left.legend(loc="upper left", frameon=True, framealpha=0.95, fontsize=9)
     _plain(left)

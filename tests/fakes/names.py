@@ -49,7 +49,7 @@ def _loaded(
 def _left(
     spec: Spec, made: Plan, oracle: Oracle, arm: study.Leaving, number: int
 ) -> list[dict[str, Any]]:
-    left_s, visits = study.planned(spec, made.hosts_of(HostRole.CLIENT), arm, number)
+    left_s, visits = study.planned(spec, study.visitors(spec, made), arm, number)
     times: defaultdict[Any, list[float]] = defaultdict(list)
     for place, at_s in visits:
         times[place].append(at_s)
