@@ -20,11 +20,14 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
 from tests.fakes.internet import computed
 from tests.fakes.names import visited
+from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
+from tests.fakes.urpf import checked
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -418,5 +421,5 @@ MAKERS = {
     "internet": computed,
 }
 
-OF_SPEC = {"names": visited}
+OF_SPEC = {"names": visited, "scale": scaled, "urpf": checked, "crosspop": landed}
 """Those whose model is about the parameters of the run too."""
