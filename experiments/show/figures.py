@@ -815,6 +815,7 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
                       label=label)  # fmt: skip
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel("sites")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=GRID)
