@@ -34,7 +34,7 @@ from topologies.speakers import US, Announcement, Timers, asn, speakers
 
 REST_S = 15.0
 """Nothing changes for so long: BGP has come to rest. A session that was lost is back by then."""
-QUIET_S, LONGEST_S = 1.0, 120.0
+LOOK_S, LONGEST_S = 5.0, 120.0
 LOGS = Path("logs")
 
 
@@ -78,15 +78,15 @@ def until(holds) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + LONGEST_S
     while not holds():
         assert time.monotonic() < deadline, "the speakers do not come to an end"
-        time.sleep(QUIET_S / 10)
+        time.sleep(LOOK_S / 10)
 
 
 def settle(both: Speakers) -> None:
     """Until no table changes any more."""
-    time.sleep(QUIET_S)
+    time.sleep(LOOK_S)
     before, since = both.tables(), time.monotonic()
     while time.monotonic() < since + REST_S:
-        time.sleep(QUIET_S)
+        time.sleep(LOOK_S)
         now = both.tables()
         if now != before:
             before, since = now, time.monotonic()
