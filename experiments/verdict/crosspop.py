@@ -12,12 +12,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 from experiments.verdict.oracle import Oracle
-from topologies import paths
+from topologies import paths, shortest
 from topologies.model import Line, Link, Network
-from topologies.plan import LinkKind, LinkPlan, Plan, plan
+from topologies.plan import LinkKind, LinkPlan, Plan, edge_name, plan
 
 MTU, HEADERS = 1500, 20 + 20 + 12
 """Bytes of an IP packet, and of those what IPv4, TCP and its timestamps take."""
+
+SCALE = 1 << 16
+"""What a nanosecond counts, where links decide between ways that are equally short."""
 
 ETHERNET = 14
 PAYLOAD_SHARE = (MTU - HEADERS) / (MTU + ETHERNET)
@@ -47,10 +50,23 @@ def backbone(made: Plan) -> tuple[LinkPlan, ...]:
     return tuple(link for link in made.links if link.kind is LinkKind.BACKBONE)
 
 
-def crossings(made: Plan, landing: str, home: str) -> int:
-    """How many links of the backbone are on the way home from where a reply lands."""
-    way = paths.label_route(made, made.edge(landing).name, home)
-    return sum(made.link_between(*step).kind is LinkKind.BACKBONE for step in pairwise(way))
+def crossings(made: Plan, landing: str, home: str) -> tuple[int, int]:
+    """How many links of the backbone are on the way home from where a reply lands.
+
+    The least and the most, over all ways that are equally short.
+    """
+    usual = paths.label_graph(made, home)
+    counts = []
+    for cost in (1, -1):  # of a crossing, far below a nanosecond
+        found = {a: {b: SCALE * ns for b, ns in far.items()} for a, far in usual.items()}
+        for link in backbone(made):
+            found[link.a.node][link.b.node] += cost
+            found[link.b.node][link.a.node] += cost
+        way = shortest.path(found, edge_name(landing), edge_name(home))
+        kinds = (made.link_between(*step).kind for step in pairwise(way))
+        counts.append(sum(kind is LinkKind.BACKBONE for kind in kinds))
+    least, most = counts
+    return least, most
 
 
 def landing(oracle: Oracle, origin: str, announced: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def landed(spec: Spec, made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]]
             mine = list(_fetches(model, state, name, pops))
             rows += mine
             packets = sum(
-                crosspop.crossings(made, row["landing_pop"], row["pop"])
+                crosspop.crossings(made, row["landing_pop"], row["pop"])[0]
                 for row in mine
                 if row["arm"] == study.BORROWED and state == study.WHOLE
             )

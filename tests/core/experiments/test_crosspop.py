@@ -36,8 +36,8 @@ def test_a_network_without_a_backbone_gets_a_ring_as_long_as_its_roads() -> None
     assert crosspop.with_backbone(made) is made
     oracle = Oracle(plan(made))
     assert len(crosspop.backbone(oracle.plan)) == 3
-    assert crosspop.crossings(oracle.plan, "LHR", "FCO") == 1
-    assert crosspop.crossings(oracle.plan, "LHR", "LHR") == 0
+    assert crosspop.crossings(oracle.plan, "LHR", "FCO") == (1, 1)
+    assert crosspop.crossings(oracle.plan, "LHR", "LHR") == (0, 0)
     assert crosspop.backbone(crosspop.without_backbone(oracle.plan).plan) == ()
     network = sources.load("triangle")
     two = replace(network, pops=network.pops[:2])
@@ -62,6 +62,13 @@ def test_the_way_home_is_d_o_l_and_b_l_h_less_d_o_h(network: str) -> None:
                     assert extra == pytest.approx(0)
                 else:
                     assert extra > (there - direct) / 1e6
+
+
+def test_ways_that_are_equally_short_may_cross_more_or_less() -> None:
+    made = plan(sources.load("world"))
+    # Down to the backbone at once, or up and down to it later: the uplinks are as long.
+    assert crosspop.crossings(made, "SIN", "IAD") == (0, 1)
+    assert crosspop.crossings(made, "GRU", "IAD") == (2, 2)
 
 
 def of(**columns: str) -> Callable[[pd.DataFrame], pd.Series[bool]]:

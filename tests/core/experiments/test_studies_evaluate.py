@@ -58,9 +58,10 @@ PROMISED = {
                 "everywhere_extra_p50",
                 "elsewhere_share",
                 "backbone_packets",
-                "backbone_packets_model",
             )
         ),
+        "whole_backbone_packets_least",
+        "whole_backbone_packets_most",
     },
     "urpf": {
         f"{check}_{where}_{metric}_share"
