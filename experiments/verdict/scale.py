@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from controller.core.events import LeaseChanged
@@ -19,8 +19,17 @@ from controller.core.lending import Book
 from controller.core.pipeline import programs
 from controller.core.rules import Duty, duty_of
 from controller.core.world import World
-from topologies import sources
-from topologies.model import COMMON_TAG, Network, Pool, sets_per_address
+from topologies.model import (
+    COMMON_TAG,
+    Attachment,
+    City,
+    Line,
+    Link,
+    Network,
+    Pool,
+    Pop,
+    sets_per_address,
+)
 from topologies.plan import HostRole, Plan, plan
 
 GUARD, RETURN, HOME, ABROAD = (
@@ -34,9 +43,6 @@ PROTOCOLS = 2
 
 OF_A_LEASE = 2 * PROTOCOLS
 """Rules where the holder stands: a source guard and a return path."""
-
-LARGEST = "world"
-"""The network whose cities get PoPs, as many as are asked for."""
 
 BITS = 5
 """Their port sets have 2,048 ports, so an address has 31 that can be lent."""
@@ -96,10 +102,19 @@ def total(size: Size) -> dict[str, int]:
 
 
 def network(size: Size) -> Network:
-    """A network of this size, on the cities of a large one. Raises NetworkError, SourceError."""
-    base = sources.load(LARGEST, pops=str(size.pops))
-    pops = tuple(replace(pop, servers=size.servers) for pop in base.pops)
-    return replace(base, pops=pops, pools=(Pool(POOL),), port_set_bits=BITS)
+    """A network of this size: a ring of cities, each with a PoP. Rules of leases know no cities."""
+    codes = [f"c{number}" for number in range(size.pops)]
+    ring = zip(codes, codes[1:] + codes[:1], strict=True) if size.pops > 2 else [codes[:2]]
+    return Network(
+        name=f"ring-of-{size.pops}",
+        cities=tuple(City(code, code, 0.0, 0.0) for code in codes),
+        links=tuple(Link(a, b, Line()) for a, b in ring) if size.pops > 1 else (),
+        pops=tuple(Pop(code, size.servers) for code in codes),
+        clients=(Attachment(codes[0]),),
+        origins=(Attachment(codes[0]),),
+        pools=(Pool(POOL),),
+        port_set_bits=BITS,
+    )
 
 
 def _borrowed(made: Plan, each: int) -> Iterator[Lease]:

@@ -28,7 +28,7 @@ from controller.core.steering.bgp import Route as Modelled
 from controller.core.steering.vectorised import Sites
 from controller.core.world import World
 from tests.core.topologies.network_strategies import networks
-from tests.fakes.internet import network
+from tests.fakes.ases import network
 from topologies.emulation import routers
 from topologies.emulation import speakers as emulated
 from topologies.emulation.speakers import Route, Speakers

@@ -14,7 +14,7 @@ from controller.core.steering.bgp import routes as scalar
 from controller.core.steering.valleys import strangers, valleys
 from controller.core.steering.vectorised import Routes, Sites, loads, routes, rtt_ms
 from controller.core.world import World
-from tests.fakes.internet import code, network
+from tests.fakes.ases import code, network
 from topologies.business import Neighbour
 from topologies.internet.generate import generate
 from topologies.internet.graph import Internet, check

@@ -1,0 +1,46 @@
+"""Runs in virtual time for tests: made when they are asked for, and once by each worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.clocks import busy_machine
+from experiments import run
+from experiments.verdict.result import Result
+from topologies.emulation.sandbox import root
+from topologies.emulation.sandbox.files import PROJECT
+
+EXACT_US = 5.0
+"""How far any RTT may be from the model."""
+
+ROOT = "host" if root.find() is None else "hermetic"
+"""The hermetic one, if it has been made: it shows what a trial needs that guests do not have."""
+
+
+def virtual_run(study: str, results: Path, **options: object) -> Result:
+    """A quick run on the triangle."""
+    asked = {"quick": True, "clock": "virtual", "root": ROOT} | options
+    return run(study, "triangle", results=results, **asked)  # type: ignore[arg-type]
+
+
+@contextmanager
+def disturbed() -> Iterator[None]:
+    """A host with every processor busy, and a checkout in which something has been left."""
+    with busy_machine(), tempfile.TemporaryDirectory(dir=PROJECT, prefix=".litter-"):
+        yield
+
+
+class Runs:
+    """A run of each study on a host as it is."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._made: dict[str, Result] = {}
+
+    def __getitem__(self, study: str) -> Result:
+        if study not in self._made:
+            self._made[study] = virtual_run(study, self._results)
+        return self._made[study]
