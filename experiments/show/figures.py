@@ -935,3 +935,55 @@ def _coming_late(axes: Axes, arm: str, late: Late, colour: str) -> None:
     if late.formula and len(shares):
         after = [at_s for at_s in shares.index if at_s >= 0]
         axes.plot(after, [late.formula(at_s) for at_s in after], color=colour, linewidth=1.5)
+
+
+WORKLOADS_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "even": (BLUE, "-", "open loop, even"),
+    "poisson": (GREEN, "-", "open loop, at random"),
+    "trace": (PINK, "-", "open loop, from a trace"),
+    "udp": (YELLOW, "-", "open loop, UDP"),
+    "closed": (ORANGE, "--", "closed loop"),
+    "closed, corrected": (INK, ":", "closed loop, corrected"),
+    "connect": (QUIET, "-.", "connects alone"),
+}
+"""Colour, line and label of each workload."""
+
+
+def workloads(
+    times: Mapping[str, pd.Series[float]], goodputs: Mapping[str, float], model: float, path: Path
+) -> Path:
+    """The share of requests that take longer than so many ms, and what a bulk transfer gets.
+
+    ``times`` are in ms, by arm; ``goodputs`` in Mbit/s, with a rate and without, ``model`` is what
+    the rate leaves.
+    """
+    figure, (left, right) = _figure(10.5, 4.4, 2, width_ratios=(2.2, 1))
+    for arm, (colour, line, label) in WORKLOADS_LOOKS.items():
+        values, shares = stats.cdf(times[arm])
+        longer = [1 - share + 1 / len(values) for share in shares]
+        left.step(values, longer, where="post", color=colour, linestyle=line, linewidth=2,
+                  label=label)  # fmt: skip
+    left.axhline(0.01, color=GRID, linewidth=1.2, zorder=0)
+    left.annotate("1 in 100", (1, 0.01), xycoords=("axes fraction", "data"), fontsize=8,
+                  color=INK, ha="right", va="bottom")  # fmt: skip
+    left.set(xscale="log", yscale="log", xlabel="time of a request, ms",
+             ylabel="share of requests that take as long or longer")  # fmt: skip
+    left.xaxis.set_major_formatter(ScalarFormatter())
+    left.legend(loc="lower left", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(left)
+    _title(left, "What workloads see of the same stall")
+    for place, goodput in enumerate(goodputs.values()):
+        right.bar(place, goodput, width=0.6, color=(BLUE, ORANGE)[place],
+                  hatch=("", "//")[place], edgecolor="white")  # fmt: skip
+        right.annotate(f"{goodput:.4g}", (place, goodput), ha="center", va="bottom", fontsize=9)
+    right.plot([-0.4, 0.4], [model, model], color=INK, linewidth=2, label="closed form")
+    right.set_xticks(range(len(goodputs)), ["with a rate", "without"])
+    right.set(yscale="log", ylabel="goodput, Mbit/s")
+    right.legend(loc="upper left", frameon=False, fontsize=9)
+    _plain(right)
+    _title(right, "Bulk")
+    return _saved(
+        figure,
+        path,
+        "Share of requests that take so long or longer, by workload; goodput of a bulk transfer.",
+    )

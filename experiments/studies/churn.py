@@ -163,7 +163,7 @@ class _Round:
         """Every change, with new requests beside it."""
         from experiments.measure import arrivals
         from experiments.measure.held import OTHER_PORTS
-        from experiments.measure.http import Request
+        from experiments.measure.http import HttpRow, Request, fetch
         from experiments.measure.meanwhile import Meanwhile
         from experiments.measure.open_loop import offer
 
@@ -171,7 +171,11 @@ class _Round:
         requests = [Request(client.name, t.service, ports=OTHER_PORTS) for client in self._clients]
         times, timeout_s = arrivals.even(t.param("rate_per_s")), t.param("timeout_s")
         before = self._handed_back()
-        with Meanwhile(lambda over: offer(requests, times, over, timeout_s=timeout_s)) as load:
+
+        async def ask(turn: int, request: Request) -> HttpRow:
+            return await fetch(turn, request, timeout_s)
+
+        with Meanwhile(lambda over: offer(requests, ask, times, over)) as load:
             for change in changes(t.plan, t.oracle):
                 self._carry_out(change)
                 self._ask(change.name, held)

@@ -6,12 +6,13 @@ the server goes on meanwhile: it opens connections, and takes in what is sent on
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, cycle
 
-from experiments.measure import arrivals
+from experiments.measure import arrivals, echo
 from experiments.runs.spec import Spec
 from experiments.verdict.oracle import Oracle
 from topologies.plan import HostRole
@@ -78,7 +79,7 @@ def rtts_ms(oracle: Oracle) -> dict[str, float]:
 
 
 def times(spec: Spec, arm: Arm) -> Iterator[float]:
-    """When the requests of an open loop over HTTP, or connects, are due: seconds from the start."""
+    """When the requests of an open loop over TCP are due: seconds from the start."""
     rate, seconds = spec.number("rate_per_s"), spec.number("seconds")
     if arm is POISSON:
         schedule = arrivals.poisson(rate, random.Random(f"workloads {spec.seed}"))
@@ -87,6 +88,12 @@ def times(spec: Spec, arm: Arm) -> Iterator[float]:
     else:
         schedule = arrivals.even(rate)
     return arrivals.within(seconds, schedule)
+
+
+def echoes(spec: Spec, clients: int) -> tuple[int, int]:
+    """How many datagrams each client sends, and at which interval (ns)."""
+    apart_s = clients / spec.number("rate_per_s")
+    return math.ceil(spec.number("seconds") / apart_s), round(apart_s * 1e9)
 
 
 def circles(spec: Spec, oracle: Oracle) -> list[str]:
@@ -111,7 +118,11 @@ def meant(spec: Spec, oracle: Oracle, arm: Arm) -> Iterator[tuple[str, float]]:
     Of the closed loop it is when each connection would ask if it were always answered at once.
     """
     clients = list(rtts_ms(oracle))
-    if arm is not CLOSED:
+    if arm is UDP:
+        for at_ns, number, _ in echo.schedule(len(clients), *echoes(spec, len(clients)), spec.seed):
+            yield clients[number], at_ns / 1e9
+        return
+    if arm.open:
         yield from zip(cycle(clients), times(spec, arm), strict=False)
         return
     rtts, seconds = rtts_ms(oracle), spec.number("seconds")
@@ -126,10 +137,10 @@ def meant(spec: Spec, oracle: Oracle, arm: Arm) -> Iterator[tuple[str, float]]:
 def meant_latencies_ms(
     spec: Spec, oracle: Oracle, arm: Arm, stalls: Mapping[str, Stall]
 ) -> list[float]:
-    """How long each request of an arm takes that is sent when it is meant to be."""
-    rtts = rtts_ms(oracle)
+    """How long each request of an arm takes if it is sent when it is meant to be, and served."""
+    rtts, served = rtts_ms(oracle), replace(arm, answered_by_kernel=False)
     return [
-        latency_ms(arm, at_s, rtts[client], stalls[arm.name])
+        latency_ms(served, at_s, rtts[client], stalls[arm.name])
         for client, at_s in meant(spec, oracle, arm)
     ]
 
