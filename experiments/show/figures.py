@@ -937,6 +937,12 @@ def _coming_late(axes: Axes, arm: str, late: Late, colour: str) -> None:
         axes.plot(after, [late.formula(at_s) for at_s in after], color=colour, linewidth=1.5)
 
 
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The least and the most of what a logarithmic axis shows; some range if that is nothing."""
+    shown = [value for value in values if value > 0]
+    return (min(shown), max(shown)) if shown else (1.0, 10.0)
+
+
 WORKLOADS_LOOKS: Mapping[str, tuple[str, str, str]] = {
     "even": (BLUE, "-", "open loop, even"),
     "poisson": (GREEN, "-", "open loop, at random"),
@@ -961,15 +967,17 @@ def workloads(
     for arm, (colour, line, label) in WORKLOADS_LOOKS.items():
         values, shares = stats.cdf(times[arm])
         longer = [1 - share + 1 / len(values) for share in shares]
-        left.step(values, longer, where="post", color=colour, linestyle=line, linewidth=2,
-                  label=label)  # fmt: skip
+        left.step(values, longer, where="post", color=colour, linestyle=line, label=label,
+                  linewidth=4 if arm == "even" else 1.8)  # fmt: skip
     left.axhline(0.01, color=GRID, linewidth=1.2, zorder=0)
     left.annotate("1 in 100", (1, 0.01), xycoords=("axes fraction", "data"), fontsize=8,
                   color=INK, ha="right", va="bottom")  # fmt: skip
+    least, most = _range([x for one in times.values() for x in one.dropna()])
     left.set(xscale="log", yscale="log", xlabel="time of a request, ms",
+             xlim=(0.8 * least, 1.3 * most), ylim=(1e-4, 1.5),
              ylabel="share of requests that take as long or longer")  # fmt: skip
     left.xaxis.set_major_formatter(ScalarFormatter())
-    left.legend(loc="lower left", frameon=True, framealpha=0.95, fontsize=9)
+    left.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
     _plain(left)
     _title(left, "What workloads see of the same stall")
     for place, goodput in enumerate(goodputs.values()):
@@ -978,7 +986,7 @@ def workloads(
         right.annotate(f"{goodput:.4g}", (place, goodput), ha="center", va="bottom", fontsize=9)
     right.plot([-0.4, 0.4], [model, model], color=INK, linewidth=2, label="closed form")
     right.set_xticks(range(len(goodputs)), ["with a rate", "without"])
-    right.set(yscale="log", ylabel="goodput, Mbit/s")
+    right.set(yscale="log", ylabel="goodput, Mbit/s", ylim=(1, 4 * max(model, *goodputs.values())))
     right.legend(loc="upper left", frameon=False, fontsize=9)
     _plain(right)
     _title(right, "Bulk")

@@ -590,7 +590,7 @@ STUDY = Study(
         "stall_ms": Parameter(1000, 300, "how long services stand still, ms"),
         "rate_per_s": Parameter(100, 100, "requests per second of each open loop"),
         "trace_gaps_ms": Parameter((2, 2, 2, 2, 42), (2, 2, 2, 2, 42), "gaps that repeat, ms"),
-        "connections": Parameter(2, 2, "connections of each client in the closed loop"),
+        "connections": Parameter(2, 1, "connections of each client in the closed loop"),
         "think_ms": Parameter(20, 20, "from an answer to the next question, ms"),
         "timeout_s": Parameter(5, 2, "how long to wait for an answer, seconds"),
         "rate_mbit_s": Parameter(10, 10, "what the access line carries of bulk, Mbit/s"),

@@ -25,6 +25,7 @@ from tests.fakes.internet import computed
 from tests.fakes.names import visited
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
+from tests.fakes.workloads import worked
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -418,5 +419,5 @@ MAKERS = {
     "internet": computed,
 }
 
-OF_SPEC = {"names": visited}
+OF_SPEC = {"names": visited, "workloads": worked}
 """Those whose model is about the parameters of the run too."""
