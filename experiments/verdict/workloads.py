@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, cycle
 
@@ -135,14 +135,16 @@ def meant(spec: Spec, oracle: Oracle, arm: Arm) -> Iterator[tuple[str, float]]:
 
 
 def meant_latencies_ms(
-    spec: Spec, oracle: Oracle, arm: Arm, stalls: Mapping[str, Stall]
+    spec: Spec, oracle: Oracle, arm: Arm, stall: Stall, first_s: float | None
 ) -> list[float]:
-    """How long each request of an arm takes if it is sent when it is meant to be, and served."""
+    """How long each request of an arm takes if it is sent when it is meant to be, and served.
+
+    The first one is sent at ``first_s``; None: when it is meant to be by the spec.
+    """
     rtts, served = rtts_ms(oracle), replace(arm, answered_by_kernel=False)
-    return [
-        latency_ms(served, at_s, rtts[client], stalls[arm.name])
-        for client, at_s in meant(spec, oracle, arm)
-    ]
+    requests = list(meant(spec, oracle, arm))
+    later_s = 0.0 if first_s is None else first_s - min(at_s for _, at_s in requests)
+    return [latency_ms(served, at_s + later_s, rtts[client], stall) for client, at_s in requests]
 
 
 def goodput_bit_s(rate_bit_s: float) -> float:
