@@ -970,28 +970,33 @@ def workloads(
         left.step(values, longer, where="post", color=colour, linestyle=line, label=label,
                   linewidth=4 if arm == "even" else 1.8)  # fmt: skip
     left.axhline(0.01, color=GRID, linewidth=1.2, zorder=0)
-    left.annotate("1 in 100", (1, 0.01), xycoords=("axes fraction", "data"), fontsize=8,
-                  color=INK, ha="right", va="bottom")  # fmt: skip
+    left.annotate("1 in 100", (0.6, 0.01), xycoords=("axes fraction", "data"), fontsize=8,
+                  color=INK, va="bottom")  # fmt: skip
     least, most = _range([x for one in times.values() for x in one.dropna()])
     left.set(xscale="log", yscale="log", xlabel="time of a request, ms",
              xlim=(0.8 * least, 1.3 * most), ylim=(1e-4, 1.5),
              ylabel="share of requests that take as long or longer")  # fmt: skip
     left.xaxis.set_major_formatter(ScalarFormatter())
-    left.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
     _plain(left)
     _title(left, "What workloads see of the same stall")
-    for place, goodput in enumerate(goodputs.values()):
-        right.bar(place, goodput, width=0.6, color=(BLUE, ORANGE)[place],
-                  hatch=("", "//")[place], edgecolor="white")  # fmt: skip
-        right.annotate(f"{goodput:.4g}", (place, goodput), ha="center", va="bottom", fontsize=9)
-    right.plot([-0.4, 0.4], [model, model], color=INK, linewidth=2, label="closed form")
-    right.set_xticks(range(len(goodputs)), ["with a rate", "without"])
-    right.set(yscale="log", ylabel="goodput, Mbit/s", ylim=(1, 4 * max(model, *goodputs.values())))
-    right.legend(loc="upper left", frameon=False, fontsize=9)
-    _plain(right)
-    _title(right, "Bulk")
+    _bulk_bars(right, goodputs, model)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  frameon=False, fontsize=9)  # fmt: skip
     return _saved(
         figure,
         path,
         "Share of requests that take so long or longer, by workload; goodput of a bulk transfer.",
     )
+
+
+def _bulk_bars(axes: Axes, goodputs: Mapping[str, float], model: float) -> None:
+    for place, goodput in enumerate(goodputs.values()):
+        axes.bar(place, goodput, width=0.6, color=(BLUE, ORANGE)[place],
+                 hatch=("", "//")[place], edgecolor="white")  # fmt: skip
+        axes.annotate(f"{goodput:.4g}", (place, goodput), ha="center", va="bottom", fontsize=9)
+    axes.plot([-0.4, 0.4], [model, model], color=INK, linewidth=2, label="closed form")
+    axes.set_xticks(range(len(goodputs)), ["with a rate", "without"])
+    axes.set(yscale="log", ylabel="goodput, Mbit/s", ylim=(1, 4 * max(model, *goodputs.values())))
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    _plain(axes)
+    _title(axes, "Bulk")
