@@ -43,7 +43,7 @@ hermetic: setup ## pinned files for guests, into your cache folder, so that the 
 bgp: setup ## FRR, whose BGP speakers a network may have upstream (its service is not started)
 	@setup/packages.sh frr
 
-check: setup ## lint, types, layers and the tests that need no root (under a minute)
+check: setup ## lint, types, layers and the tests that need no root (a few minutes)
 	@$(VENV)/uv pip check --quiet
 	$(VENV)/ruff check --quiet .
 	$(VENV)/ruff format --quiet --check .

@@ -66,6 +66,11 @@ def label_route(plan: Plan, source: str, pop: str) -> list[str]:
     Edge switches may use the backbone and their uplink; transit switches never go down to an
     edge other than the target. That keeps any assignment of clients to PoPs free of loops.
     """
+    return shortest.path(label_graph(plan, pop), source, edge_name(pop))
+
+
+def label_graph(plan: Plan, pop: str) -> Graph:
+    """What packets with a PoP's label may use: see ``label_route``."""
     target = edge_name(pop)
     found = graph(plan)
     for switch in plan.transits:
@@ -73,7 +78,7 @@ def label_route(plan: Plan, source: str, pop: str) -> list[str]:
             down = link.far(switch.name).node
             if link.kind is LinkKind.UPLINK and down != target:
                 del found[switch.name][down]
-    return shortest.path(found, source, target)
+    return found
 
 
 def delay_ns(plan: Plan, nodes: list[str]) -> int:

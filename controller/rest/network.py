@@ -97,7 +97,7 @@ class NetworkDoors(ControllerBase):
     @route("counters", "/v1/counters", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
     @refusing
     def counters(self, _request: Any, **_: Any) -> Response:
-        """Packets and bytes by switch and duty, read from the switches now."""
+        """Rules, packets and bytes by switch and duty, read from the switches now."""
         return answer(counters(self._controller))
 
     @route("world", "/v1/world", methods=["GET", "HEAD"])  # type: ignore[untyped-decorator]
@@ -219,7 +219,9 @@ def counters(controller: Controller) -> Answer:
 def _by_duty(body: bytes) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for count in openflow.count_flows(body):
-        totals = found.setdefault(count.duty.name.lower(), {"packets": 0, "bytes": 0})
+        nothing = {"rules": 0, "packets": 0, "bytes": 0}
+        totals = found.setdefault(count.duty.name.lower(), nothing)
+        totals["rules"] += 1
         totals["packets"] += count.packets
         totals["bytes"] += count.bytes
     return found

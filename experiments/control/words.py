@@ -101,7 +101,7 @@ class Control:
         return self._lab.controller_api.audit()
 
     def counters(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Packets and bytes per switch and rule duty, read from the switches now."""
+        """Rules, packets and bytes per switch and rule duty, read from the switches now."""
         return self._lab.controller_api.counters()
 
     def events(self, after: int = 0, wait_s: int = 0) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ class Controller:
         return list(self._ask("leases"))
 
     def counters(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Packets and bytes per switch and rule duty, read from the switches now."""
+        """Rules, packets and bytes per switch and rule duty, read from the switches now."""
         return dict(self._ask("counters"))
 
     def world(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -814,6 +815,7 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
                       label=label)  # fmt: skip
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel("sites")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=GRID)
@@ -935,6 +937,119 @@ def _coming_late(axes: Axes, arm: str, late: Late, colour: str) -> None:
     if late.formula and len(shares):
         after = [at_s for at_s in shares.index if at_s >= 0]
         axes.plot(after, [late.formula(at_s) for at_s in after], color=colour, linewidth=1.5)
+
+
+def scale(lab: pd.DataFrame, core: pd.DataFrame, path: Path) -> Path:
+    """The rules of all switches as leases grow, in the lab and in larger networks.
+
+    ``lab`` and ``core`` are the tables ``rules`` and ``core`` of the study of that name.
+    """
+    figure, (left, right) = _figure(10.5, 4.4, 2)
+    rounds = lab.groupby("leases")[["others", "leased", "model_leased"]].sum().reset_index()
+    wide = 0.8 * float(rounds["leases"].diff().min() if len(rounds) > 1 else 1)
+    left.bar(rounds["leases"], rounds["others"], width=wide, color=GRID, label="all other rules")
+    left.bar(rounds["leases"], rounds["leased"], width=wide, bottom=rounds["others"], color=BLUE,
+             label="rules of leases, as counted")  # fmt: skip
+    left.plot(rounds["leases"], rounds["others"] + rounds["model_leased"], color=INK, marker="_",
+              markersize=18, linestyle="", label="closed form")  # fmt: skip
+    left.set(xlabel="leases in the lab", ylabel="rules of all switches")
+    left.legend(loc="lower left", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(left)
+    _title(left, "Rules as leases grow")
+    core = core.assign(held=core["pops"] * core["servers"] * core["leases"])
+    for (pops, mine), colour in zip(core.groupby("pops"), itertools.cycle(cartography.COLOURS)):
+        model = mine[[name for name in mine if str(name).startswith("model_")]].sum(axis=1)
+        order = mine["held"].sort_values().index
+        right.plot(mine["held"][order], model[order], color=colour, linewidth=1.3)
+        right.plot(mine["held"], mine["leased"], color=colour, marker="o", linestyle="",
+                   label=f"{pops} PoPs")  # fmt: skip
+    right.set(xscale="log", yscale="log", xlabel="leases", ylabel="rules of leases")
+    right.legend(title="lines: closed form", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(right)
+    _title(right, "Beyond the lab, by the controller's core")
+    return _saved(
+        figure, path, "Rules against leases, in the lab's switches and in larger networks."
+    )
+
+
+def urpf(checks: pd.DataFrame, pops: Sequence[str], path: Path) -> Path:
+    """The share of egress that upstreams refuse, PoP by PoP, by check and who announces.
+
+    ``checks`` is the table of the study of that name.
+    """
+    kinds = list(checks["check"].drop_duplicates())
+    figure, all_axes = _figure(3.6 * len(kinds), 4.2, len(kinds))
+    announced = list(checks["announced"].drop_duplicates())
+    for axes, kind in zip(all_axes, kinds, strict=True):
+        mine = checks[checks["check"] == kind]
+        shares = (mine["refused"] / mine["fetches"].clip(lower=1)).set_axis(
+            [mine["announced"], mine["pop"]]
+        )
+        grid = shares.unstack().reindex(index=announced, columns=list(pops)).to_numpy(float)
+        axes.imshow(grid, cmap="Greys", vmin=-0.15, vmax=1.4, aspect="auto")
+        for (row, column), share in np.ndenumerate(grid):
+            ink = "white" if share > 0.6 else INK
+            axes.text(
+                column, row, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=8.5
+            )
+        axes.set_xticks(range(len(pops)), pops)
+        axes.set_yticks(range(len(announced)), announced)
+        axes.set_xlabel("sent by servers of PoP")
+        axes.tick_params(colors=INK, labelsize=9, length=0)
+        axes.spines[:].set_visible(False)
+        _title(axes, f"Check: {kind}")
+    all_axes[0].set_ylabel("borrowed addresses are announced by")
+    return _saved(
+        figure,
+        path,
+        "Share of egress that upstreams refuse, by PoP, by check and by who announces.",
+    )
+
+
+CROSSPOP_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "whole": (BLUE, "o", "over the backbone"),
+    "cut": (ORANGE, "v", "with the backbone cut"),
+}
+"""Colour, marker and label of each state of the backbone."""
+
+
+def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, path: Path) -> Path:
+    """What the way home adds against the closed form, and what downloads over the backbone get.
+
+    ``ways`` and ``downloads`` are the tables of the study of that name.
+    """
+    figure, (left, right) = _figure(10.5, 4.4, 2)
+    least = most = 0.0
+    for state, (colour, marker, label) in CROSSPOP_LOOKS.items():
+        mine = ways[ways["state"] == state].dropna(subset="extra_ms")
+        least = min([least, *mine["model_extra_ms"]])
+        most = max([most, *mine["model_extra_ms"]])
+        left.plot(mine["model_extra_ms"], mine["extra_ms"], color=colour, marker=marker,
+                  markersize=6, linestyle="", alpha=0.6, label=label)  # fmt: skip
+    left.plot(
+        [least, most], [least, most], color=INK, linewidth=1, linestyle=":", label="as modelled"
+    )
+    left.set(xlabel="d(o, L) + b(L, h) - d(o, h), ms", ylabel="measured over an own address, ms")
+    left.legend(loc="upper left", frameon=True, framealpha=0.95, fontsize=9)
+    _plain(left)
+    _title(left, "What the way home adds")
+    over = downloads[downloads["crossings"] > 0]
+    for state, colour, line in (("free", BLUE, "-"), ("limited", ORANGE, "--")):
+        values, shares = stats.cdf(over[over["state"] == state]["mbit_s"])
+        start = [0.0] if values else []
+        right.step([*values[:1], *values], [*start, *shares], where="post", color=colour,
+                   linestyle=line, linewidth=1.8,
+                   label="no rate" if state == "free" else "with a rate")  # fmt: skip
+    right.axvline(rate_mbit_s, color=INK, linewidth=1, linestyle=":", label="the rate")
+    right.set(xscale="log", xlabel="goodput of a download, Mbit/s")
+    _shares(right, "downloads over the backbone")
+    right.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
+    _title(right, "What a rate of the backbone leaves")
+    return _saved(
+        figure,
+        path,
+        "What the way home adds to a round trip against the closed form; goodput of downloads.",
+    )
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

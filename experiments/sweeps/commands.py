@@ -127,6 +127,7 @@ def _tell(folder: SweepFolder, metrics: list[str], *, as_json: bool) -> int:
     import pandas as pd
 
     from experiments.sweeps import rows
+    from experiments.sweeps.folder import PAGE
 
     turns = rows.turns_by_verdict(folder)
     by_verdict = {verdict: len(mine) for verdict, mine in turns.items()}
@@ -143,28 +144,25 @@ def _tell(folder: SweepFolder, metrics: list[str], *, as_json: bool) -> int:
             cause = (folder.failure(turn) or "").splitlines()[-1]
             console().print(f"  {turn.name}: {cause}", highlight=False, markup=False)
         console().print(f"sweep   {folder.path}", highlight=False, soft_wrap=True)
+        console().print(f"page    {folder.path / PAGE}", highlight=False, soft_wrap=True)
     return 0 if set(by_verdict) <= {"valid"} else FAILED
 
 
 def _show(folder: SweepFolder, summary: pd.DataFrame) -> None:
-    from experiments.stats import FEWEST, Estimate
+    from experiments.stats import FEWEST
+    from experiments.sweeps import rows
 
     names = [axis.name for axis in folder.sweep.axes]
-
-    def estimate(row: Any, *columns: str) -> str:
-        told = [None if row[column] != row[column] else float(row[column]) for column in columns]
-        return str(Estimate(told[0], told[1], told[2], int(row["trials"])))
-
     lines = [
         (
             *(str(row[name]) for name in names),
             row["metric"],
             "" if row["unit"] == "1" else row["unit"],
             str(row["trials"]),
-            estimate(row, "median", "low", "high"),
-            estimate(row, "difference", "difference_low", "difference_high"),
+            str(rows.estimate(row)),
+            str(rows.difference(row)),
         )
-        for _, row in summary.head(MOST_LINES).iterrows()
+        for row in summary.head(MOST_LINES).to_dict("records")
     ]
     heads = (*names, "metric", "unit", "trials", "median [95 %]", "against the first arm [95 %]")
     put_table(heads, lines)

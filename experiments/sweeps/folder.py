@@ -24,6 +24,7 @@ SCHEMA = 1
 """Version of the layout; rises when a reader of old folders would stumble."""
 
 DESCRIPTION = "sweep.json"
+FIGURE, PAGE = "sweep.png", "sweep.html"
 
 
 @dataclass(frozen=True, slots=True)

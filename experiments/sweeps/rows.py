@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import stats
 from experiments.runs import rundata
+from experiments.stats import Estimate
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.design import Turn, arms
 from experiments.sweeps.folder import SweepFolder
@@ -88,6 +89,23 @@ def _summed(valid: pd.DataFrame, axes: Sequence[Axis]) -> Iterator[dict[str, Any
                 "difference_high": apart.high,
                 "superiority": against.superiority,
             }
+
+
+def estimate(row: Mapping[Hashable, Any]) -> Estimate:
+    """What a row of a summary says of its arm."""
+    return _estimate(row, "median", "low", "high")
+
+
+def difference(row: Mapping[Hashable, Any]) -> Estimate:
+    """What a row of a summary says against the first arm."""
+    return _estimate(row, "difference", "difference_low", "difference_high")
+
+
+def _estimate(row: Mapping[Hashable, Any], *columns: str) -> Estimate:
+    import pandas as pd
+
+    told = [None if pd.isna(row[column]) else float(row[column]) for column in columns]
+    return Estimate(told[0], told[1], told[2], int(row["trials"]))
 
 
 def _by_seed(rows: pd.DataFrame, arm: Iterable[tuple[str, Any]]) -> dict[int, float | None]:

@@ -16,7 +16,7 @@ from experiments.sweeps import axes, design, fleet, rows
 from experiments.sweeps.axes import ASKED, Arm
 from experiments.sweeps.design import MOST_TRIALS, Turn
 from experiments.sweeps.fleet import Outcome
-from experiments.sweeps.folder import SweepFolder
+from experiments.sweeps.folder import FIGURE, PAGE, SweepFolder
 from topologies.emulation.sandbox import sandbox
 
 if TYPE_CHECKING:
@@ -99,11 +99,13 @@ def carry_on(
 
 
 def conclude(folder: SweepFolder) -> None:
-    """Write ``trials.csv``, ``summary.csv`` and the figure of what is complete."""
+    """Write ``trials.csv``, ``summary.csv``, the figure and the page of what is complete."""
     from experiments.show import sweep_figure
+    from experiments.show.page import sweep as page
 
     found = rows.trials(folder)
     summed = rows.summary(found, folder.sweep.axes)
     found.to_csv(folder.path / "trials.csv", index=False)
     summed.to_csv(folder.path / "summary.csv", index=False)
-    sweep_figure.draw(summed, folder.sweep.axes, folder.path / "sweep.png")
+    sweep_figure.draw(summed, folder.sweep.axes, folder.path / FIGURE)
+    (folder.path / PAGE).write_text(page.render(folder, summed), encoding="utf-8")

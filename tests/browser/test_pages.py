@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from experiments.runs import rundata
 from experiments.show.page import index, run
+from experiments.sweeps import sweep as sweeps
+from experiments.sweeps.folder import PAGE, packed
 from tests.fakes.pages import HOSTILE, hostile, run_data
 
 pytestmark = pytest.mark.browser
@@ -87,12 +89,22 @@ def _index(folder: Path) -> str:
     return index.render(index.entries(REFERENCE.parent))
 
 
+def _sweep(folder: Path) -> str:
+    made = sweeps.prepare("latency", ["pops=1,2"], repeat=2, quick=True, results=folder / "results")
+    first, second, *_ = made.sweep.turns
+    made.keep(first, packed(REFERENCE / "latency-europe"))
+    made.keep_failure(second, HOSTILE)
+    sweeps.conclude(made)
+    return (made.path / PAGE).read_text()
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "latency": _latency,
     "failover": _without_times,
     "catchment": _many_arms,
     "hostile": _hostile,
     "index": _index,
+    "sweep": _sweep,
 }
 
 

@@ -1,45 +1,32 @@
-"""A study without a lab needs no fake: it computes, once for each network."""
+"""An Internet of arrays as a network: each AS is a city of its own, each site a PoP."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from copy import deepcopy
-from functools import cache
-from typing import Any
+from controller.core.steering.vectorised import Sites
+from topologies.internet.graph import Internet
+from topologies.model import NOBODY, Attachment, City, Line, Link, Network, Pop
 
-from experiments.runs import runner
-from experiments.study import Trial, study
-from experiments.verdict.oracle import Oracle
-from topologies.model import Network
-from topologies.plan import Plan, plan
+LINE = Line(1_000_000)
 
 
-class Kept:
-    """A reporter that keeps rows."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def emit(self, row: Mapping[str, Any]) -> None:
-        self.rows.append(dict(row))
-
-    def event(self, name: str, detail: str) -> None:
-        pass
-
-    def step(self, name: str, expected_s: float) -> None:
-        pass
+def code(node: int) -> str:
+    """The city of an AS."""
+    return f"a{node}"
 
 
-def computed(made: Plan, _oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What the study internet finds on a small Internet, as it comes out of its archive."""
-    return deepcopy(_computed(made.network))
-
-
-@cache
-def _computed(network: Network) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    spec = runner.make_spec("internet", network, quick=True)
-    made, kept = plan(spec.network), Kept()
-    t = Trial(spec, None, made, Oracle(made), {}, kept)
-    study("internet").trial(t)
-    return kept.rows, json.loads(json.dumps(t.observed))
+def network(internet: Internet, sites: Sites) -> Network:
+    """All ASes and sites, whether they are up or not."""
+    pays = zip(internet.customer.tolist(), internet.provider.tolist(), strict=True)
+    peers = zip(internet.peer_a.tolist(), internet.peer_b.tolist(), strict=True)
+    pops = zip(sites.at.tolist(), sites.prepend.tolist(), sites.scope, strict=True)
+    return Network(
+        "small",
+        tuple(City(code(n), "", 0.0, float(n)) for n in range(internet.size)),
+        (
+            *(Link(code(a), code(b), LINE, code(a)) for a, b in pays),
+            *(Link(code(a), code(b), LINE, NOBODY) for a, b in peers),
+        ),
+        tuple(Pop(code(at), 1, prepend=prepend, scope=scope) for at, prepend, scope in pops),
+        (Attachment(code(0)),),
+        (Attachment(code(0)),),
+    )

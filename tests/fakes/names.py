@@ -11,6 +11,7 @@ from experiments.studies import names as study
 from experiments.verdict import names
 from experiments.verdict.oracle import Oracle
 from topologies import binding
+from topologies.model import Names
 from topologies.plan import HostRole, Plan
 
 WITHDRAWN_AFTER_S = 0.5
@@ -48,7 +49,7 @@ def _loaded(
 def _left(
     spec: Spec, made: Plan, oracle: Oracle, arm: study.Leaving, number: int
 ) -> list[dict[str, Any]]:
-    left_s, visits = study.planned(spec, made.hosts_of(HostRole.CLIENT), arm, number)
+    left_s, visits = study.planned(spec, study.visitors(spec, made), arm, number)
     times: defaultdict[Any, list[float]] = defaultdict(list)
     for place, at_s in visits:
         times[place].append(at_s)
@@ -73,10 +74,12 @@ def _row(
     made: Plan, oracle: Oracle, arm: str, place: tuple[str, str], at_s: float, address: str
 ) -> dict[str, Any]:
     client, name = place
+    how = arm.partition(" ")[0]
     pop = oracle.nearest_pops(client)[0]
     rtt_ms = oracle.rtt_ms(client, made.servers_of(pop)[0].name)
     return {
         "arm": arm,
+        "binding": how if how in tuple(Names) else Names.ONE.value,
         "client": client,
         "city": made.host(client).city,
         "name": name,

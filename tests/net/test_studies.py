@@ -250,6 +250,38 @@ def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None
     )
 
 
+def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> None:
+    metrics = {name: m.value for name, m in runs["scale"].result.metrics.items()}
+    assert metrics["leases"] == 6 * 3
+    # Two servers of each PoP hold three sets each, and an address has three: two addresses.
+    assert metrics["lease_rules"] == 18 * 4 + 3 * 2 * 2
+    assert metrics["connect_packet_ins"] == metrics["fetch_packet_ins"] == 0
+    assert (metrics["borrow_packet_ins"], metrics["return_packet_ins"]) == (2, 1)
+    assert metrics["release_changes"] == 4
+
+
+def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> None:
+    metrics = {name: m.value for name, m in runs["urpf"].result.metrics.items()}
+    for check in ("none", "loose", "strict"):
+        assert metrics[f"{check}_everywhere_lost_share"] == 0
+        assert metrics[f"{check}_nowhere_lost_share"] == 1
+    assert metrics["strict_one_pop_lost_share"] == pytest.approx(2 / 3, abs=1e-5)
+    assert metrics["loose_one_pop_lost_share"] == metrics["none_one_pop_lost_share"] == 0
+
+
+def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clock) -> None:
+    metrics = {name: m.value or 0 for name, m in runs["crosspop"].result.metrics.items()}
+    assert metrics["whole_elsewhere_share"] == pytest.approx(2 / 3, abs=1e-5)
+    # The only origin is in ARN: what lands in LHR goes there and back before it is home.
+    for state, uplinks_ms in (("whole", 0.0), ("cut", 0.5)):
+        model_ms = 2 * ORACLE.delay_ns("tARN", "tLHR") / 1e6 + uplinks_ms
+        error_ms = metrics[f"{state}_extra_max"] - model_ms
+        assert -FETCH_BELOW_MS[clock] <= error_ms <= FETCH_ABOVE_MS[clock]
+    assert metrics["whole_backbone_packets"] == metrics["whole_backbone_packets_least"] > 0
+    assert metrics["cut_backbone_packets"] == 0
+    assert metrics["limited_goodput_p50"] < 1 < metrics["free_goodput_p50"]
+
+
 def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock) -> None:
     data = runs["workloads"]
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}

@@ -17,24 +17,29 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from controller.core.events import Event, PopSet, PopState, PortStatus, PrependSet, ScopeSet
+from controller.core.steering import vectorised
 from controller.core.steering.bgp import OURS, routes
 from controller.core.steering.bgp import Route as Modelled
+from controller.core.steering.vectorised import Sites
 from controller.core.world import World
 from tests.core.topologies.network_strategies import networks
+from tests.fakes.internet import network
 from topologies.emulation import routers
 from topologies.emulation import speakers as emulated
 from topologies.emulation.speakers import Route, Speakers
+from topologies.internet.generate import generate
 from topologies.model import Network, Scope
-from topologies.plan import LinkPlan, Plan, plan
+from topologies.plan import LinkPlan, Plan, SwitchRole, plan
 from topologies.speakers import US, Announcement, Timers, asn, speakers
 
 REST_S = 15.0
 """Nothing changes for so long: BGP has come to rest. A session that was lost is back by then."""
-QUIET_S, LONGEST_S = 1.0, 120.0
+LOOK_S, LONGEST_S = 5.0, 120.0
 LOGS = Path("logs")
 
 
@@ -78,15 +83,15 @@ def until(holds) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + LONGEST_S
     while not holds():
         assert time.monotonic() < deadline, "the speakers do not come to an end"
-        time.sleep(QUIET_S / 10)
+        time.sleep(LOOK_S / 10)
 
 
 def settle(both: Speakers) -> None:
     """Until no table changes any more."""
-    time.sleep(QUIET_S)
+    time.sleep(LOOK_S)
     before, since = both.tables(), time.monotonic()
     while time.monotonic() < since + REST_S:
-        time.sleep(QUIET_S)
+        time.sleep(LOOK_S)
         now = both.tables()
         if now != before:
             before, since = now, time.monotonic()
@@ -147,6 +152,30 @@ def modelled(made: Plan, route: Modelled | None) -> tuple[int, tuple[int, ...]] 
     return route.number, tuple((numbers | {OURS: US})[name] for name in route.path)
 
 
+def three(number: int, ases: int, count: int) -> None:
+    """Compare FRR, the policy, and the policy on arrays, on a generated Internet with sites."""
+    LOGS.mkdir(exist_ok=True)
+    internet = generate(ases, number)
+    rng = np.random.default_rng(number)
+    at = np.sort(rng.choice(ases, count, replace=False)).astype(np.int32)
+    sites = Sites(at, np.zeros(count, np.int32), (Scope.ALL,) * count, np.ones(count, np.bool_))
+    world = World(plan(network(internet, sites)))
+    arrays = vectorised.routes(internet, sites)
+    with speaking(world.plan) as both:
+        differ = list(differences(both, world))
+        (prefix,) = world.plan.service_prefixes(4)
+        assert isinstance(prefix, IPv4Network)
+        for name, known in both.routes(prefix).items():
+            if world.plan.switch(name).role is SwitchRole.TRANSIT:
+                node = int(world.plan.switch(name).city[1:])
+                pop = next((route.pop for route in known if route.best), 0)
+                if pop != int(arrays.site[node]) + 1:
+                    differ.append(
+                        f"AS {node}: PoP {pop} is spoken, {arrays.site[node] + 1} by arrays"
+                    )
+        print(json.dumps({"compared": ases, "differ": differ}), flush=True)
+
+
 def leak() -> None:
     """Have every router tell everybody everything."""
     usual = emulated.configuration
@@ -172,8 +201,8 @@ def main(number: int, count: int, most: int, leaks: int = 0) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(networks(max_cities=8).map(tidy), st.data())
-    def compare(network: Network, data: st.DataObject) -> None:
-        made = plan(network)
+    def compare(drawn: Network, data: st.DataObject) -> None:
+        made = plan(drawn)
         world = World(made)
         with speaking(made) as both:
             say(both, world, "as it begins")

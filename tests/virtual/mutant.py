@@ -154,6 +154,14 @@ def fell(lab: Testbed, name: str, how: signal.Signals) -> None:
     threading.Timer(0.3, program.process.send_signal, [how]).start()
 
 
+def connections_handed_up(lab: Testbed) -> None:
+    """The controller sees every packet to the service that lands in a PoP."""
+    flow = f"table={Table.SERVICE:d},priority=65000,tcp,nw_dst={lab.plan.network.services[0]}"
+    seen = "actions=CONTROLLER:64,set_field:1->reg0"
+    server = to_a_server(lab).removeprefix("actions=")
+    ofctl("add-flow", f"e{POP}", f"{flow},{seen},{server}")
+
+
 def _mac(number: int) -> str:
     return ":".join(f"{byte:02x}" for byte in number.to_bytes(6, "big"))
 
@@ -181,6 +189,7 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "steered elsewhere": steered_elsewhere,
     "a withdrawn PoP is kept": kept,
     "slots misplaced": slots_misplaced,
+    "connections handed up": connections_handed_up,
     "arrivals wait for answers": arrivals_wait,
     "rates are ignored": rates_ignored,
     "hand-back removed": hand_back_removed,

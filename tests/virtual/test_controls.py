@@ -38,8 +38,12 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "reachability": "twin: a port set that somebody holds answers",
         "latency": "twin: a port set that somebody holds answers",
         "borrowing": "every borrowed connection works",
+        "scale": "every switch has as many rules for leases as the closed form says",
     },
+    "connections handed up": {"scale": "twin: no connection is handed to the controller"},
     "home removed": {
+        "crosspop": "every fetch is answered, wherever its reply lands and with the backbone cut",
+        "urpf": "what is refused is lost, and what nobody could answer; nothing else is",
         "reachability": "every pair reaches",
         "latency": "twin: a port set that somebody holds answers",
         "borrowing": "replies that land elsewhere come home",
@@ -65,6 +69,7 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "latency": "every client is answered",
     },
     "steering removed": {
+        "urpf": "every upstream refuses what the model says, and nothing else",
         "reachability": "every pair reaches",
         "latency": "every client is answered",
         "catchment": "every client that is served is answered",
@@ -132,6 +137,9 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "sites",
         "flood",
         "names",
+        "scale",
+        "urpf",
+        "crosspop",
         "workloads",
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -27,6 +28,9 @@ USER = "frr"
 
 SOCKETS = Path("/run/speakers")
 """A folder for each speaker; inside a sandbox /run is a private tmpfs."""
+
+APART_S = 0.01
+"""Between two speakers that start: in virtual time no time would pass until all of them have."""
 
 MEND = "install FRR with `make bgp`"
 
@@ -85,6 +89,7 @@ class Speakers:
             with netns.inside(name):
                 self._launch(name, "zebra", "-f", "/dev/null")
                 self._launch(name, "bgpd", "-f", str(folder / "bgpd.conf"), "-P", "0")
+            time.sleep(APART_S)
 
     def _launch(self, name: str, daemon: str, *words: str) -> None:
         folder = SOCKETS / name

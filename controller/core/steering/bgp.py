@@ -57,6 +57,24 @@ class Session(NamedTuple):
     is_to: Neighbour
 
 
+RULES = {
+    "heard_from": "local preference",
+    "hops": "a shorter AS path",
+    "inside": "a route from outside",
+    "exit_ns": "a nearer exit",
+    "neighbour": "the neighbour's number",
+    "number": "the PoP's number",
+}
+"""What is compared, in this order, by the field that holds it."""
+
+
+def rule(better: Route, worse: Route) -> str:
+    """By which rule one route is taken rather than another."""
+    return next(
+        said for name, said in RULES.items() if getattr(better, name) != getattr(worse, name)
+    )
+
+
 Told = dict[str, list[Route]]
 """By city: the routes that it is told from outside of its network, or knows of its own PoP."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from controller.core import routing
 from controller.core.events import PopState
 from controller.core.steering import rank
-from controller.core.steering.bgp import routes
+from controller.core.steering.bgp import routes, rule
 from controller.core.steering.nearest import costs
 from controller.core.steering.ranking import Pops
 from controller.core.world import World
@@ -73,12 +73,14 @@ def _nearest(world: World, city: str, pops: Pops) -> Reasons:
 def _bgp(world: World, city: str, pops: Pops) -> Reasons:
     announced = tuple(pop for pop in pops if world.told(pop) is PopState.ANNOUNCED)
     found = dict.fromkeys(pops, "no network tells of it here")
-    for route in reversed(routes(world, announced)[city]):
+    known = routes(world, announced)[city]
+    for route in reversed(known):
         from_whom = f"from a {route.heard_from.name.lower()}"
         if len(route.path) == route.path.count(route.path[-1]):
             from_whom = "its own customer"
         inside = f", {route.exit_ns / 1e6:g} ms inside" if route.inside else ""
-        found[route.pop] = f"{from_whom}, AS path {' '.join(route.path)}{inside}"
+        behind = "" if route.pop == known[0].pop else f"; behind by {rule(known[0], route)}"
+        found[route.pop] = f"{from_whom}, AS path {' '.join(route.path)}{inside}{behind}"
     return found
 
 

@@ -196,12 +196,17 @@ def test_a_customers_route_wins_over_a_nearer_peers() -> None:
     assert rank(world.after(PolicySet(Policy.NEAREST)))["C"] == ("Q", "P")
     # Prepending loses to local preference, as everybody learns once.
     assert rank(world.after(PrependSet("P", 9)))["C"] == ("P", "Q")
+    assert why(world, "C")[1].reason.endswith("; behind by local preference")
+    assert "behind" not in why(world, "C")[0].reason
 
 
 def test_prepending_moves_those_who_have_the_choice() -> None:
     world = _world(_fork(P=Pop("P", 1), Q=Pop("Q", 1)), Policy.BGP)
     assert rank(world)["X"][0] == "P"  # of two customers' routes, the lower number
-    assert rank(world.after(PrependSet("P", 1)))["X"][0] == "Q"
+    assert why(world, "X")[1].reason.endswith("; behind by the neighbour's number")
+    prepended = world.after(PrependSet("P", 1))
+    assert rank(prepended)["X"][0] == "Q"
+    assert why(prepended, "X")[1].reason.endswith("; behind by a shorter AS path")
 
 
 def test_a_local_node_serves_its_own_network_alone() -> None:
@@ -232,6 +237,7 @@ def test_hot_potato_leaves_by_the_nearest_exit() -> None:
     )
     pops = (Pop("A", 1), Pop("B", 1))
     world = _world(Network("wide", tuple(cities), links, pops, (Attachment("M"),), ()), Policy.BGP)
+    assert why(world, "M")[1].reason.endswith("; behind by a nearer exit")
     chosen = {city: ranked[0] for city, ranked in rank(world).items()}
     assert chosen == {"W": "A", "M": "A", "E": "B", "A": "A", "B": "B"}
 

@@ -14,10 +14,11 @@ from controller.core.steering.bgp import routes as scalar
 from controller.core.steering.valleys import strangers, valleys
 from controller.core.steering.vectorised import Routes, Sites, loads, routes, rtt_ms
 from controller.core.world import World
+from tests.fakes.internet import code, network
 from topologies.business import Neighbour
 from topologies.internet.generate import generate
 from topologies.internet.graph import Internet, check
-from topologies.model import NOBODY, Attachment, City, Line, Link, Network, Pop, Scope
+from topologies.model import Scope
 from topologies.plan import plan
 
 LONGEST_PREPEND = 4
@@ -70,33 +71,10 @@ def cases(draw: st.DrawFn, largest: int = 100) -> tuple[Internet, Sites]:
     )
 
 
-def _code(node: int) -> str:
-    return f"a{node}"
-
-
 def scalar_routes(internet: Internet, sites: Sites) -> Mapping[str, tuple[Route, ...]]:
     """By the scalar policy, on a network whose cities are the ASes and whose PoPs the sites."""
-    line = Line(1_000_000)
-    pays = zip(internet.customer.tolist(), internet.provider.tolist(), strict=True)
-    peers = zip(internet.peer_a.tolist(), internet.peer_b.tolist(), strict=True)
-    network = Network(
-        "small",
-        tuple(City(_code(n), "", 0.0, float(n)) for n in range(internet.size)),
-        (
-            *(Link(_code(a), _code(b), line, _code(a)) for a, b in pays),
-            *(Link(_code(a), _code(b), line, NOBODY) for a, b in peers),
-        ),
-        tuple(
-            Pop(_code(at), 1, prepend=prepend, scope=scope)
-            for at, prepend, scope in zip(
-                sites.at.tolist(), sites.prepend.tolist(), sites.scope, strict=True
-            )
-        ),
-        (Attachment(_code(0)),),
-        (Attachment(_code(0)),),
-    )
-    up = tuple(_code(at) for at, up in zip(sites.at.tolist(), sites.up, strict=True) if up)
-    return scalar(World(plan(network)), up)
+    up = tuple(code(at) for at, up in zip(sites.at.tolist(), sites.up, strict=True) if up)
+    return scalar(World(plan(network(internet, sites))), up)
 
 
 def _as_scalar(node: int, found: Routes, sites: Sites) -> tuple[object, ...] | None:
@@ -106,9 +84,9 @@ def _as_scalar(node: int, found: Routes, sites: Sites) -> tuple[object, ...] | N
         return None
     site = int(found.site[node])
     ours = (OURS,) * (1 + int(sites.prepend[site]))
-    told = (*map(_code, path[1:]), *ours)
+    told = (*map(code, path[1:]), *ours)
     heard_from = Neighbour(int(found.heard_from[node]))
-    return (_code(int(sites.at[site])), heard_from, int(found.hops[node]), told)
+    return (code(int(sites.at[site])), heard_from, int(found.hops[node]), told)
 
 
 @given(cases())
@@ -117,7 +95,7 @@ def test_both_forms_choose_the_same_route_everywhere(case: tuple[Internet, Sites
     internet, sites = case
     found, known = routes(internet, sites), scalar_routes(internet, sites)
     for node in range(internet.size):
-        chosen = known[_code(node)][:1]
+        chosen = known[code(node)][:1]
         expected = [(one.pop, one.heard_from, one.hops, one.path) for one in chosen]
         assert [x for x in [_as_scalar(node, found, sites)] if x] == expected
 

@@ -22,6 +22,7 @@ from experiments.studies import names as asked
 from experiments.verdict import names
 from tests.fakes.evidence import failed, perfect, spoil
 from topologies import sources
+from topologies.plan import plan
 
 ANSWERED = "every visit is answered from the nearest PoP, whatever the address"
 REACHED = "servers are reached at the address that the name had"
@@ -184,6 +185,7 @@ def test_skew_is_what_the_bindings_differ_in() -> None:
         ({"addresses": [1, 256]}, "nothing to spread"),
         ({"addresses": [256, 5000]}, "more than 198.51.96.0/20 has"),
         ({"ttls_s": [0, 1]}, "keeps nothing"),
+        ({"visitors": 0}, "Somebody has to visit"),
     ],
 )
 def test_what_leaves_nothing_to_measure_is_refused(params: dict[str, Any], cause: str) -> None:
@@ -197,3 +199,11 @@ def test_a_network_that_has_enough_addresses_keeps_them() -> None:
     made = asked.prepare(network, params)
     assert len(made.services) == 256
     assert asked.prepare(made, params) is made
+
+
+@pytest.mark.parametrize(("network", "most"), [("triangle", 3), ("europe", 4), ("world", 4)])
+def test_of_many_clients_some_visit_an_address_that_is_left(network: str, most: int) -> None:
+    spec = runner.make_spec("names", network, quick=True)
+    made = plan(spec.network)
+    chosen = asked.visitors(spec, made)
+    assert len({host.city for host in chosen}) == len(chosen) == most

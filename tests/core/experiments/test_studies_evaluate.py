@@ -57,6 +57,45 @@ PROMISED = {
         "port_sets_addresses",
         "given_flood_2_absorbed_share",
     },
+    "crosspop": {
+        "free_goodput_p50",
+        "limited_goodput_p50",
+        *(
+            f"{state}_{metric}"
+            for state in ("whole", "cut")
+            for metric in (
+                "extra_p50",
+                "model_extra_p50",
+                "extra_max",
+                "everywhere_extra_p50",
+                "elsewhere_share",
+                "backbone_packets",
+            )
+        ),
+        "whole_backbone_packets_least",
+        "whole_backbone_packets_most",
+    },
+    "urpf": {
+        f"{check}_{where}_{metric}_share"
+        for check in ("none", "loose", "strict")
+        for where in ("everywhere", "one_pop", "nowhere")
+        for metric in ("refused", "lost", "model_refused")
+    },
+    "scale": {
+        "leases",
+        "rules",
+        "lease_rules",
+        "lease_rules_model",
+        "switch_rules_max",
+        "core_rules_max",
+        "core_switch_rules_max",
+        "acquire_changes",
+        "release_changes",
+        "connect_packet_ins",
+        "fetch_packet_ins",
+        "borrow_packet_ins",
+        "return_packet_ins",
+    },
     "names": {
         *(
             f"{binding}_{metric}"
@@ -185,7 +224,7 @@ def test_a_run_in_which_nothing_came_back_is_invalid_and_whole(
     kept = {column: value for column, value in lost.items() if column in evidence.samples}
     if name == "isolation":
         kept = {"outcome": "dropped", "seen_by": ""}
-    if name in ("borrowing", "geo"):
+    if name in ("borrowing", "geo", "urpf", "crosspop"):
         del kept["pop"]  # there it is the server's own
     if name == "internet":
         kept = {"reached_share": 0.0}

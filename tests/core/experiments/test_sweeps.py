@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from experiments.errors import UsageError
 from experiments.show import sweep_figure
+from experiments.show.page import index
+from experiments.show.page import sweep as page
 from experiments.study import study
 from experiments.sweeps import axes, design, rows, sweep
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.folder import SweepFolder, packed
+from tests.fakes.markup import Page
 
 LATENCY, SLICES = study("latency"), study("slices")
 
@@ -146,6 +149,11 @@ def test_a_run_is_kept_once_and_whole(folder: SweepFolder) -> None:
     assert found[found["verdict"] == "failed"]["metric"].isna().all()
     sweep.conclude(folder)
     assert len(pd.read_csv(folder.path / "trials.csv")) == len(found)
+    shown = Page((folder.path / "sweep.html").read_text())
+    for told in ("1 valid", "1 failed", "2 left", "the worker gave no answer", first.name):
+        assert told in shown.text
+    assert study("latency").question in shown.text
+    assert shown.loads == []
 
 
 def _rows(verdict: str = "valid") -> pd.DataFrame:
@@ -170,6 +178,27 @@ def test_a_summary_is_over_valid_trials_and_in_pairs() -> None:
     assert (summed["low"] < summed["median"]).all()
     nothing = rows.summary(_rows("invalid"), axis)
     assert len(nothing) == 0
+
+
+def test_a_sweep_says_most_of_the_first_metric_that_varies() -> None:
+    axis = (Axis("pops", ("1", "2")),)
+    found = list(page.compared(rows.summary(_rows(), axis), axis))
+    assert [one.varies for one in found] == [True]
+    assert page.answer(found) == (
+        "rtt_p50: 40 [20, 60] ms with pops 1, 45 [25, 65] ms with pops 2;"
+        " the difference is 5 [5, 5] ms in pairs of equal seeds."
+    )
+    assert page.answer([]).startswith("No trial is valid")
+    alone = list(page.compared(rows.summary(_rows()[:7], ()), ()))
+    assert page.answer(alone) == "rtt_p50: 40 [20, 60] ms with all trials, over 7 trials."
+
+
+def test_sweeps_stand_in_the_list_of_runs(folder: SweepFolder) -> None:
+    sweep.conclude(folder)
+    (entry,) = index.entries(folder.path.parents[1])
+    assert (entry.title, entry.verdict, entry.kind) == ("sweep of latency", "4 left", "unknown")
+    assert entry.link == f"sweeps/{folder.path.name}/sweep.html"
+    assert entry.began.startswith("20")
 
 
 def test_the_figure_has_a_chart_for_each_metric(tmp_path: Path) -> None:
