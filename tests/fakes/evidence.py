@@ -20,9 +20,9 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.computed import computed
 from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
-from tests.fakes.internet import computed
 from tests.fakes.names import visited
 from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
