@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
+from experiments.measure import arrivals
 from experiments.measure.kernel import open_in
 from topologies.family import Address
 
@@ -58,6 +59,7 @@ def barrage(
 def poisson(rates: Mapping[str, float], seconds: float, seed: int) -> Iterator[tuple[float, str]]:
     """When who sends, seconds from the start: a Poisson process of each host's rate."""
     chance, hosts, upto = random.Random(seed), tuple(rates), tuple(accumulate(rates.values()))
-    at = 0.0
-    while hosts and (at := at + chance.expovariate(upto[-1])) < seconds:
+    if not hosts:
+        return
+    for at in arrivals.within(seconds, arrivals.poisson(upto[-1], chance)):
         yield at, chance.choices(hosts, cum_weights=upto)[0]

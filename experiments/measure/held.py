@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from experiments.measure.dial import Outcome, dial, failure, paced
-from experiments.measure.http import parse_fields, parse_head
+from experiments.measure.exchange import ask
+from experiments.measure.http import parse_fields
 from topologies.family import Address
 
 HeldOutcome = Outcome | Literal["bad answer"]
@@ -121,29 +122,10 @@ async def _exchanged(row: HeldRow, sock: socket.socket, timeout_s: float) -> Hel
     start = time.monotonic_ns()
     try:
         async with asyncio.timeout(timeout_s):
-            body = await _get(sock)
+            body = await ask(sock)
     except ValueError:
         return replace(row, outcome="bad answer", fields={}, rtt_ns=None)
     except OSError as error:
         return replace(row, outcome=failure(error), fields={}, rtt_ns=None)
     rtt_ns = time.monotonic_ns() - start
     return replace(row, outcome="ok", fields=parse_fields(body), rtt_ns=rtt_ns)
-
-
-async def _get(sock: socket.socket) -> bytes:
-    """Ask who answers; the body. Raises ValueError for what is no answer, OSError."""
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, b"GET /trace HTTP/1.1\r\nHost: service\r\n\r\n")
-    data = b""
-    while True:
-        head, end, body = data.partition(b"\r\n\r\n")
-        if end:
-            _, length = parse_head(head)
-            if length is None:
-                raise ValueError("the answer does not say how long it is")
-            if len(body) >= length:
-                return body
-        piece = await loop.sock_recv(sock, 1 << 16)
-        if not piece:
-            raise ConnectionResetError
-        data += piece

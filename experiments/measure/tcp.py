@@ -13,7 +13,7 @@ from experiments.measure.dial import Outcome, dial, paced
 from experiments.measure.kernel import Ports, handshake_rtt_ns
 from topologies.family import Address
 
-__all__ = ["ConnectRow", "TcpAttempt", "connect"]
+__all__ = ["ConnectRow", "TcpAttempt", "connect", "connect_one"]
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -69,14 +69,18 @@ def connect(
     with contextlib.ExitStack() as held:
 
         async def one(index: int, attempt: TcpAttempt) -> ConnectRow:
-            return await _connect(index, attempt, timeout_s, held if hold else None)
+            return await connect_one(index, attempt, timeout_s, held if hold else None)
 
         return asyncio.run(paced(attempts, one, at_once=at_once, spacing_s=spacing_s))
 
 
-async def _connect(
-    index: int, attempt: TcpAttempt, timeout_s: float, held: contextlib.ExitStack | None
+async def connect_one(
+    index: int, attempt: TcpAttempt, timeout_s: float, held: contextlib.ExitStack | None = None
 ) -> ConnectRow:
+    """Connect once, for which ``index`` stands; the connection ends at once, or with ``held``.
+
+    Raises as ``connect``.
+    """
     dialled = await dial(
         attempt.host,
         (attempt.destination, attempt.port),

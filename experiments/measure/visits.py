@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from experiments.measure.dial import Outcome, dial, failure
-from experiments.measure.http import parse_fields, parse_head
+from experiments.measure.exchange import ask
+from experiments.measure.http import parse_fields
 from experiments.measure.kernel import handshake_rtt_ns, open_in
 from topologies.emulation.endpoints.zone import PAYLOAD
 from topologies.family import Address
@@ -215,7 +216,7 @@ class Visitors:
         last = not self._keeping.hold_s
         try:
             async with asyncio.timeout(self._timeout_s):
-                body = await _get(sock, row.visit.name, last=last)
+                body = await ask(sock, row.visit.name, last=last)
         except ValueError:
             return replace(row, outcome="bad answer")
         except OSError as error:
@@ -255,24 +256,3 @@ class Visitors:
             return None
         found = reply.answer[0]
         return _Answer(ip_address(str(found[0])), min(found.ttl, self._keeping.ttl_s))
-
-
-async def _get(sock: socket.socket, name: str, *, last: bool) -> bytes:
-    """Ask who answers; the body. Of the ``last`` request the server closes first.
-
-    Raises ValueError for what is no answer, OSError.
-    """
-    loop = asyncio.get_running_loop()
-    end = "Connection: close\r\n" if last else ""
-    await loop.sock_sendall(sock, f"GET /trace HTTP/1.1\r\nHost: {name}\r\n{end}\r\n".encode())
-    data = b""
-    while True:
-        piece = await loop.sock_recv(sock, 1 << 16)
-        data += piece
-        head, blank, body = data.partition(b"\r\n\r\n")
-        length = parse_head(head)[1] if blank else None
-        whole = length is not None and len(body) >= length
-        if whole and (not last or not piece):
-            return body
-        if not piece:
-            raise ConnectionResetError

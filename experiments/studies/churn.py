@@ -161,21 +161,27 @@ class _Round:
 
     def _planned(self, held: Held) -> None:
         """Every change, with new requests beside it."""
+        from experiments.measure import arrivals
         from experiments.measure.held import OTHER_PORTS
-        from experiments.measure.http import Request
-        from experiments.measure.steady import Steady
+        from experiments.measure.http import HttpRow, Request, fetch
+        from experiments.measure.meanwhile import Meanwhile
+        from experiments.measure.open_loop import offer
 
         t = self._t
         requests = [Request(client.name, t.service, ports=OTHER_PORTS) for client in self._clients]
-        spacing_s, timeout_s = 1 / t.param("rate_per_s"), t.param("timeout_s")
+        times, timeout_s = arrivals.even(t.param("rate_per_s")), t.param("timeout_s")
         before = self._handed_back()
-        with Steady(requests, spacing_s=spacing_s, timeout_s=timeout_s) as load:
+
+        async def ask(turn: int, request: Request) -> HttpRow:
+            return await fetch(turn, request, timeout_s)
+
+        with Meanwhile(lambda over: offer(requests, ask, times, over)) as load:
             for change in changes(t.plan, t.oracle):
                 self._carry_out(change)
                 self._ask(change.name, held)
                 self._know(held.reopen())
                 time.sleep(IDLE_S)
-        outcomes = Counter(row.outcome for row in load.rows)
+        outcomes = Counter(arrival.row.outcome for arrival in load.rows)
         t.observed["steady"][self._arm.name] = dict(outcomes)
         t.observed["handed_back"][self._arm.name] = self._handed_back() - before
 

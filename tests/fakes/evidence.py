@@ -20,14 +20,15 @@ from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
+from tests.fakes.computed import computed
 from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
-from tests.fakes.internet import computed
 from tests.fakes.names import visited
 from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from tests.fakes.urpf import checked
+from tests.fakes.workloads import worked
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -421,5 +422,11 @@ MAKERS = {
     "internet": computed,
 }
 
-OF_SPEC = {"names": visited, "scale": scaled, "urpf": checked, "crosspop": landed}
+OF_SPEC = {
+    "names": visited,
+    "scale": scaled,
+    "urpf": checked,
+    "crosspop": landed,
+    "workloads": worked,
+}
 """Those whose model is about the parameters of the run too."""

@@ -31,6 +31,9 @@ FETCH_BELOW_MS: dict[Clock, float] = {"real": 1.0, "virtual": 0.0}
 FETCH_ABOVE_MS: dict[Clock, float] = {"real": 5.0, "virtual": 0.02}
 """The same for a fetch: it holds the wake-ups of the programs at both ends, and of a proxy."""
 
+NEAR_MS = 35.0
+"""How far a tail may be from the closed form: what is left of a stall, to the next request."""
+
 
 @pytest.fixture(
     scope="module",
@@ -277,6 +280,23 @@ def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clo
     assert metrics["whole_backbone_packets"] == metrics["whole_backbone_packets_least"] > 0
     assert metrics["cut_backbone_packets"] == 0
     assert metrics["limited_goodput_p50"] < 1 < metrics["free_goodput_p50"]
+
+
+def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock) -> None:
+    data = runs["workloads"]
+    metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
+    stall_ms, rtt_ms = data.spec.number("stall_ms"), 2.5
+    # One request in a hundred of those of 5 s comes in the first 50 ms of the stall.
+    tail_ms = stall_ms - 10 * data.spec.number("seconds")
+    for arm, trips in (("even", 2), ("udp", 1)):
+        usual = ABOVE_MS[clock] if arm == "udp" else FETCH_ABOVE_MS[clock] + 0.1
+        assert metrics[f"{arm}_p50"] == pytest.approx(trips * rtt_ms, abs=usual)
+        assert metrics[f"{arm}_p99"] == pytest.approx(tail_ms, abs=NEAR_MS)
+    assert metrics["closed_corrected_p99"] == pytest.approx(tail_ms, abs=NEAR_MS + 20 + rtt_ms)
+    for arm in ("closed", "connect"):
+        assert metrics[f"{arm}_p99"] < stall_ms / 5
+    assert metrics["bulk_rated_goodput"] == pytest.approx(10 * 1448 / 1514, rel=0.02)
+    assert metrics["bulk_unrated_goodput"] > 20
 
 
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)

@@ -6,19 +6,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
 from experiments.runs import trial
 from experiments.runs.testbed import Testbed
 from topologies.emulation import netns
+from topologies.emulation.links import Impairment
 from topologies.emulation.processes import Program
 
 POP = "ARN"
@@ -115,6 +121,33 @@ def hand_back_removed(lab: Testbed) -> None:
             subprocess.run(["nft", "flush", "ruleset"], check=True)
 
 
+def arrivals_wait(_lab: Testbed) -> None:
+    """An open loop that is none: it waits for each answer, and counts from when it asks."""
+    from experiments.measure import open_loop
+
+    async def waiting(attempts: Any, act: Any, times: Any, _over: Any) -> Any:
+        rows: list[Any] = []
+        start_ns = time.monotonic_ns()
+        for turn, (at_s, attempt) in enumerate(zip(times, itertools.cycle(attempts), strict=False)):
+            await asyncio.sleep(at_s - (time.monotonic_ns() - start_ns) / 1e9)
+            now_ns = time.monotonic_ns()
+            rows.append(open_loop.Arrival(now_ns, now_ns, await act(turn, attempt)))
+        return rows
+
+    open_loop._offer = waiting
+
+
+def rates_ignored(lab: Testbed) -> None:
+    """The link emulator takes a rate, and does nothing about it."""
+    assert lab.emulator is not None
+    carry = lab.emulator.set
+
+    def without_rate(link_id: int, **ways: Impairment) -> None:
+        carry(link_id, **{way: replace(x, rate_bit_s=None) for way, x in ways.items()})
+
+    lab.emulator.set = without_rate  # type: ignore[method-assign]
+
+
 def fell(lab: Testbed, name: str, how: signal.Signals) -> None:
     """A program dies, or falls asleep for good, while the study runs."""
     (program,) = (program for program in lab.programs() if program.name == name)
@@ -157,6 +190,8 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "a withdrawn PoP is kept": kept,
     "slots misplaced": slots_misplaced,
     "connections handed up": connections_handed_up,
+    "arrivals wait for answers": arrivals_wait,
+    "rates are ignored": rates_ignored,
     "hand-back removed": hand_back_removed,
 }
 

@@ -91,6 +91,10 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
     },
     "load is shed too soon": {"shedding": "twin: a demand below the mark moves nobody"},
     "what is shed is out of sight": {"shedding": "no city flaps"},
+    "arrivals wait for answers": {
+        "workloads": "what is asked when it is due sees the stall: poisson"
+    },
+    "rates are ignored": {"workloads": "bulk gets what the line's rate leaves for payload"},
     "random is by hash": {"names": "twin: a binding at random is as even as chance lets it be"},
     "names stay": {
         "names": "nobody goes to an address for longer than its TTL and held connections allow"
@@ -136,6 +140,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "scale",
         "urpf",
         "crosspop",
+        "workloads",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

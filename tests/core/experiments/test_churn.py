@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 
 from experiments import study
 from experiments.errors import UsageError
-from experiments.measure import steady
-from experiments.measure.http import HttpRow, Request
 from experiments.studies import churn
 from experiments.verdict.placement import Flow, slot
 from tests.fakes.evidence import failed, perfect, spoil
@@ -125,24 +122,3 @@ def test_a_network_without_a_spare_server_is_refused() -> None:
 def test_servers_can_hand_back_whatever_the_network_says() -> None:
     bare = replace(sources.load("triangle"), second_chance=False)
     assert churn.prepare(bare, {}).second_chance
-
-
-def test_a_steady_load_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-    enough = 5
-
-    async def slow(index: int, request: Request, timeout_s: float) -> HttpRow:
-        started.append(request.host)
-        if len(started) == enough:
-            load._over.set()
-        while len(started) < enough:  # nobody is answered before the last one has started
-            await asyncio.sleep(0.001)
-        return HttpRow(index, request.host, None, request.destination, "/", "ok")
-
-    monkeypatch.setattr(steady, "fetch", slow)
-    requests = [Request(host, ip_address("198.51.100.1")) for host in ("a", "b")]
-    load = steady.Steady(requests, spacing_s=0.001, timeout_s=1)
-    with load:  # the first request may start before the block does
-        load._over.wait(5)
-    assert [row.host for row in load.rows] == started
-    assert started[:5] == ["a", "b", "a", "b", "a"]

@@ -19,8 +19,8 @@ from experiments.runs.spec import Spec
 from experiments.study import Evidence, Trial
 from experiments.sweeps import fleet
 from experiments.verdict.result import Result
+from tests.fakes.computed import Kept
 from tests.fakes.evidence import failed, perfect, spoil
-from tests.fakes.internet import Kept
 from tests.fakes.markup import Page
 from topologies.emulation.options import LabOptions
 from topologies.emulation.sandbox import SandboxError, sandbox

@@ -32,6 +32,18 @@ def test_every_metric_has_a_unit(name: str) -> None:
 
 
 PROMISED = {
+    "workloads": {
+        *(
+            f"{arm}_{metric}"
+            for arm in ("even", "poisson", "trace", "udp", "closed", "closed_corrected", "connect")
+            for metric in ("requests", "p50", "p99", "p99_model")
+        ),
+        *(f"{arm}_dispersion" for arm in ("even", "poisson", "trace")),
+        "late_max",
+        "bulk_rated_goodput",
+        "bulk_rated_goodput_model",
+        "bulk_unrated_goodput",
+    },
     "internet": {
         "ases",
         "relations",
