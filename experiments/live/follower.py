@@ -1,0 +1,120 @@
+"""Follows a lab from outside: asks it for its state, and hears its log.
+
+Two threads, because the client of the control socket waits. An event of the log makes the state be
+asked for at once. A lab that ends is looked for until another answers at the same place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from experiments.control import screen
+from experiments.control.client import GoneError, Remote
+from experiments.errors import TrialError
+from experiments.live.state import State, Told, state
+from topologies import explicit
+from topologies.plan import Plan, plan
+
+__all__ = ["ENDED", "STARTING", "UP", "Follower", "Sight"]
+
+EVERY_S = 0.5
+"""How often a lab is asked if nothing is heard of it."""
+
+LEAST_S = 0.05
+"""Between two questions, however much is heard."""
+
+STARTING, UP, ENDED = "starting", "up", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A lab at one moment: how it is, its plan and its state, or the last ones known of it."""
+
+    phase: str
+    plan: Plan
+    state: State | None
+
+
+class Follower:
+    """Tells what it sees and hears, from threads of its own.
+
+    ``see`` gets every sight, ``hear`` lines of the log and whether they begin another log.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        see: Callable[[Sight], None],
+        hear: Callable[[Sequence[str], bool], None],
+    ) -> None:
+        """Raises TrialError if the lab does not say what network it has."""
+        self._remote, self._see, self._hear = remote, see, hear
+        self._poke, self._over = threading.Event(), threading.Event()
+        self.sight = Sight(STARTING, _plan(remote), None)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        for work in (self._look_on, self._listen_on):
+            threading.Thread(target=work, name="live", daemon=True).start()
+
+    def stop(self) -> None:
+        """Follow no more."""
+        self._over.set()
+        self._poke.set()
+
+    def look(self) -> State:
+        """The lab's state now. Raises TrialError."""
+        return _state(self._remote, self.sight.plan)
+
+    def poke(self) -> None:
+        """Ask again at once: something has been done."""
+        self._poke.set()
+
+    def _look_on(self) -> None:
+        while not self._over.is_set():
+            self.sight = self._looked()
+            self._see(self.sight)
+            time.sleep(LEAST_S)
+            self._poke.wait(EVERY_S)
+            self._poke.clear()
+
+    def _looked(self) -> Sight:
+        before = self.sight
+        try:
+            made = _plan(self._remote) if before.phase == ENDED else before.plan
+            return Sight(UP, made, _state(self._remote, made))
+        except GoneError:
+            return Sight(ENDED, before.plan, before.state)
+        except TrialError as error:  # it starts, or has no controller for a moment
+            if before.state is None or before.phase == ENDED:
+                return before
+            fault = before.state | {"ready": False, "fault": str(error)}
+            return Sight(before.phase, before.plan, fault)
+
+    def _listen_on(self) -> None:
+        after, anew, sieve = 0, True, screen.Sieve()
+        while not self._over.is_set():
+            try:
+                for record in self._remote.events(after):
+                    after = record["number"]
+                    if sieve.passes(record):
+                        self._hear([screen.line(record)], anew)
+                        anew = False
+                    self._poke.set()
+            except GoneError:
+                after, anew, sieve = 0, True, screen.Sieve()
+            self._over.wait(EVERY_S)
+
+
+def _plan(remote: Remote) -> Plan:
+    """The plan of the lab's network. Raises TrialError."""
+    return plan(explicit.parse(remote.call("network")))
+
+
+def _state(remote: Remote, made: Plan) -> State:
+    """Raises TrialError."""
+    view, links = screen.look(remote), remote.call("links")
+    return state(made, Told(view, links, time.time()))
