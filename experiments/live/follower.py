@@ -38,27 +38,26 @@ class Sight:
     state: State | None
 
 
+See = Callable[[Sight], None]
+"""Gets every sight."""
+
+Hear = Callable[[Sequence[str], bool], None]
+"""Gets lines of the log, and whether they begin another log."""
+
+
 class Follower:
-    """Tells what it sees and hears, from threads of its own.
+    """Tells what it sees and hears, from threads of its own."""
 
-    ``see`` gets every sight, ``hear`` lines of the log and whether they begin another log.
-    """
-
-    def __init__(
-        self,
-        remote: Remote,
-        see: Callable[[Sight], None],
-        hear: Callable[[Sequence[str], bool], None],
-    ) -> None:
+    def __init__(self, remote: Remote) -> None:
         """Raises TrialError if the lab does not say what network it has."""
-        self._remote, self._see, self._hear = remote, see, hear
+        self._remote = remote
         self._poke, self._over = threading.Event(), threading.Event()
         self.sight = Sight(STARTING, _plan(remote), None)
 
-    def start(self) -> None:
+    def start(self, see: See, hear: Hear) -> None:
         """Begin to follow."""
-        for work in (self._look_on, self._listen_on):
-            threading.Thread(target=work, name="live", daemon=True).start()
+        for work, tell in ((self._look_on, see), (self._listen_on, hear)):
+            threading.Thread(target=work, args=(tell,), name="live", daemon=True).start()
 
     def stop(self) -> None:
         """Follow no more."""
@@ -73,10 +72,10 @@ class Follower:
         """Ask again at once: something has been done."""
         self._poke.set()
 
-    def _look_on(self) -> None:
+    def _look_on(self, see: See) -> None:
         while not self._over.is_set():
             self.sight = self._looked()
-            self._see(self.sight)
+            see(self.sight)
             time.sleep(LEAST_S)
             self._poke.wait(EVERY_S)
             self._poke.clear()
@@ -94,14 +93,14 @@ class Follower:
             fault = before.state | {"ready": False, "fault": str(error)}
             return Sight(before.phase, before.plan, fault)
 
-    def _listen_on(self) -> None:
+    def _listen_on(self, hear: Hear) -> None:
         after, anew, sieve = 0, True, screen.Sieve()
         while not self._over.is_set():
             try:
                 for record in self._remote.events(after):
                     after = record["number"]
                     if sieve.passes(record):
-                        self._hear([screen.line(record)], anew)
+                        hear([screen.line(record)], anew)
                         anew = False
                     self._poke.set()
             except GoneError:

@@ -59,7 +59,7 @@ class Hands:
         self.done = []
 
     async def _say(self, act: Act) -> Act | None:
-        """Say the word; what would make it undone. The state before is asked for, not remembered."""
+        """Say the word; what would make it undone, by the state that the lab has before."""
         try:
             before = await asyncio.to_thread(self._follower.look)
             await asyncio.to_thread(self._remote.call, act.word, **act.params)

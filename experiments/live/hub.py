@@ -39,7 +39,7 @@ class Hub:
         self.closed = False
 
     def show(self, view: dict[str, Any]) -> None:
-        """This is to be seen from now on."""
+        """Let pages show this from now on."""
         text = json.dumps(view, separators=(",", ":"))
         if text != self._view:
             self._view = text
@@ -61,7 +61,7 @@ class Hub:
         self._ring()
 
     def news(self, seen: Seen) -> list[tuple[str, str]]:
-        """What a page has not been told, as events and their JSON; ``seen`` is brought up to date."""
+        """What a page has not been told, as events and their JSON; it is ``seen`` from now on."""
         found = []
         if self._views > seen.view:
             found.append(("view", self._view))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from experiments.control.words import link_name
 from experiments.live.state import MAPPED
 from experiments.show.page import atlas
+from experiments.show.page.markup import HERE as REPORT
 from topologies.plan import LinkKind, Plan
 
 __all__ = ["FILES", "KINDS", "render"]
@@ -20,7 +20,11 @@ HERE = Path(__file__).parent / "page"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """What a file is (its Content-Type), by the end of its name."""
 
-FILES = {path.name: path.read_bytes() for path in HERE.iterdir() if path.suffix in KINDS}
+FILES = {
+    path.name: path.read_bytes()
+    for path in (*sorted(HERE.iterdir()), REPORT / "style.css")
+    if path.suffix in KINDS
+}
 """Everything that the page may fetch."""
 
 
@@ -39,8 +43,8 @@ def render(plan: Plan) -> str:
         network=network,
         atlas=atlas.atlas(network, {}),
         names=_names(plan),
-        looks=looks,
-        marks=json.dumps({pop: [look.colour, look.outline] for pop, look in looks.items()}),
+        marks={pop: [look.colour, look.outline] for pop, look in looks.items()},
+        city_names={city.code: city.name for city in network.cities},
     )
 
 

@@ -53,7 +53,10 @@ def listening(port: int = 0) -> socket.socket:
 
 
 def application(lab: Path, port: int, token: str) -> web.Application:
-    """The server of the lab with this socket, for links with this port and token."""
+    """The server of the lab with this socket, for links with this port and token.
+
+    Raises TrialError if the lab does not answer.
+    """
     app = web.Application(middlewares=[guard(port, token)], client_max_size=LONGEST)
     desk = Desk(Remote(lab))
     app.add_routes(
@@ -75,28 +78,25 @@ class Desk:
     """What answers."""
 
     def __init__(self, remote: Remote) -> None:
-        self._remote = remote
-        self._edition = 0
-        self._page = ""
+        self._hub = Hub()
+        self._follower = Follower(remote)
+        self._hands = Hands(remote, self._follower)
+        self._sight = self._follower.sight
+        self._page, self._edition = render(self._sight.plan), 0
 
     async def following(self, _app: web.Application) -> AsyncIterator[None]:
-        """While the server runs, follow the lab. Raises TrialError if it does not answer."""
+        """While the server runs, follow the lab."""
         loop = asyncio.get_running_loop()
 
         def see(sight: Sight) -> None:
-            with suppress(RuntimeError):  # the loop has ended meanwhile
+            with suppress(RuntimeError):  # the server has ended meanwhile
                 loop.call_soon_threadsafe(self._see, sight)
 
         def hear(lines: Sequence[str], anew: bool) -> None:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(lambda: self._hub.tell(lines, anew=anew))
 
-        self._hub = Hub()
-        self._follower = await asyncio.to_thread(Follower, self._remote, see, hear)
-        self._hands = Hands(self._remote, self._follower)
-        self._sight = self._follower.sight
-        self._page = await asyncio.to_thread(render, self._sight.plan)
-        self._follower.start()
+        self._follower.start(see, hear)
         yield
         self._follower.stop()
 

@@ -51,9 +51,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A city by its code; ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it.
+    """A city by its code.
 
-    Either is None where there is none.
+    ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it; either is
+    None where there is none.
     """
 
     code: str
