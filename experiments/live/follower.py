@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from experiments.control import screen
 from experiments.control.client import GoneError, Remote
@@ -29,11 +31,19 @@ LEAST_S = 0.05
 STARTING, UP, ENDED = "starting", "up", "ended"
 
 
+Birth = tuple[int, int] | None
+"""Tells the socket of a lab from that of the next: its inode, and when it was made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A lab at one moment: how it is, its plan and its state, or the last ones known of it."""
+    """A lab at one moment: how it is, its plan and its state, or the last ones known of it.
+
+    ``birth`` is another one for another lab at the same place.
+    """
 
     phase: str
+    birth: Birth
     plan: Plan
     state: State | None
 
@@ -48,11 +58,11 @@ Hear = Callable[[Sequence[str], bool], None]
 class Follower:
     """Tells what it sees and hears, from threads of its own."""
 
-    def __init__(self, remote: Remote) -> None:
-        """Raises TrialError if the lab does not say what network it has."""
-        self._remote = remote
+    def __init__(self, path: Path) -> None:
+        """Raises TrialError if the lab with this socket does not say what network it has."""
+        self._path, self._remote = path, Remote(path)
         self._poke, self._over = threading.Event(), threading.Event()
-        self.sight = Sight(STARTING, _plan(remote), None)
+        self.sight = Sight(STARTING, self._birth(), _plan(self._remote), None)
 
     def start(self, see: See, hear: Hear) -> None:
         """Begin to follow."""
@@ -81,31 +91,38 @@ class Follower:
             self._poke.clear()
 
     def _looked(self) -> Sight:
-        before = self.sight
+        before, birth = self.sight, self._birth()
         try:
-            made = _plan(self._remote) if before.phase == ENDED else before.plan
-            return Sight(UP, made, _state(self._remote, made))
+            made = before.plan if birth == before.birth else _plan(self._remote)
+            return Sight(UP, birth, made, _state(self._remote, made))
         except GoneError:
-            return Sight(ENDED, before.plan, before.state)
+            return replace(before, phase=ENDED)
         except TrialError as error:  # it starts, or has no controller for a moment
-            if before.state is None or before.phase == ENDED:
+            if before.state is None or birth != before.birth:
                 return before
             fault = before.state | {"ready": False, "fault": str(error)}
-            return Sight(before.phase, before.plan, fault)
+            return replace(before, phase=UP, state=fault)
 
     def _listen_on(self, hear: Hear) -> None:
-        after, anew, sieve = 0, True, screen.Sieve()
+        birth: Birth = None
         while not self._over.is_set():
-            try:
+            if birth is None or birth != self._birth():
+                birth, after, anew, sieve = self._birth(), 0, True, screen.Sieve()
+            with suppress(GoneError):
                 for record in self._remote.events(after):
                     after = record["number"]
                     if sieve.passes(record):
                         hear([screen.line(record)], anew)
                         anew = False
                     self._poke.set()
-            except GoneError:
-                after, anew, sieve = 0, True, screen.Sieve()
             self._over.wait(EVERY_S)
+
+    def _birth(self) -> Birth:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_ctime_ns
 
 
 def _plan(remote: Remote) -> Plan:

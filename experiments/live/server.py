@@ -21,7 +21,7 @@ from aiohttp import web
 from experiments.control.client import Remote
 from experiments.live.acts import BadActError, read
 from experiments.live.doors import guard, secure
-from experiments.live.follower import ENDED, UP, Follower, Sight
+from experiments.live.follower import Follower, Sight
 from experiments.live.hands import Hands, RefusedActError
 from experiments.live.hub import Hub, Seen
 from experiments.live.markup import FILES, KINDS, render
@@ -46,6 +46,7 @@ def listening(port: int = 0) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(("127.0.0.1", port))
+        made.listen()  # from now on, who opens the link waits for the server
     except OSError:
         made.close()
         raise
@@ -58,7 +59,7 @@ def application(lab: Path, port: int, token: str) -> web.Application:
     Raises TrialError if the lab does not answer.
     """
     app = web.Application(middlewares=[guard(port, token)], client_max_size=LONGEST)
-    desk = Desk(Remote(lab))
+    desk = Desk(lab)
     app.add_routes(
         [
             web.get(f"/{token}/", desk.page),
@@ -77,10 +78,10 @@ def application(lab: Path, port: int, token: str) -> web.Application:
 class Desk:
     """What answers."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, lab: Path) -> None:
         self._hub = Hub()
-        self._follower = Follower(remote)
-        self._hands = Hands(remote, self._follower)
+        self._follower = Follower(lab)
+        self._hands = Hands(Remote(lab), self._follower)
         self._sight = self._follower.sight
         self._page, self._edition = render(self._sight.plan), 0
 
@@ -105,7 +106,7 @@ class Desk:
         self._hub.close()
 
     def _see(self, sight: Sight) -> None:
-        if sight.phase == UP and self._sight.phase == ENDED:
+        if sight.birth != self._sight.birth:
             self._hands.forget()
         if sight.plan != self._sight.plan:
             self._page = render(sight.plan)

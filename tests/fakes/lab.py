@@ -76,8 +76,11 @@ class FakeLab:
         assert a_to_b == b_to_a
         self.shape[number] = a_to_b
 
+    def read(self, number: int) -> tuple[Impairment, Impairment]:
+        return self.shape[number], self.shape[number]
+
     def read_many(self, numbers: Any) -> dict[int, tuple[Impairment, Impairment]]:
-        return {number: (self.shape[number], self.shape[number]) for number in numbers}
+        return {number: self.read(number) for number in numbers}
 
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
         nothing = LinkStats(0, 0, {}, Histogram())
