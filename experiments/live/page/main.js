@@ -50,8 +50,12 @@ function tools(undo = last) {
 function draw() {
   map.draw(lab);
   strips.draw(lab, acts.openSet);
-  table("pops", lab.pops, (pop) => pop.pop, popCells, acts.openPop);
-  table("links", lab.links, (link) => link.link, linkCells, acts.openLink);
+  table("pops", lab.pops, (pop) => pop.pop, popCells, {
+    open: acts.openPop,
+    long: 2,
+    badge: (pop) => map.badge(pop.pop),
+  });
+  table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
   const cities = Object.entries(lab.cities);
   const cells = ([city, pop]) => [city, cityNames[city] ?? "", pop ?? "nobody"];
   table("cities", cities, ([city]) => city, cells);

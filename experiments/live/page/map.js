@@ -51,6 +51,20 @@ function mark(spot, served, inPop, own) {
   else shape.removeAttribute("fill");
 }
 
+/** The mark of a PoP's clients, as a picture of its own. */
+export function badge(pop) {
+  const picture = document.createElementNS(SVG, "svg");
+  const shape = document.createElementNS(SVG, "path");
+  const [colour, outline] = marks[pop];
+  picture.setAttribute("viewBox", "-2 -2 4 4");
+  picture.setAttribute("class", "swatch");
+  picture.setAttribute("aria-hidden", "true");
+  shape.setAttribute("d", outline);
+  shape.setAttribute("fill", colour);
+  picture.append(shape);
+  return picture;
+}
+
 function say(group, text) {
   const title = group.querySelector("title");
   if (title.textContent !== text) title.textContent = text;

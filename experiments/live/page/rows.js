@@ -23,37 +23,42 @@ export function button(text, act) {
 
 /** Let the children of `parent` be one element for each item, in order. */
 export function follow(parent, items, key, make, update) {
-  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const wanted = new Set(items.map((item) => String(key(item))));
+  const there = new Map();
+  for (const child of [...parent.children]) {
+    if (wanted.has(child.dataset.key)) there.set(child.dataset.key, child);
+    else child.remove();
+  }
   items.forEach((item, place) => {
     const name = String(key(item));
-    let child = old.get(name);
-    old.delete(name);
-    if (!child) {
-      child = make(item);
-      child.dataset.key = name;
-    }
-    if (parent.children[place] !== child) {
-      // What has the focus stays where it is: to move it would take the focus away.
-      if (child.isConnected && child.contains(document.activeElement)) {
-        while (parent.children[place] !== child) parent.append(parent.children[place]);
-      } else {
-        parent.insertBefore(child, parent.children[place] ?? null);
-      }
-    }
+    const child = there.get(name) ?? make(item);
+    child.dataset.key = name;
+    put(parent, child, place);
     update(child, item);
   });
-  old.forEach((child) => child.remove());
 }
 
-/** Let a table have a row for each item: a button for what can be opened, and plain cells. */
-export function table(name, items, key, cells, open) {
+/** Bring a child to its place. What has the focus would lose it, so that others make room for it. */
+function put(parent, child, place) {
+  if (child.contains(document.activeElement)) {
+    while (parent.children[place] !== child) parent.append(parent.children[place]);
+  } else if (parent.children[place] !== child) {
+    parent.insertBefore(child, parent.children[place] ?? null);
+  }
+}
+
+/** Let a table have a row for each item: a button if it can be opened, and plain cells. The cell at
+ *  the place `long` may have many words; `badge` makes what stands beside the button. */
+export function table(name, items, key, cells, { open, long, badge } = {}) {
   const body = document.querySelector(`#${name} tbody`);
   const make = (item) => {
     const row = element("tr");
     const head = element("th");
     head.scope = "row";
     if (open) head.append(button("", () => open(key(item))));
-    row.append(head, ...cells(item).slice(1).map(() => element("td")));
+    if (badge) head.append(badge(item));
+    const kinds = cells(item).slice(1).map((_, place) => (place + 1 === long ? "long" : ""));
+    row.append(head, ...kinds.map((kind) => element("td", kind)));
     return row;
   };
   follow(body, items, key, make, (row, item) => {

@@ -30,7 +30,7 @@ export function draw(lab, open) {
     },
     (item, address) => strip(item, address, open),
   );
-  table("port-sets", taken(lab), (set) => set.lease, cells, open);
+  table("port-sets", taken(lab), (set) => set.lease, cells, { open });
 }
 
 function strip(item, address, open) {
