@@ -181,8 +181,9 @@ def test_an_event_is_on_the_page_at_once(seen: Seen) -> None:
 
 
 ON_THE_LINE = """(path) => {
-  const at = path.getPointAtLength(0.4 * path.getTotalLength()).matrixTransform(path.getScreenCTM());
-  return [at.x, at.y];
+  const at = path.getPointAtLength(0.4 * path.getTotalLength());
+  const { x, y } = at.matrixTransform(path.getScreenCTM());
+  return [x, y];
 }"""
 
 
