@@ -449,6 +449,36 @@ def test_text_stands_out_as_wcag_asks(
         assert seen.page.evaluate(CONTRAST) == []
 
 
+BREACHES = """() => new Promise((tell) => {
+  const found = [];
+  document.addEventListener("securitypolicyviolation", (event) => {
+    found.push(event.effectiveDirective);
+    if (found.length === 4) tell(found.sort());
+  });
+  const make = (name) => document.createElement(name);
+  const add = (name, given) => document.body.append(Object.assign(make(name), given));
+  add("img", { src: "http://127.0.0.1:9/x.png" });
+  fetch("http://127.0.0.1:9/").catch(() => {});
+  add("style", { textContent: "body { display: none; }" });
+  try { document.body.innerHTML += "<p>x</p>"; } catch { /* refused, as it must be */ }
+})"""
+
+
+def test_the_policy_refuses_what_the_page_must_not_do(
+    browser: Browser, europe: tuple[FakeLab, Link]
+) -> None:
+    page = browser.new_page()
+    page.goto(europe[1].url)
+    assert page.evaluate(BREACHES) == [
+        "connect-src",
+        "img-src",
+        "require-trusted-types-for",
+        "style-src-elem",
+    ]
+    assert page.locator("h1").is_visible()
+    page.close()
+
+
 def test_the_page_is_small(browser: Browser, europe: tuple[FakeLab, Link]) -> None:
     with opened(browser, *europe) as seen:
         sizes = seen.page.evaluate(

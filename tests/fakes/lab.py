@@ -19,10 +19,11 @@ from controller.core.lease import Lease, LendingError, Transition
 from controller.core.lending import Book
 from controller.core.steering import rank
 from controller.core.world import UnknownError, World
-from experiments.control import places
+from experiments.control import places, screen
 from experiments.control.server import serving
 from experiments.control.words import Control
 from experiments.errors import TrialError
+from experiments.live.state import State, Told, state
 from topologies.emulation.lab import impairment
 from topologies.emulation.links import Histogram, Impairment, LinkStats
 from topologies.plan import HostRole, LinkPlan, Plan
@@ -204,3 +205,10 @@ def running(plan: Plan) -> Iterator[FakeLab]:
                 yield lab
             finally:
                 lab.end()
+
+
+def seen(lab: FakeLab, now_s: float = 0.0) -> State:
+    """The state of a lab, by its own words."""
+    control = Control(lab, "up")  # type: ignore[arg-type]
+    view = screen.View(control.status(), control.world(), control.leases())
+    return state(lab.plan, Told(view, control.links(), now_s))

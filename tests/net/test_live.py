@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from experiments.control import places
-from tests.core.live.test_server import ask, events, until
-from tests.fakes.live import Link, serving_live
+from tests.fakes.live import Link, ask, events, serving_live, until
 
 pytestmark = pytest.mark.net
 

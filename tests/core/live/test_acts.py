@@ -8,8 +8,11 @@ import pytest
 
 from experiments.control.words import Control, words
 from experiments.live.acts import ACTS, Act, BadActError, read, undoing
-from tests.core.live.test_state import PLAN, seen
-from tests.fakes.lab import FakeLab
+from tests.fakes.lab import FakeLab, seen
+from topologies.plan import plan
+from topologies.sources import load
+
+PLAN = plan(load("triangle"))
 
 
 def held() -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +18,11 @@ from experiments.errors import TrialError
 from experiments.live import server
 from experiments.live.markup import FILES
 from tests.fakes.lab import FakeLab, running
-from tests.fakes.live import Link, serving_live
+from tests.fakes.live import Link, ask, events, serving_live, until
 from topologies.plan import plan
 from topologies.sources import load
 
 PLAN = plan(load("triangle"))
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    text: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.text)
-
-
-def ask(
-    link: Link, path: str, body: Any = None, token: str | None = None, **headers: str
-) -> Answer:
-    """What is answered; like a page of ours, but for the headers that are given."""
-    method = "GET" if body is None else "POST"
-    given = {} if body is None else {"Content-Type": "application/json", "Origin": link.origin}
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", link.port, timeout=10)
-    sent = body if body is None or isinstance(body, str) else json.dumps(body)
-    where = f"/{link.token if token is None else token}/{path}"
-    connection.request(method, where, sent, {k: v for k, v in given.items() if v})
-    answer = connection.getresponse()
-    found = Answer(answer.status, answer.headers, answer.read().decode())
-    connection.close()
-    return found
-
-
-@contextmanager
-def events(link: Link) -> Iterator[Iterator[tuple[str, Any]]]:
-    """The stream of events, but for the beats."""
-    connection = http.client.HTTPConnection("127.0.0.1", link.port, timeout=10)
-    connection.request("GET", f"/{link.token}/events")
-    answer = connection.getresponse()
-    assert answer.headers["Content-Type"] == "text/event-stream"
-
-    def each() -> Iterator[tuple[str, Any]]:
-        while line := answer.readline():
-            kind = line.decode().removeprefix("event: ").strip()
-            data = answer.readline().decode().removeprefix("data: ")
-            assert answer.readline() == b"\n"
-            if kind != "beat":
-                yield kind, json.loads(data)
-
-    yield each()
-    connection.close()
-
-
-def until(told: Iterator[tuple[str, Any]], kind: str, holds: Any) -> Any:
-    """The first event of a kind that holds."""
-    return next(data for what, data in told if what == kind and holds(data))
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,12 @@ from controller.core.steering import rank
 from experiments.control import screen
 from experiments.control.words import Control, find_link
 from experiments.live.state import State, Told, state
-from tests.fakes.lab import FakeLab
+from tests.fakes.lab import FakeLab, seen
 from topologies.model import COMMON_TAG, Line
 from topologies.plan import LinkKind, Plan, plan
 from topologies.sources import load
 
 PLAN = plan(load("triangle"))
-
-
-def seen(lab: FakeLab, now_s: float = 0.0) -> State:
-    """The state of a lab, by its own words."""
-    control = Control(lab, "up")  # type: ignore[arg-type]
-    view = screen.View(control.status(), control.world(), control.leases())
-    return state(lab.plan, Told(view, control.links(), now_s))
 
 
 def link_of(found: State, name: str) -> State:
