@@ -61,7 +61,7 @@ class Follower:
     def __init__(self, path: Path) -> None:
         """Raises TrialError if the lab with this socket does not say what network it has."""
         self._path, self._remote = path, Remote(path)
-        self._poke, self._over = threading.Event(), threading.Event()
+        self._poke, self._over, self._wanted = (threading.Event() for _ in range(3))
         self.sight = Sight(STARTING, self._birth(), _plan(self._remote), None)
 
     def start(self, see: See, hear: Hear) -> None:
@@ -71,12 +71,19 @@ class Follower:
 
     def stop(self) -> None:
         """Follow no more."""
-        self._over.set()
-        self._poke.set()
+        for bell in (self._over, self._wanted, self._poke):
+            bell.set()
+
+    def wanted(self, by: int) -> None:
+        """So many pages are open; while there are none, the lab is left in peace."""
+        if by:
+            self._wanted.set()
+        else:
+            self._wanted.clear()
 
     def look(self) -> State:
         """The lab's state now. Raises TrialError."""
-        return _state(self._remote, self.sight.plan)
+        return _state(self._remote, self._plan_of(self._birth()))
 
     def poke(self) -> None:
         """Ask again at once: something has been done."""
@@ -84,6 +91,7 @@ class Follower:
 
     def _look_on(self, see: See) -> None:
         while not self._over.is_set():
+            self._wanted.wait()
             self.sight = self._looked()
             see(self.sight)
             time.sleep(LEAST_S)
@@ -93,7 +101,7 @@ class Follower:
     def _looked(self) -> Sight:
         before, birth = self.sight, self._birth()
         try:
-            made = before.plan if birth == before.birth else _plan(self._remote)
+            made = self._plan_of(birth)
             return Sight(UP, birth, made, _state(self._remote, made))
         except GoneError:
             return replace(before, phase=ENDED)
@@ -116,6 +124,11 @@ class Follower:
                         anew = False
                     self._poke.set()
             self._over.wait(EVERY_S)
+
+    def _plan_of(self, birth: Birth) -> Plan:
+        """The plan that is known, if it is of the lab with this socket. Raises TrialError."""
+        known = self.sight
+        return known.plan if birth == known.birth else _plan(self._remote)
 
     def _birth(self) -> Birth:
         try:

@@ -11,8 +11,8 @@ import asyncio
 import json
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Desk:
     """What answers."""
 
     def __init__(self, lab: Path) -> None:
-        self._hub = Hub()
+        self._hub, self._pages = Hub(), 0
         self._follower = Follower(lab)
         self._hands = Hands(Remote(lab), self._follower)
         self._sight = self._follower.sight
@@ -136,12 +136,23 @@ class Desk:
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
         seen = Seen()
-        with suppress(ConnectionResetError):
+        with suppress(ConnectionResetError), self._open():
             while not self._hub.closed:
                 news = await self._hub.wait(seen, BEAT_S) or [("beat", "{}")]
                 text = "".join(f"event: {kind}\ndata: {data}\n\n" for kind, data in news)
                 await stream.write(text.encode())
         return stream
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """One page more is open within the block."""
+        self._pages += 1
+        self._follower.wanted(self._pages)
+        try:
+            yield
+        finally:
+            self._pages -= 1
+            self._follower.wanted(self._pages)
 
     async def act(self, request: web.Request) -> web.Response:
         """Do something to the lab."""

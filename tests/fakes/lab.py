@@ -48,6 +48,7 @@ class FakeLab:
         self.cut_links: set[int] = set()
         self.alive = True  # the controller
         self.ended = False
+        self.asked = 0  # how often for its world
         self.now = World(plan)
         self.book = Book(plan.network.pools, plan.network.port_set_bits)
         self.records: list[dict[str, Any]] = []
@@ -99,6 +100,7 @@ class FakeLab:
         return {"ready": True, "fault": None, "leader": leader, "switches": switches}
 
     def world(self) -> dict[str, Any]:
+        self.asked += 1
         self._must_live()
         with self._news:
             now = self.now

@@ -6,6 +6,7 @@ import http.client
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 
 from experiments.control import places
-from experiments.errors import TrialError
-from experiments.live import server
+from experiments.errors import TrialError, UsageError
+from experiments.live import commands, server
 from experiments.live.markup import FILES
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, ask, events, serving_live, until
@@ -228,6 +229,22 @@ def test_a_lab_that_does_not_answer_is_no_lab_to_view(tmp_path: Path) -> None:
         server.application(tmp_path / "none.sock", 1, "token")
 
 
+def test_a_lab_is_asked_only_while_a_page_is_open(live: tuple[FakeLab, Link]) -> None:
+    lab, link = live
+    assert ask(link, "").status == 200
+    time.sleep(1)
+    assert lab.asked == 0
+    with events(link) as told:
+        until(told, "view", lambda view: view["phase"] == "up")
+        before = lab.asked
+        time.sleep(1.5)
+        assert lab.asked >= before + 2
+    time.sleep(3)  # it is noticed by a beat that cannot be sent
+    before = lab.asked
+    time.sleep(1.5)
+    assert lab.asked == before
+
+
 # -- what is done
 
 
@@ -314,6 +331,15 @@ def test_the_command_prints_its_link_and_ends_when_told(
             process.terminate()
             assert list(told) is not None  # the stream ends
         assert process.wait(10) == 0
+
+
+def test_without_its_library_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with running(PLAN), pytest.raises(UsageError, match="`make setup` installs it"):
+        monkeypatch.setitem(sys.modules, "aiohttp", None)
+        commands.live()
 
 
 def test_a_port_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
