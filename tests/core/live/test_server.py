@@ -337,8 +337,8 @@ def test_without_its_library_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     with running(PLAN), pytest.raises(UsageError, match="`make setup` installs it"):
-        monkeypatch.setitem(sys.modules, "aiohttp", None)
         commands.live()
 
 
