@@ -226,6 +226,19 @@ def test_acts_are_done_and_undone_by_keyboard_alone(seen: Seen) -> None:
     expect(dialog).to_be_hidden()
 
 
+def test_the_focus_stays_while_rows_come_and_go(seen: Seen) -> None:
+    rows = seen.page.locator("#port-sets tbody tr")
+    expect(rows).to_have_count(6)
+    button = seen.row("port-sets", "203.0.113.1:2048").get_by_role("button")
+    button.focus()
+    lent = seen.lab.lend("LHR-s9", "LHR")
+    expect(rows).to_have_count(7)
+    expect(button).to_be_focused()
+    seen.lab.free(lent)
+    expect(rows).to_have_count(6)
+    expect(button).to_be_focused()
+
+
 def test_everything_is_reached_with_the_tabulator(seen: Seen) -> None:
     names = []
     for _ in range(60):

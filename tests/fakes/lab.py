@@ -156,6 +156,14 @@ class FakeLab:
             self._apply(changed)
         return changed.after
 
+    def free(self, lease: Lease) -> None:
+        """Take a port set back, and let its quarantine be over."""
+        with self._news:
+            self._apply(self.book.revoke(*lease.key, time.time_ns()))
+            ends_ns = time.time_ns() + self.book.terms.quarantine_ns
+            for changed in self.book.expire(ends_ns + 1, most=1):
+                self._apply(changed)
+
     def renew(self, lease: Lease) -> None:
         """Give the holder more time, as agents do every now and then."""
         with self._news:
