@@ -322,15 +322,16 @@ def test_the_command_prints_its_link_and_ends_when_told(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     program = [sys.executable, "-c", "from experiments import cli; cli.main()", "live", "triangle"]
     with running(PLAN), subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        _, _, at, token, _ = url.split("/")
-        link = Link(int(at.rpartition(":")[2]), token)
-        with events(link) as told:
-            until(told, "view", lambda view: view["phase"] == "up")
-            process.terminate()
-            assert list(told) is not None  # the stream ends
-        assert process.wait(10) == 0
+        try:
+            assert process.stdout is not None
+            *_, at, token, _ = process.stdout.readline().strip().split("/")
+            with events(Link(int(at.rpartition(":")[2]), token)) as told:
+                until(told, "view", lambda view: view["phase"] == "up")
+                process.terminate()
+                list(told)  # the stream ends, or this raises after ten seconds
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
 
 
 def test_without_its_library_the_command_says_what_to_install(
