@@ -14,6 +14,7 @@ import typer
 
 from experiments.compare import commands as comparison
 from experiments.control import commands as control
+from experiments.live import commands as live_view
 from experiments.options import (
     FAILED,
     INTERRUPTED,
@@ -409,6 +410,7 @@ def _stop(message: str, code: int) -> NoReturn:
 
 control.add_to(app)
 sweeps.add_to(app)
+live_view.add_to(app)
 app.command()(comparison.compare)
 
 

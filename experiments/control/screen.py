@@ -117,22 +117,35 @@ def _whole(view: View, last: Sequence[str]) -> RenderableType:
     return Group(overview(view), *lines)
 
 
+class Sieve:
+    """Tells what is news to people: all but the renewals of leases."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], tuple[str, int]] = {}
+
+    def passes(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record of the log, the next one, is news."""
+        lease = record.get("lease")
+        if lease is None:
+            return True
+        key = (lease["address"], lease["psid"], lease["psid_bits"])
+        state = (lease["state"], lease["number"])
+        if self._known.get(key) == state:
+            return False
+        self._known[key] = state
+        return True
+
+
 def _gather(remote: Remote, last: deque[str]) -> None:
-    """Keep the last events. Renewals are no news."""
-    known: dict[tuple[str, int], tuple[str, int]] = {}
+    """Keep the last events that are news."""
+    sieve = Sieve()
     after = 0
     with suppress(GoneError):
         while True:
             for event in remote.events(after):
                 after = event["number"]
-                lease = event.get("lease")
-                if lease is not None:
-                    key = (lease["address"], lease["first_port"])
-                    state = (lease["state"], lease["number"])
-                    if known.get(key) == state:
-                        continue
-                    known[key] = state
-                last.append(line(event))
+                if sieve.passes(event):
+                    last.append(line(event))
             time.sleep(EVERY_S)  # its controller is away for a moment
 
 

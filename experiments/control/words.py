@@ -7,6 +7,7 @@ the subject. What is done is written into the lab's log before it happens.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
 from topologies.emulation.links import Impairment
+from topologies.explicit import dump_json
 from topologies.model import Names
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 from topologies.units import parse_rate, parse_share, parse_time
@@ -59,6 +61,11 @@ class Control:
             "switches": controller["switches"],
             "programs": [program.name for program in self._lab.programs()],
         }
+
+    def network(self) -> dict[str, Any]:
+        """The network that the lab was built from, in the form of ``topologies.explicit``."""
+        described: dict[str, Any] = json.loads(dump_json(self._lab.plan.network))
+        return described
 
     def leases(self) -> list[dict[str, Any]]:
         """Every port set that is not free."""

@@ -41,20 +41,23 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A link: its outline, what it is, and a sentence about it."""
+    """A link: its outline, what it is, the cities at its ends, and a sentence about it."""
 
     outline: str
     kind: str
+    ends: tuple[str, str]
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A city; ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it.
+    """A city by its code.
 
-    Either is None where there is none.
+    ``pop`` and ``served`` are the looks of the PoP in it, and of the one that serves it; either is
+    None where there is none.
     """
 
+    code: str
     x: float
     y: float
     title: str
@@ -108,7 +111,8 @@ def atlas(network: Network, served: Mapping[str, str]) -> Atlas:
         title += f", served by {pop}" if pop else ""
         title += ", origin" if city.code in origins else ""
         here, there = marked.get(city.code), marked.get(pop)
-        places.append(Place(*sheet.at(city), title, here, there, city.code in origins))
+        origin = city.code in origins
+        places.append(Place(city.code, *sheet.at(city), title, here, there, origin))
     links = [(link, "link") for link in network.links]
     links += [(link, "backbone") for link in network.backbone]
     lines = [line for link, kind in links for line in _line(sheet, network, link, kind)]
@@ -176,7 +180,8 @@ def _line(sheet: _Sheet, network: Network, link: Link, kind: str) -> Iterator[Li
     arc = cartography.great_circle(network.city(link.a), network.city(link.b))
     title = f"{kind} {link.a} - {link.b}, {link.line.delay_ns / 1e6:.3g} ms one way"
     for turn in sheet.view.turns([lon for lon, _ in arc]):
-        yield Line(sheet.outline((lon + turn, lat) for lon, lat in arc), kind, title)
+        outline = sheet.outline((lon + turn, lat) for lon, lat in arc)
+        yield Line(outline, kind, (link.a, link.b), title)
 
 
 Box = tuple[float, float, float, float]

@@ -23,6 +23,7 @@ from experiments.control.server import LONGEST, serving
 from experiments.control.words import Control, find_link, link_name, words
 from experiments.errors import TrialError, UsageError
 from experiments.runs.testbed import Place
+from topologies import explicit
 from topologies.emulation.lab import impairment
 from topologies.emulation.links import Histogram, Impairment, LinkStats
 from topologies.emulation.processes import LabError
@@ -230,6 +231,7 @@ def test_a_word_travels_and_its_answer_comes_back(lab: tuple[Straw, Remote]) -> 
     command = {"event": "Command", "word": "pop.drain", "params": {"pop": "LHR"}}
     assert straw.done == [{"event": "PopSet", "pop": "LHR", "state": "drained"}, command]
     assert "FCO-LHR" in remote.call("names")["link"]
+    assert explicit.parse(remote.call("network")) == PLAN.network
 
 
 @pytest.mark.parametrize(

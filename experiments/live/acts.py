@@ -1,0 +1,126 @@
+"""What can be done from the page: words of the control socket, and the words that undo them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.live.state import CUT, SILENT
+
+__all__ = ["ACTS", "Act", "BadActError", "read", "undoing"]
+
+ACTS: Mapping[str, frozenset[str]] = {
+    "link.cut": frozenset({"link"}),
+    "link.blackhole": frozenset({"link"}),
+    "link.restore": frozenset({"link"}),
+    "pop.drain": frozenset({"pop"}),
+    "pop.withdraw": frozenset({"pop"}),
+    "pop.announce": frozenset({"pop"}),
+    "policy.set": frozenset({"policy"}),
+    "lease.move": frozenset({"lease", "server"}),
+    "lease.revoke": frozenset({"lease"}),
+}
+"""The words that the page may say, and the parameters of each. It may say no others."""
+
+_POP_WORDS = {"announced": "pop.announce", "drained": "pop.drain", "withdrawn": "pop.withdraw"}
+
+
+class BadActError(ValueError):
+    """What was asked for is no act of the page; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A word of the control socket and its parameters."""
+
+    word: str
+    params: Mapping[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """The act in words, ``link cut LHR-CDG``, as the log has it."""
+        subject, *others = (self.params[name] for name in sorted(self.params, key=_subject_first))
+        return " ".join([*self.word.split("."), subject, *(f"to {other}" for other in others)])
+
+    def dump(self) -> dict[str, Any]:
+        """As ``read`` takes it."""
+        return {"word": self.word, "params": dict(self.params)}
+
+
+def _subject_first(name: str) -> bool:
+    return name == "server"  # the one parameter that is no subject
+
+
+def read(data: Any) -> Act:
+    """The act in a JSON value. Raises BadActError."""
+    if not isinstance(data, dict) or data.keys() != {"word", "params"}:
+        raise BadActError("An act is an object with a word and its params.")
+    word, params = data["word"], data["params"]
+    if not isinstance(word, str) or word not in ACTS:
+        raise BadActError(f"The page does not say {word!r}: it says {', '.join(ACTS)}.")
+    if not isinstance(params, dict) or params.keys() != ACTS[word]:
+        raise BadActError(f"{word} takes {' and '.join(sorted(ACTS[word]))}.")
+    if not all(isinstance(value, str) for value in params.values()):
+        raise BadActError(f"What {word} takes is text.")
+    return Act(word, params)
+
+
+def undoing(act: Act, before: Mapping[str, Any]) -> Act | None:
+    """What makes undone an act that is done to a lab in the state ``before``; None if nothing can.
+
+    An act that changes nothing has nothing to undo. A port set that is taken from its holder may
+    be somebody else's the next moment, so that a revocation stays.
+    """
+    return _UNDOING[act.word.partition(".")[0]](act, before)
+
+
+def _link(act: Act, before: Mapping[str, Any]) -> Act | None:
+    ends = sorted(act.params["link"].split("-"))
+    was = next((x["state"] for x in before["links"] if sorted(x["link"].split("-")) == ends), None)
+    words = {CUT: "link.cut", SILENT: "link.blackhole"}
+    word = words.get(was or "", "link.restore")
+    return None if was is None or word == act.word else Act(word, act.params)
+
+
+def _pop(act: Act, before: Mapping[str, Any]) -> Act | None:
+    was = next((x["state"] for x in before["pops"] if x["pop"] == act.params["pop"]), None)
+    word = _POP_WORDS.get(was or "", act.word)
+    return None if word == act.word else Act(word, act.params)
+
+
+def _policy(act: Act, before: Mapping[str, Any]) -> Act | None:
+    was = before["policy"]
+    return None if was == act.params["policy"] else Act("policy.set", {"policy": was})
+
+
+def _lease(act: Act, before: Mapping[str, Any]) -> Act | None:
+    if act.word == "lease.revoke":
+        return None
+    sets = (one for address in before["addresses"] for one in address["sets"])
+    found = next((x for x in sets if x.get("lease") == act.params["lease"]), None)
+    if found is None or found["server"] == act.params["server"]:
+        return None
+    return Act("lease.move", {"lease": found["lease"], "server": found["server"]})
+
+
+_UNDOING: Mapping[str, Callable[[Act, Mapping[str, Any]], Act | None]] = {
+    "link": _link,
+    "pop": _pop,
+    "policy": _policy,
+    "lease": _lease,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An act that can be made undone; ``number`` names it for ever."""
+
+    number: int
+    act: Act
+    undo: Act
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for the button that undoes it."""
+        return self.act.sentence

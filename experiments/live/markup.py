@@ -1,0 +1,59 @@
+"""The page: its template filled in with a network's map, and the files beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from experiments.control.words import link_name
+from experiments.live.state import MAPPED
+from experiments.show.page import atlas
+from experiments.show.page.markup import HERE as REPORT
+from topologies.plan import LinkKind, Plan
+
+__all__ = ["FILES", "KINDS", "render"]
+
+HERE = Path(__file__).parent / "page"
+
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""What a file is (its Content-Type), by the end of its name."""
+
+FILES = {
+    path.name: path.read_bytes()
+    for path in (*sorted(HERE.iterdir()), REPORT / "style.css")
+    if path.suffix in KINDS
+}
+"""Everything that the page may fetch."""
+
+
+def render(plan: Plan) -> str:
+    """The page for a lab with this plan, before anything is known of the lab itself."""
+    network = plan.network
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    looks = atlas.looks(network)
+    return environment.get_template("live.html").render(
+        network=network,
+        atlas=atlas.atlas(network, {}),
+        names=_names(plan),
+        marks={pop: [look.colour, look.outline] for pop, look in looks.items()},
+        city_names={city.code: city.name for city in network.cities},
+    )
+
+
+def _names(plan: Plan) -> dict[Any, str]:
+    """The name of each link of the map, by its kind on the map and its two cities in any order."""
+    found: dict[Any, str] = {}
+    for link in plan.links:
+        if link.kind in MAPPED:
+            kind = "backbone" if link.kind is LinkKind.BACKBONE else "link"
+            a, b = (plan.switch(end.node).city for end in (link.a, link.b))
+            found[kind, (a, b)] = found[kind, (b, a)] = link_name(link)
+    return found

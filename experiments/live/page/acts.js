@@ -1,0 +1,158 @@
+// What can be done: a dialog for a link, a PoP or a port set, the policy, and undo.
+
+import { button, element, write } from "./rows.js";
+import { sentence, taken } from "./strips.js";
+
+const at = (name) => document.getElementById(name);
+let lab = null;
+let undo = null;
+let opened = null; // what the dialog shows: how it is found, told, and what can be done
+let busy = false;
+
+/** Send an act, or an undo, and say how it went: what was done, or why not. */
+async function send(where, data) {
+  if (busy) return null;
+  busy = true;
+  refresh();
+  try {
+    const answer = await fetch(where, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(data),
+    });
+    return await answer.json();
+  } catch {
+    return { error: "The server of this page does not answer." };
+  } finally {
+    busy = false;
+    refresh();
+  }
+}
+
+async function act(word, params) {
+  const answer = await send("act", { word, params });
+  if (!answer) return;
+  if (answer.error && at("dialog").open) {
+    write(at("dialog-error"), answer.error);
+    return;
+  }
+  at("dialog").close();
+  say(answer, "Done");
+}
+
+async function takeBack() {
+  if (!undo) return;
+  const answer = await send("undo", { number: undo.number });
+  if (answer) say(answer, "Undone");
+}
+
+function say(answer, what) {
+  at("said").className = answer.error ? "refused" : "";
+  write(at("said"), answer.error ?? `${what}: ${answer.said}.`);
+}
+
+/** Make the tools work. */
+export function prepare() {
+  at("dialog-close").addEventListener("click", () => at("dialog").close());
+  at("dialog").addEventListener("close", () => (opened = null));
+  at("set-policy").addEventListener("click", () => act("policy.set", { policy: at("policy").value }));
+  at("undo").addEventListener("click", takeBack);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey && !event.shiftKey && event.key === "z" && !at("dialog").open) {
+      event.preventDefault();
+      takeBack();
+    }
+  });
+}
+
+/** What the lab is now; null while there is none to act on. */
+export function show(now, last) {
+  if (now && now.policy !== at("policy").dataset.now) {
+    at("policy").replaceChildren(...now.policies.map((policy) => element("option", "", policy)));
+    at("policy").value = at("policy").dataset.now = now.policy;
+  }
+  lab = now;
+  undo = now && last;
+  write(at("undo"), undo ? `Undo: ${undo.text}` : "Nothing to undo");
+  refresh();
+}
+
+/** Open a link, by its name. */
+export function openLink(name) {
+  open(`Link ${name}`, () => lab.links.find((link) => link.link === name), linkFacts, (link) => [
+    choice("Cut", "link.cut", { link: name }, link.state !== "cut"),
+    choice("Silence", "link.blackhole", { link: name }, link.state === "up" && link.delay_ms > 0),
+    choice("Restore", "link.restore", { link: name }, link.state !== "up"),
+  ]);
+}
+
+function linkFacts(link) {
+  return `${link.kind} from ${link.ends.join(" to ")}: ${link.state}, ${link.delay_ms} ms one way.`;
+}
+
+/** Open a PoP, by its city. */
+export function openPop(name) {
+  open(`PoP ${name}`, () => lab.pops.find((pop) => pop.pop === name), popFacts, (pop) => [
+    choice("Drain", "pop.drain", { pop: name }, pop.state !== "drained"),
+    choice("Withdraw", "pop.withdraw", { pop: name }, pop.state !== "withdrawn"),
+    choice("Announce", "pop.announce", { pop: name }, pop.state !== "announced"),
+  ]);
+}
+
+function popFacts(pop) {
+  const cities = pop.cities.join(", ") || "no city";
+  return `${pop.name}, ${pop.state}. ${pop.serving} of ${pop.servers} servers serve ${cities}.`;
+}
+
+/** Open a port set, by its address and first port. */
+export function openSet(name) {
+  const find = () => taken(lab).find((set) => set.lease === name);
+  open(`Port set ${name}`, find, (set) => `${sentence(set)}.`, (set) => [
+    choice("Move", "lease.move", { lease: name, server: heir }, set.state === "lent"),
+    choice("Revoke", "lease.revoke", { lease: name }, ["lent", "draining"].includes(set.state)),
+  ]);
+  const others = lab.servers.filter((server) => server !== find()?.server);
+  const label = element("label", "", "to ");
+  const select = element("select");
+  select.id = "heir";
+  select.append(...others.map((server) => element("option", "", server)));
+  label.append(select);
+  at("dialog-acts").firstChild.after(label);
+}
+
+const heir = () => document.getElementById("heir").value;
+
+function choice(text, word, params, may) {
+  return { text, word, params, may };
+}
+
+function open(title, find, facts, choices) {
+  if (!lab || !find()) return;
+  opened = { find, facts, choices };
+  write(at("dialog-title"), title);
+  write(at("dialog-error"), "");
+  const buttons = choices(find()).map(({ text, word, params }) =>
+    button(text, () => act(word, said(params))),
+  );
+  at("dialog-acts").replaceChildren(...buttons);
+  refresh();
+  at("dialog").showModal();
+}
+
+/** Parameters as they are now: some are chosen in the dialog. */
+function said(params) {
+  const entries = Object.entries(params);
+  return Object.fromEntries(entries.map(([name, x]) => [name, typeof x === "function" ? x() : x]));
+}
+
+function refresh() {
+  at("set-policy").disabled = busy || !lab;
+  at("undo").disabled = busy || !undo;
+  if (!opened) return;
+  const item = lab && opened.find();
+  write(at("dialog-facts"), item ? opened.facts(item) : "It is gone.");
+  const may = item ? opened.choices(item).map((one) => one.may) : [];
+  [...at("dialog-acts").querySelectorAll("button")].forEach((one, place) => {
+    one.disabled = busy || !may[place];
+  });
+}

@@ -1,0 +1,96 @@
+// The page: what the server pushes is shown; the modules beside this one do the parts.
+
+import * as acts from "./acts.js";
+import * as map from "./map.js";
+import * as strips from "./strips.js";
+import { listen } from "./stream.js";
+import { element, table, write } from "./rows.js";
+
+const MOST_LINES = 200;
+const at = (name) => document.getElementById(name);
+const cityNames = JSON.parse(at("city-names").textContent);
+let edition = null;
+let phase = "starting";
+let lost = false;
+let lab = null;
+
+const TOLD = {
+  starting: "The lab is starting.",
+  ended: "The lab has ended. This page shows what was last seen, and comes back with the next lab.",
+};
+
+function headline() {
+  if (lab) {
+    const ready = lab.ready ? "ready" : `not ready${lab.fault ? `: ${lab.fault}` : ""}`;
+    write(at("headline"), `${lab.purpose}, policy ${lab.policy}, ${ready}`);
+  }
+  const trouble = lost ? "The connection to poplab live is lost. Trying again ..." : TOLD[phase];
+  at("banner").hidden = !trouble;
+  write(at("banner"), trouble ?? "");
+  document.body.classList.toggle("gone", lost || phase === "ended");
+}
+
+function view(now) {
+  // Another network has another map: begin again.
+  if (edition !== null && edition !== now.edition) return location.reload();
+  ({ edition, phase } = now);
+  lab = now.lab;
+  if (lab) draw();
+  tools(now.undo);
+}
+
+let last = null;
+
+function tools(undo = last) {
+  last = undo;
+  acts.show(phase === "up" && !lost ? lab : null, undo);
+  headline();
+}
+
+function draw() {
+  map.draw(lab);
+  strips.draw(lab, acts.openSet);
+  table("pops", lab.pops, (pop) => pop.pop, popCells, {
+    open: acts.openPop,
+    long: 2,
+    badge: (pop) => map.badge(pop.pop),
+  });
+  table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
+  const cities = Object.entries(lab.cities);
+  const cells = ([city, pop]) => [city, cityNames[city] ?? "", pop ?? "nobody"];
+  table("cities", cities, ([city]) => city, cells);
+}
+
+function popCells(pop) {
+  const servers = `${pop.serving} of ${pop.servers}`;
+  const switched = pop.switch ? "connected" : "not connected";
+  const cities = pop.cities.length ? `${pop.cities.length}: ${pop.cities.join(", ")}` : "none";
+  return [pop.pop, pop.state, cities, servers, `${pop.lent}`, `${pop.addresses}`, switched];
+}
+
+function linkCells(link) {
+  return [link.link, link.kind, link.state, `${link.delay_ms} ms`, `${+(100 * link.loss).toFixed(3)} %`];
+}
+
+function log({ whole, lines }) {
+  if (whole) at("log").replaceChildren();
+  at("log").prepend(...lines.reverse().map((line) => element("li", "", line)));
+  while (at("log").children.length > MOST_LINES) at("log").lastChild.remove();
+}
+
+function beat() {
+  if (lab) strips.draw(lab, acts.openSet); // seconds of quarantine run
+}
+
+map.prepare(acts.openPop, acts.openLink);
+acts.prepare();
+listen({
+  view,
+  log,
+  beat,
+  lost: (is) => {
+    if (is === lost) return;
+    lost = is;
+    tools();
+  },
+});

@@ -1,0 +1,196 @@
+"""The web server of a live view: the page, a stream of what is new, and acts.
+
+``GET /TOKEN/`` is the page, ``GET /TOKEN/events`` a stream of server-sent events (``view`` with the
+whole state, ``log`` with lines, ``beat`` to show that the server lives), ``POST /TOKEN/act`` and
+``POST /TOKEN/undo`` change the lab.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from experiments.control.client import Remote
+from experiments.live.acts import BadActError, read
+from experiments.live.doors import guard, secure
+from experiments.live.follower import Follower, Sight
+from experiments.live.hands import Hands, RefusedActError
+from experiments.live.hub import Hub, Seen
+from experiments.live.markup import FILES, KINDS, render
+
+__all__ = ["application", "listening", "new_token"]
+
+BEAT_S = 1.0
+"""A page that hears nothing for a few of these says that the connection is lost."""
+
+LONGEST = 4096
+"""Bytes of an act."""
+
+
+def new_token() -> str:
+    """Nobody guesses it."""
+    return secrets.token_urlsafe(24)
+
+
+def listening(port: int = 0) -> socket.socket:
+    """A socket that only this machine reaches; 0 takes any free port. Raises OSError."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+        made.listen()  # from now on, who opens the link waits for the server
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def application(lab: Path, port: int, token: str) -> web.Application:
+    """The server of the lab with this socket, for links with this port and token.
+
+    Raises TrialError if the lab does not answer.
+    """
+    app = web.Application(middlewares=[guard(port, token)], client_max_size=LONGEST)
+    desk = Desk(lab)
+    app.add_routes(
+        [
+            web.get(f"/{token}/", desk.page),
+            web.get(f"/{token}/events", desk.events),
+            web.post(f"/{token}/act", desk.act),
+            web.post(f"/{token}/undo", desk.undo),
+            web.get(f"/{token}/{{name}}", desk.file),
+        ]
+    )
+    app.on_response_prepare.append(secure)
+    app.on_shutdown.append(desk.close)
+    app.cleanup_ctx.append(desk.following)
+    return app
+
+
+class Desk:
+    """What answers."""
+
+    def __init__(self, lab: Path) -> None:
+        self._hub, self._pages = Hub(), 0
+        self._follower = Follower(lab)
+        self._hands = Hands(Remote(lab), self._follower)
+        self._sight = self._follower.sight
+        self._page, self._edition = render(self._sight.plan), 0
+
+    async def following(self, _app: web.Application) -> AsyncIterator[None]:
+        """While the server runs, follow the lab."""
+        loop = asyncio.get_running_loop()
+
+        def see(sight: Sight) -> None:
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(self._see, sight)
+
+        def hear(lines: Sequence[str], anew: bool) -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: self._hub.tell(lines, anew=anew))
+
+        self._follower.start(see, hear)
+        yield
+        self._follower.stop()
+
+    async def close(self, _app: web.Application) -> None:
+        """Let every page go, so that the server can end."""
+        self._hub.close()
+
+    def _see(self, sight: Sight) -> None:
+        if sight.birth != self._sight.birth:
+            self._hands.forget()
+        if sight.plan != self._sight.plan:
+            self._page = render(sight.plan)
+            self._edition += 1
+        self._sight = sight
+        self._show()
+
+    def _show(self) -> None:
+        last, sight = self._hands.last, self._sight
+        undo = {"number": last.number, "text": last.sentence} if last else None
+        view = {"edition": self._edition, "phase": sight.phase, "undo": undo, "lab": sight.state}
+        self._hub.show(view)
+
+    async def page(self, _request: web.Request) -> web.Response:
+        """The page of the lab's network."""
+        return web.Response(text=self._page, content_type="text/html", charset="utf-8")
+
+    async def file(self, request: web.Request) -> web.Response:
+        """A file of the page."""
+        name = request.match_info["name"]
+        if name not in FILES:
+            raise web.HTTPNotFound(text="There is no such file.\n")
+        return web.Response(body=FILES[name], content_type=KINDS[Path(name).suffix])
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """What is new, as it comes, until the page goes."""
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        seen = Seen()
+        with suppress(ConnectionResetError), self._open():
+            while not self._hub.closed:
+                news = await self._hub.wait(seen, BEAT_S) or [("beat", "{}")]
+                text = "".join(f"event: {kind}\ndata: {data}\n\n" for kind, data in news)
+                await stream.write(text.encode())
+        return stream
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """One page more is open within the block."""
+        self._pages += 1
+        self._follower.wanted(self._pages)
+        try:
+            yield
+        finally:
+            self._pages -= 1
+            self._follower.wanted(self._pages)
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Do something to the lab."""
+        try:
+            act = read(await _said(request))
+            await self._hands.do(act)
+        except BadActError as error:
+            return _answer(400, error=str(error))
+        except RefusedActError as error:
+            return _answer(409, error=str(error))
+        self._show()
+        return _answer(200, said=act.sentence)
+
+    async def undo(self, request: web.Request) -> web.Response:
+        """Make the last act undone."""
+        try:
+            data = await _said(request)
+            if not isinstance(data, dict) or type(data.get("number")) is not int:
+                raise BadActError("Say the number of the act to undo.")
+            undone = await self._hands.undo(data["number"])
+        except BadActError as error:
+            return _answer(400, error=str(error))
+        except RefusedActError as error:
+            self._show()
+            return _answer(409, error=str(error))
+        self._show()
+        return _answer(200, said=undone.sentence)
+
+
+async def _said(request: web.Request) -> Any:
+    """The JSON value that was sent. Raises BadActError."""
+    if request.content_type != "application/json":
+        raise BadActError("Send JSON.")
+    try:
+        return json.loads(await request.read())
+    except ValueError as error:
+        raise BadActError(f"This is no JSON: {error}.") from None
+
+
+def _answer(status: int, **data: str) -> web.Response:
+    return web.json_response(data, status=status)
