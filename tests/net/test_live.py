@@ -52,8 +52,8 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[subprocess.
         process.wait()
 
 
-def act(link: Link, word: str, **params: str) -> None:
-    done = ask(link, "act", {"word": word, "params": params})
+def act(page: Link, word: str, **params: str) -> None:
+    done = ask(page, "act", {"word": word, "params": params})
     assert done.status == 200, done.text
 
 
