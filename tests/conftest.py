@@ -10,6 +10,7 @@ import shutil
 import pytest
 from hypothesis import settings
 
+from tests.virtual.runs import Runs
 from topologies.emulation.sandbox import NoSandboxError
 from topologies.emulation.sandbox.guest import Guest
 
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("virtual"):
                 item.add_marker(needs_guest)
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run of every study in virtual time, on a host as it is; each when it is asked for."""
+    return Runs(tmp_path_factory.mktemp("first"))
 
 
 class NetTestsRan:

@@ -6,6 +6,7 @@ only that it was too noisy to say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,8 @@ import pytest
 from experiments import RunData, load, run
 from experiments.study import STUDIES, study
 from experiments.verdict.oracle import Oracle
+from experiments.verdict.result import Result
+from tests.virtual.runs import Runs as FirstRuns
 from topologies import sources
 from topologies.plan import HostRole, plan
 
@@ -47,26 +50,46 @@ def clock(request: pytest.FixtureRequest) -> Clock:
     return chosen
 
 
+LONG = {
+    "churn": "two minutes and a half in real time; test_second_chance.py changes what churn changes"
+}
+"""Studies that are run in virtual time alone, and why."""
+
+
 class Runs(dict[str, RunData]):
     """A quick run of every study on the triangle, read back from its folder when it is needed."""
 
-    def __init__(self, clock: Clock, results: Path) -> None:
+    def __init__(self, made: Callable[[str], Result]) -> None:
         super().__init__()
-        self._clock = clock
-        self._results = results
+        self._made = made
 
     def __missing__(self, name: str) -> RunData:
-        done = run(name, "triangle", quick=True, clock=self._clock, results=self._results)
-        self[name] = load(done.run)
+        self[name] = load(self._made(name).run)
         return self[name]
 
 
 @pytest.fixture(scope="module")
-def runs(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(clock, tmp_path_factory.mktemp("results"))
+def runs(clock: Clock, first: FirstRuns, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    if clock == "virtual":
+        return Runs(first.__getitem__)
+    results = tmp_path_factory.mktemp("results")
+
+    def made(name: str) -> Result:
+        if name in LONG:
+            pytest.skip(LONG[name])
+        return run(name, "triangle", quick=True, clock="real", results=results)
+
+    return Runs(made)
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if study(name).lab])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xdist_group(name))
+        for name in STUDIES
+        if study(name).lab
+    ],
+)
 def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) -> None:
     data = runs[name]
     failed = [check for check in data.result.checks if not check.passed]
@@ -84,6 +107,7 @@ def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) 
     assert [p.name for p in data.path.parent.iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.xdist_group("reachability")
 def test_everything_reaches(runs: Runs) -> None:
     metrics = runs["reachability"].result.metrics
     assert metrics["pairs_total"].value == 3 + 6
@@ -93,6 +117,7 @@ def test_everything_reaches(runs: Runs) -> None:
         assert pairs.loc[client.name, "pop"] in ORACLE.nearest_pops(client.name)
 
 
+@pytest.mark.xdist_group("latency")
 def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
     clients = runs["latency"].tables["clients"].set_index("client")
     site = PLAN.servers_of(ORACLE.one_site())[0].name
@@ -105,6 +130,7 @@ def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
             assert -BELOW_MS[clock] - 1e-9 <= error_ms <= ABOVE_MS[clock]
 
 
+@pytest.mark.xdist_group("latency")
 def test_anycast_beats_one_site(runs: Runs) -> None:
     metrics = runs["latency"].result.metrics
     anycast, unicast = metrics["anycast_rtt_p50"].value, metrics["unicast_rtt_p50"].value
@@ -113,6 +139,7 @@ def test_anycast_beats_one_site(runs: Runs) -> None:
     assert anycast < unicast / 4  # 2.2 ms against about 24 ms by the model
 
 
+@pytest.mark.xdist_group("borrowing")
 def test_servers_share_addresses(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["borrowing"].result.metrics.items()}
     assert metrics["servers"] == 6
@@ -125,6 +152,7 @@ def test_servers_share_addresses(runs: Runs) -> None:
     assert metrics["plain_anycast_lost_share"] >= 2 / 3
 
 
+@pytest.mark.xdist_group("borrowing")
 def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
     samples = runs["borrowing"].samples
     paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
@@ -132,6 +160,7 @@ def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
     assert error_ms.between(-FETCH_BELOW_MS[clock], FETCH_ABOVE_MS[clock]).all(), error_ms
 
 
+@pytest.mark.xdist_group("borrowing")
 def test_ports_are_those_of_the_lease(runs: Runs) -> None:
     data = runs["borrowing"]
     leases = {lease["server"]: lease for lease in data.manifest["leases"]}
@@ -142,6 +171,7 @@ def test_ports_are_those_of_the_lease(runs: Runs) -> None:
         assert lease["first_port"] <= row.source_port <= lease["last_port"]
 
 
+@pytest.mark.xdist_group("geo")
 def test_users_leave_with_their_country_from_where_they_landed(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["geo"].result.metrics.items()}
     assert metrics["borrowed_accuracy"] == metrics["borrowed_local_share"] == 1
@@ -152,6 +182,7 @@ def test_users_leave_with_their_country_from_where_they_landed(runs: Runs) -> No
     assert metrics["sets_abroad"] == 3
 
 
+@pytest.mark.xdist_group("scarcity")
 def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: Runs) -> None:
     points = runs["scarcity"].tables["points"]
     assert (points["taken"] == points["needed"]).all()
@@ -160,6 +191,7 @@ def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: Runs) -> None
     assert dict(taken) == {"own": 2400, "owner": 12, "port sets": 120, "shared": 84}
 
 
+@pytest.mark.xdist_group("churn")
 def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chance(
     runs: Runs,
 ) -> None:
@@ -175,6 +207,7 @@ def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chan
     assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
 
 
+@pytest.mark.xdist_group("catchment")
 def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
     catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
     assert (catchments["pop"] == catchments["named"]).all()
@@ -190,6 +223,7 @@ def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
         assert inflation_ms == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
+@pytest.mark.xdist_group("shedding")
 def test_a_pop_that_is_too_full_sheds_and_takes_back(
     runs: dict[str, RunData], clock: Clock
 ) -> None:
@@ -202,6 +236,7 @@ def test_a_pop_that_is_too_full_sheds_and_takes_back(
     assert metrics["capacity_extra_rtt_p50"] == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
+@pytest.mark.xdist_group("sites")
 def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
     table = runs["sites"].tables["sites"].set_index(["order", "pops"])
     metrics = {name: m.value for name, m in runs["sites"].result.metrics.items()}
@@ -218,6 +253,7 @@ def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
     assert gain_ms == pytest.approx((min(far.values()) - here_ms) / 3, abs=ABOVE_MS[clock])
 
 
+@pytest.mark.xdist_group("flood")
 def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) -> None:
     data = runs["flood"]
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
@@ -235,6 +271,7 @@ def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) ->
     assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
 
 
+@pytest.mark.xdist_group("names")
 def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None:
     metrics = {name: m.value or 0 for name, m in runs["names"].result.metrics.items()}
     for count in (256, 4096):
@@ -250,6 +287,7 @@ def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None
     )
 
 
+@pytest.mark.xdist_group("scale")
 def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["scale"].result.metrics.items()}
     assert metrics["leases"] == 6 * 3
@@ -260,6 +298,7 @@ def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> 
     assert metrics["release_changes"] == 4
 
 
+@pytest.mark.xdist_group("urpf")
 def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["urpf"].result.metrics.items()}
     for check in ("none", "loose", "strict"):
@@ -269,6 +308,7 @@ def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> Non
     assert metrics["loose_one_pop_lost_share"] == metrics["none_one_pop_lost_share"] == 0
 
 
+@pytest.mark.xdist_group("crosspop")
 def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clock) -> None:
     metrics = {name: m.value or 0 for name, m in runs["crosspop"].result.metrics.items()}
     assert metrics["whole_elsewhere_share"] == pytest.approx(2 / 3, abs=1e-5)
@@ -282,6 +322,7 @@ def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clo
     assert metrics["limited_goodput_p50"] < 1 < metrics["free_goodput_p50"]
 
 
+@pytest.mark.xdist_group("workloads")
 def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock) -> None:
     data = runs["workloads"]
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
@@ -300,6 +341,7 @@ def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock)
 
 
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
+@pytest.mark.xdist_group("borrowing")
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)
     order = ["phase", "design", "server", "origin"]

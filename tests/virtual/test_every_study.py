@@ -6,6 +6,7 @@ The tests of one study are one group, for one worker, which makes its first run 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from tests.virtual.runs import EXACT_US, Runs, disturbed, virtual_run
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(400)]
 
 LABS = [name for name in STUDIES if study(name).lab]
+DISTURBED = {"agility", "borrowing", "churn", "failover", "flood", "latency", "workloads"}
+"""Studies in which most happens at the same time."""
+
 IPV6 = [name for name in LABS if 6 in study(name).families]
 
 
@@ -54,8 +58,9 @@ def test_every_run_has_its_page_and_can_have_it_again(first: Runs, name: str) ->
 
 
 @grouped(LABS)
-def test_a_disturbed_host_gives_the_same_bytes(first: Runs, name: str, tmp_path: Path) -> None:
-    with disturbed():
+def test_a_second_run_gives_the_same_bytes(first: Runs, name: str, tmp_path: Path) -> None:
+    """On a host that is busy, where that could matter most."""
+    with disturbed() if name in DISTURBED else nullcontext():
         again = virtual_run(name, tmp_path)
     comparison = repeat.compare(first[name].run, again.run)
     assert comparison.equal, comparison.sentence()
