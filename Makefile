@@ -54,7 +54,7 @@ check: setup ## lint, types, layers and the tests that need no root (a few minut
 
 test: check ## check, then every test on real labs (root or sudo), in virtual time and in a browser if they are there
 	$(VENV)/pytest -q -m browser
-	$(VENV)/pytest -q -m virtual -n auto --dist loadgroup
+	$(VENV)/pytest -q -m virtual -n auto --dist load --maxschedchunk 1
 	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
 
 # CLOCK=real: by the host's clock, so that what netem does to time meets a busy machine.

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests.virtual.runs import Runs
 from topologies.emulation.sandbox import NoSandboxError
 from topologies.emulation.sandbox.guest import Guest
+
+if TYPE_CHECKING:
+    from tests.virtual.runs import Runs
 
 # A shared machine stalls now and then; that is no bug in the code under test.
 settings.register_profile("poplab", deadline=None)
@@ -55,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A run of every study in virtual time, on a host as it is; each when it is asked for."""
+    from tests.virtual.runs import Runs  # not in a guest, which has no benchmarks
+
     return Runs(tmp_path_factory.mktemp("first"))
 
 

@@ -84,11 +84,7 @@ def runs(clock: Clock, first: FirstRuns, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.xdist_group(name))
-        for name in STUDIES
-        if study(name).lab
-    ],
+    [name for name in STUDIES if study(name).lab],
 )
 def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) -> None:
     data = runs[name]
@@ -107,7 +103,6 @@ def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) 
     assert [p.name for p in data.path.parent.iterdir() if p.name.startswith(".")] == []
 
 
-@pytest.mark.xdist_group("reachability")
 def test_everything_reaches(runs: Runs) -> None:
     metrics = runs["reachability"].result.metrics
     assert metrics["pairs_total"].value == 3 + 6
@@ -117,7 +112,6 @@ def test_everything_reaches(runs: Runs) -> None:
         assert pairs.loc[client.name, "pop"] in ORACLE.nearest_pops(client.name)
 
 
-@pytest.mark.xdist_group("latency")
 def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
     clients = runs["latency"].tables["clients"].set_index("client")
     site = PLAN.servers_of(ORACLE.one_site())[0].name
@@ -130,7 +124,6 @@ def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
             assert -BELOW_MS[clock] - 1e-9 <= error_ms <= ABOVE_MS[clock]
 
 
-@pytest.mark.xdist_group("latency")
 def test_anycast_beats_one_site(runs: Runs) -> None:
     metrics = runs["latency"].result.metrics
     anycast, unicast = metrics["anycast_rtt_p50"].value, metrics["unicast_rtt_p50"].value
@@ -139,7 +132,6 @@ def test_anycast_beats_one_site(runs: Runs) -> None:
     assert anycast < unicast / 4  # 2.2 ms against about 24 ms by the model
 
 
-@pytest.mark.xdist_group("borrowing")
 def test_servers_share_addresses(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["borrowing"].result.metrics.items()}
     assert metrics["servers"] == 6
@@ -152,7 +144,6 @@ def test_servers_share_addresses(runs: Runs) -> None:
     assert metrics["plain_anycast_lost_share"] >= 2 / 3
 
 
-@pytest.mark.xdist_group("borrowing")
 def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
     samples = runs["borrowing"].samples
     paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
@@ -160,7 +151,6 @@ def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
     assert error_ms.between(-FETCH_BELOW_MS[clock], FETCH_ABOVE_MS[clock]).all(), error_ms
 
 
-@pytest.mark.xdist_group("borrowing")
 def test_ports_are_those_of_the_lease(runs: Runs) -> None:
     data = runs["borrowing"]
     leases = {lease["server"]: lease for lease in data.manifest["leases"]}
@@ -171,7 +161,6 @@ def test_ports_are_those_of_the_lease(runs: Runs) -> None:
         assert lease["first_port"] <= row.source_port <= lease["last_port"]
 
 
-@pytest.mark.xdist_group("geo")
 def test_users_leave_with_their_country_from_where_they_landed(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["geo"].result.metrics.items()}
     assert metrics["borrowed_accuracy"] == metrics["borrowed_local_share"] == 1
@@ -182,7 +171,6 @@ def test_users_leave_with_their_country_from_where_they_landed(runs: Runs) -> No
     assert metrics["sets_abroad"] == 3
 
 
-@pytest.mark.xdist_group("scarcity")
 def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: Runs) -> None:
     points = runs["scarcity"].tables["points"]
     assert (points["taken"] == points["needed"]).all()
@@ -191,7 +179,6 @@ def test_as_many_addresses_are_taken_as_the_closed_form_says(runs: Runs) -> None
     assert dict(taken) == {"own": 2400, "owner": 12, "port sets": 120, "shared": 84}
 
 
-@pytest.mark.xdist_group("churn")
 def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chance(
     runs: Runs,
 ) -> None:
@@ -207,7 +194,6 @@ def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chan
     assert (metrics["extra_rtt_other_pop_p50"] or 0) > 10
 
 
-@pytest.mark.xdist_group("catchment")
 def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
     catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
     assert (catchments["pop"] == catchments["named"]).all()
@@ -223,7 +209,6 @@ def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
         assert inflation_ms == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
-@pytest.mark.xdist_group("shedding")
 def test_a_pop_that_is_too_full_sheds_and_takes_back(
     runs: dict[str, RunData], clock: Clock
 ) -> None:
@@ -236,7 +221,6 @@ def test_a_pop_that_is_too_full_sheds_and_takes_back(
     assert metrics["capacity_extra_rtt_p50"] == pytest.approx(there - near, abs=ABOVE_MS[clock])
 
 
-@pytest.mark.xdist_group("sites")
 def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
     table = runs["sites"].tables["sites"].set_index(["order", "pops"])
     metrics = {name: m.value for name, m in runs["sites"].result.metrics.items()}
@@ -253,7 +237,6 @@ def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
     assert gain_ms == pytest.approx((min(far.values()) - here_ms) / 3, abs=ABOVE_MS[clock])
 
 
-@pytest.mark.xdist_group("flood")
 def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) -> None:
     data = runs["flood"]
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
@@ -271,7 +254,6 @@ def test_an_attack_spreads_by_anycast_and_follows_a_withdrawn_pop(runs: Runs) ->
     assert pops.loc[("withdrawn", "LHR"), "packets"] <= 20  # the switches' own, if any
 
 
-@pytest.mark.xdist_group("names")
 def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None:
     metrics = {name: m.value or 0 for name, m in runs["names"].result.metrics.items()}
     for count in (256, 4096):
@@ -287,7 +269,6 @@ def test_names_spread_by_chance_and_leave_an_address_in_time(runs: Runs) -> None
     )
 
 
-@pytest.mark.xdist_group("scale")
 def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["scale"].result.metrics.items()}
     assert metrics["leases"] == 6 * 3
@@ -298,7 +279,6 @@ def test_rules_are_four_a_lease_and_one_an_address_in_other_pops(runs: Runs) -> 
     assert metrics["release_changes"] == 4
 
 
-@pytest.mark.xdist_group("urpf")
 def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> None:
     metrics = {name: m.value for name, m in runs["urpf"].result.metrics.items()}
     for check in ("none", "loose", "strict"):
@@ -308,7 +288,6 @@ def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> Non
     assert metrics["loose_one_pop_lost_share"] == metrics["none_one_pop_lost_share"] == 0
 
 
-@pytest.mark.xdist_group("crosspop")
 def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clock) -> None:
     metrics = {name: m.value or 0 for name, m in runs["crosspop"].result.metrics.items()}
     assert metrics["whole_elsewhere_share"] == pytest.approx(2 / 3, abs=1e-5)
@@ -322,7 +301,6 @@ def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clo
     assert metrics["limited_goodput_p50"] < 1 < metrics["free_goodput_p50"]
 
 
-@pytest.mark.xdist_group("workloads")
 def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock) -> None:
     data = runs["workloads"]
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
@@ -341,7 +319,6 @@ def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock)
 
 
 @pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
-@pytest.mark.xdist_group("borrowing")
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)
     order = ["phase", "design", "server", "origin"]

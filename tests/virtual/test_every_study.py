@@ -1,11 +1,7 @@
-"""Every study in virtual time: valid, with its page, and equal to the byte whatever the host does.
-
-The tests of one study are one group, for one worker, which makes its first run once.
-"""
+"""Every study in virtual time: valid, with its page, and equal to the byte whatever happens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,6 +11,7 @@ from experiments import load
 from experiments.runs import repeat, runfolder
 from experiments.show.page.run import render
 from experiments.study import STUDIES, study
+from experiments.verdict.result import Result
 from tests.fakes.markup import Page
 from tests.virtual.runs import EXACT_US, Runs, disturbed, virtual_run
 
@@ -27,15 +24,18 @@ DISTURBED = {"agility", "borrowing", "churn", "failover", "flood", "latency", "w
 IPV6 = [name for name in LABS if 6 in study(name).families]
 
 
-def grouped(names: Iterable[str]) -> pytest.MarkDecorator:
-    """Once for each study, in its group."""
-    params = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-    return pytest.mark.parametrize("name", params)
-
-
-@grouped(LABS)
-def test_every_study_is_valid(first: Runs, name: str) -> None:
+@pytest.mark.parametrize("name", LABS)
+def test_a_study_is_valid_and_comes_again(first: Runs, name: str, tmp_path: Path) -> None:
+    """One test of all of it, so that one worker makes the first run once."""
     result = first[name]
+    _is_valid(result)
+    _has_its_page_and_can_have_it_again(result)
+    _comes_again(result, tmp_path)
+    if name in IPV6:
+        _is_as_exact_by_ipv6(result, tmp_path)
+
+
+def _is_valid(result: Result) -> None:
     assert [check for check in result.checks if not check.passed] == []
     assert any(check.name.startswith("control: ") for check in result.checks)
     assert result.contract()["clock"] == "virtual"
@@ -45,9 +45,8 @@ def test_every_study_is_valid(first: Runs, name: str) -> None:
     assert len(str(result.contract()["capture_sha256"])) == 64
 
 
-@grouped(LABS)
-def test_every_run_has_its_page_and_can_have_it_again(first: Runs, name: str) -> None:
-    data = load(first[name].run)
+def _has_its_page_and_can_have_it_again(result: Result) -> None:
+    data = load(result.run)
     page = Page((data.path / runfolder.PAGE).read_text())
     assert page.text == Page(render(data)).text
     assert " ".join(data.answer.split()) in page.text
@@ -57,25 +56,21 @@ def test_every_run_has_its_page_and_can_have_it_again(first: Runs, name: str) ->
     }  # fmt: skip
 
 
-@grouped(LABS)
-def test_a_second_run_gives_the_same_bytes(first: Runs, name: str, tmp_path: Path) -> None:
-    """On a host that is busy, where that could matter most."""
-    with disturbed() if name in DISTURBED else nullcontext():
-        again = virtual_run(name, tmp_path)
-    comparison = repeat.compare(first[name].run, again.run)
+def _comes_again(result: Result, results: Path) -> None:
+    """To the byte, on a host that is busy where that could matter most."""
+    with disturbed() if result.study in DISTURBED else nullcontext():
+        again = virtual_run(result.study, results)
+    comparison = repeat.compare(result.run, again.run)
     assert comparison.equal, comparison.sentence()
-    assert again.capture_sha256 == first[name].capture_sha256
-    assert repr(again.metrics) == repr(first[name].metrics)  # a figure may be NaN
+    assert again.capture_sha256 == result.capture_sha256
+    assert repr(again.metrics) == repr(result.metrics)  # a figure may be NaN
 
 
-@grouped(IPV6)
-def test_every_study_that_clients_are_part_of_is_as_exact_by_ipv6(
-    first: Runs, name: str, tmp_path: Path
-) -> None:
-    result = virtual_run(name, tmp_path, family=6)
-    assert [check for check in result.checks if not check.passed] == []
-    assert result.capture_sha256 != first[name].capture_sha256
-    one, other = load(first[name].run), load(result.run)
+def _is_as_exact_by_ipv6(result: Result, results: Path) -> None:
+    by_six = virtual_run(result.study, results, family=6)
+    assert [check for check in by_six.checks if not check.passed] == []
+    assert by_six.capture_sha256 != result.capture_sha256
+    one, other = load(result.run), load(by_six.run)
     assert other.spec.family == 6
     assert len(one.samples) == len(other.samples)
     difference_us = (one.samples["rtt_ms"] - other.samples["rtt_ms"]).abs() * 1000
