@@ -6,7 +6,6 @@ What is done on the page is looked at in the lab, and what happens in the lab on
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiments.control import places
 from tests.fakes.lab import FakeLab, running
@@ -26,16 +25,6 @@ from topologies.sources import load
 pytestmark = pytest.mark.browser
 
 LOST = "The connection to poplab live is lost"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from experiments.runs import rundata
 from experiments.show.page import index, run
@@ -25,16 +25,6 @@ REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 WIDTHS = (360, 1280)
 Scheme = Literal["light", "dark"]
 READY = "() => Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @dataclass

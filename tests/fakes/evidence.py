@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -44,6 +45,18 @@ def perfect(name: str, network: str = "triangle") -> Evidence:
     else:
         rows, observed = MAKERS[name](made, oracle)
     return Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
+
+
+def of(**columns: Any) -> Callable[[pd.DataFrame], pd.Series[bool]]:
+    """Which samples have these values: for ``spoil``."""
+
+    def where(samples: pd.DataFrame) -> pd.Series[bool]:
+        mine = pd.Series(True, index=samples.index)
+        for column, value in columns.items():
+            mine &= samples[column] == value
+        return mine
+
+    return where
 
 
 def spoil(evidence: Evidence, where: Any, **columns: Any) -> Evidence:

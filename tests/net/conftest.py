@@ -7,11 +7,14 @@ directly, and a failure shows there where it happened.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.asking import POPLAB, served, until
 from topologies.emulation.sandbox.namespaces import Namespaces
 
 INSIDE = "POPLAB_TEST_INSIDE"
@@ -49,3 +52,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def lab_folder(tmp_path: Path) -> Path:
     """A folder for a lab's files and logs."""
     return tmp_path / "lab"
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``triangle``, up, with a client that asks for the service all the time."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    asks = "while sleep 0.2; do curl -s -m 1 http://198.51.100.1/trace | grep ^pop; done"
+    command = [POPLAB, "up", "triangle", "--", "LHR-c1", "sh", "-c", asks]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: "pop=LHR" in served(tmp_path))
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -6,19 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from experiments.control import places
+from tests.fakes.asking import POPLAB, served, until
 
 pytestmark = pytest.mark.net
-
-POPLAB = str(Path(sys.executable).with_name("poplab"))
 
 
 def poplab(*words: str, code: int = 0) -> str:
@@ -26,36 +21,6 @@ def poplab(*words: str, code: int = 0) -> str:
     done = subprocess.run([POPLAB, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stderr if code else done.stdout
-
-
-def until(holds: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``triangle``, up, with a client that asks for the service all the time."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    asks = "while sleep 0.2; do curl -s -m 1 http://198.51.100.1/trace | grep ^pop; done"
-    command = [POPLAB, "up", "triangle", "--", "LHR-c1", "sh", "-c", asks]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
-    try:
-        until(lambda: "pop=LHR" in served(tmp_path))
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def served(folder: Path) -> list[str]:
-    """Which PoP answered, time after time."""
-    lines = (folder / "said").read_text().splitlines()
-    return [line for line in lines if line.startswith("pop=")]
 
 
 def test_a_lab_is_steered_from_another_terminal(

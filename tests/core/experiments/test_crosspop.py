@@ -15,7 +15,7 @@ from experiments.runs import runner
 from experiments.studies import crosspop as asked
 from experiments.verdict import crosspop
 from experiments.verdict.oracle import Oracle
-from tests.fakes.evidence import failed, perfect, spoil
+from tests.fakes.evidence import failed, of, perfect, spoil
 from topologies import sources
 from topologies.plan import HostRole, plan
 
@@ -69,16 +69,6 @@ def test_ways_that_are_equally_short_may_cross_more_or_less() -> None:
     # Down to the backbone at once, or up and down to it later: the uplinks are as long.
     assert crosspop.crossings(made, "SIN", "IAD") == (0, 1)
     assert crosspop.crossings(made, "GRU", "IAD") == (2, 2)
-
-
-def of(**columns: str) -> Callable[[pd.DataFrame], pd.Series[bool]]:
-    def where(samples: pd.DataFrame) -> pd.Series[bool]:
-        mine = pd.Series(True, index=samples.index)
-        for column, value in columns.items():
-            mine &= samples[column] == value
-        return mine
-
-    return where
 
 
 AWAY = of(state="whole", announced="LHR", arm="borrowed", pop="FCO")

@@ -15,7 +15,7 @@ from experiments.runs import runner
 from experiments.studies import scale as asked
 from experiments.verdict import scale
 from experiments.verdict.scale import Held, Size
-from tests.fakes.evidence import failed, perfect, spoil
+from tests.fakes.evidence import failed, of, perfect, spoil
 from topologies import sources
 from topologies.plan import plan
 
@@ -58,16 +58,6 @@ def test_rules_of_a_lease_abroad_are_in_every_pop_but_the_holders() -> None:
     }
     assert scale.changed(3, at_home, opened=True) == 4 + 2
     assert scale.changed(3, abroad, opened=False) == 4 + 4
-
-
-def of(**columns: Any) -> Callable[[pd.DataFrame], pd.Series[bool]]:
-    def where(samples: pd.DataFrame) -> pd.Series[bool]:
-        mine = pd.Series(True, index=samples.index)
-        for column, value in columns.items():
-            mine &= samples[column] == value
-        return mine
-
-    return where
 
 
 @pytest.mark.parametrize(

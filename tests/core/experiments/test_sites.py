@@ -21,7 +21,7 @@ from experiments.studies import sites as asked
 from experiments.study import Evidence
 from experiments.verdict import sites
 from experiments.verdict.oracle import Oracle
-from tests.fakes.evidence import failed, perfect, spoil
+from tests.fakes.evidence import failed, of, perfect, spoil
 from tests.fakes.sites import announced
 from topologies import sources
 from topologies.plan import plan
@@ -134,16 +134,6 @@ def test_more_pops_are_nearer_and_the_last_gains_least() -> None:
 
 ONE = {"announced": "ARN", "client": "LHR-c1"}
 GONE = {"announced": "LHR FCO"}  # without the PoP that is missed most
-
-
-def of(**columns: str) -> Callable[[pd.DataFrame], pd.Series[bool]]:
-    def where(samples: pd.DataFrame) -> pd.Series[bool]:
-        mine = pd.Series(True, index=samples.index)
-        for column, value in columns.items():
-            mine &= samples[column] == value
-        return mine
-
-    return where
 
 
 @pytest.mark.parametrize(

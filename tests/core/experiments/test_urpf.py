@@ -14,7 +14,7 @@ from experiments.measure.reverse_path import Check
 from experiments.runs import runner
 from experiments.studies import urpf as asked
 from experiments.verdict.oracle import Oracle
-from tests.fakes.evidence import failed, perfect, spoil
+from tests.fakes.evidence import failed, of, perfect, spoil
 from topologies import sources
 from topologies.plan import plan
 
@@ -47,16 +47,6 @@ def test_announcements_are_all_some_alone_and_none() -> None:
         *oracle.pops[:2],
         "nowhere",
     ]
-
-
-def of(**columns: str) -> Callable[[pd.DataFrame], pd.Series[bool]]:
-    def where(samples: pd.DataFrame) -> pd.Series[bool]:
-        mine = pd.Series(True, index=samples.index)
-        for column, value in columns.items():
-            mine &= samples[column] == value
-        return mine
-
-    return where
 
 
 @pytest.mark.parametrize(
