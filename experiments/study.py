@@ -131,6 +131,20 @@ class Trial:
         """A host's own address of the family of this trial."""
         return host.at(self.spec.family)
 
+    def announce(self, announced: set[str], wanted: set[str]) -> set[str]:
+        """Of PoPs that are ``announced`` have these and no others; somebody serves all the while.
+
+        Returns those that are announced then.
+        """
+        for pop in self.oracle.pops:
+            if pop in wanted - announced:
+                self.lab.control.pop_announce(pop)
+        for pop in self.oracle.pops:
+            if pop in announced - wanted:
+                self.lab.control.pop_withdraw(pop)
+        self.lab.settle()
+        return wanted
+
     def counters(self) -> Counters:
         """Packets by switch and duty since they were programmed, once they stand still.
 

@@ -94,21 +94,23 @@ class Way:
 
 def speakers(plan: Plan) -> tuple[Speaker, ...]:
     """Every city's router in the network's order, then every PoP's speaker."""
+    asn = numbers(plan)
     found: defaultdict[str, list[Session]] = defaultdict(list)
     for link, kinds in _between(plan):
         for near, kind in zip((link.a.node, link.b.node), kinds, strict=True):
             far = link.far(near).node
-            here, there = ends(link)[near], ends(link)[far]
-            found[near].append(Session(here, there, asn(plan, far), identifier(plan, far), kind))
+            at = ends(link)
+            here, there = at[near], at[far]
+            found[near].append(Session(here, there, asn[far], identifier(plan, far), kind))
     for router, ways in internal(plan, plan.links).items():
         here = identifier(plan, router)
         for other in ways:
             there = identifier(plan, other)
-            found[router].append(Session(here, there, asn(plan, other), there, None))
+            found[router].append(Session(here, there, asn[other], there, None))
     return tuple(
         Speaker(
             switch.name,
-            asn(plan, switch.name),
+            asn[switch.name],
             identifier(plan, switch.name),
             tuple(found[switch.name]),
             switch.number if switch.role is SwitchRole.EDGE else 0,
@@ -123,13 +125,12 @@ def ends(link: LinkPlan) -> Mapping[str, IPv4Address]:
     return {link.a.node: first, link.b.node: first + 1}
 
 
-def asn(plan: Plan, name: str) -> int:
-    """The number of a speaker's autonomous system."""
-    switch = plan.switch(name)
-    if switch.role is SwitchRole.EDGE:
-        return US
-    networks = list(dict.fromkeys(city.network for city in plan.network.cities))
-    return NETWORKS + 1 + networks.index(plan.network.city(switch.city).network)
+def numbers(plan: Plan) -> dict[str, int]:
+    """By speaker: the number of its autonomous system."""
+    of = {city.code: city.network for city in plan.network.cities}
+    network = {name: NETWORKS + n for n, name in enumerate(dict.fromkeys(of.values()), 1)}
+    cities = {transit.name: network[of[transit.city]] for transit in plan.transits}
+    return cities | {edge.name: US for edge in plan.edges}
 
 
 def identifier(plan: Plan, name: str) -> IPv4Address:

@@ -84,7 +84,7 @@ def trial(t: Trial) -> None:
             _each(t, links, t.lab.control.link_cut)
         oracle = t.oracle if state == WHOLE else crosspop.without_backbone(t.plan)
         for name, pops in wanted.items():
-            announced = _announce(t, announced, set(pops))
+            announced = t.announce(announced, set(pops))
             _fetch(t, oracle, state, name, pops)
     _each(t, links, t.lab.control.link_restore)
     for state in (FREE, LIMITED):
@@ -92,10 +92,10 @@ def trial(t: Trial) -> None:
             for link in links:
                 t.lab.control.link_set(link, rate=f"{t.param('rate_mbit_s'):g} Mbit/s")
         for name, pops in list(wanted.items())[1:]:
-            announced = _announce(t, announced, set(pops))
+            announced = t.announce(announced, set(pops))
             _download(t, state, name)
     _each(t, links, t.lab.control.link_restore)
-    _announce(t, announced, set(t.oracle.pops))
+    t.announce(announced, set(t.oracle.pops))
 
 
 def _each(t: Trial, links: Sequence[str], do: Callable[[str], None]) -> None:
@@ -105,18 +105,6 @@ def _each(t: Trial, links: Sequence[str], do: Callable[[str], None]) -> None:
     time.sleep(STEADY_S)
     t.lab.wait(t.lab.controller_api.is_ready, "the switches to follow")
     t.lab.settle()
-
-
-def _announce(t: Trial, announced: set[str], wanted: set[str]) -> set[str]:
-    """Have these PoPs announced and no others; somebody serves all the while."""
-    for pop in t.oracle.pops:
-        if pop in wanted - announced:
-            t.lab.control.pop_announce(pop)
-    for pop in t.oracle.pops:
-        if pop in announced - wanted:
-            t.lab.control.pop_withdraw(pop)
-    t.lab.settle()
-    return wanted
 
 
 def _fetch(t: Trial, oracle: Oracle, state: str, name: str, pops: Sequence[str]) -> None:

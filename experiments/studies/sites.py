@@ -97,21 +97,9 @@ def trial(t: Trial) -> None:
     wanted = [*points(t.oracle, t.spec.seed).values(), without(t.oracle)[1]]
     announced = set(everything)
     for pops in dict.fromkeys(named(t.oracle, pops) for pops in wanted):
-        announced = _announce(t, announced, set(pops.split()))
+        announced = t.announce(announced, set(pops.split()))
         _look(t, pops)
-    _announce(t, announced, set(everything))
-
-
-def _announce(t: Trial, announced: set[str], wanted: set[str]) -> set[str]:
-    """Have these PoPs announced and no others; somebody serves all the while."""
-    for pop in t.oracle.pops:
-        if pop in wanted - announced:
-            t.lab.control.pop_announce(pop)
-    for pop in t.oracle.pops:
-        if pop in announced - wanted:
-            t.lab.control.pop_withdraw(pop)
-    t.lab.settle()
-    return wanted
+    t.announce(announced, set(everything))
 
 
 def _look(t: Trial, announced: str) -> None:

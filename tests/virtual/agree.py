@@ -35,7 +35,7 @@ from topologies.emulation.speakers import Route, Speakers
 from topologies.internet.generate import generate
 from topologies.model import Network, Scope
 from topologies.plan import LinkPlan, Plan, SwitchRole, plan
-from topologies.speakers import US, Announcement, Timers, asn, speakers
+from topologies.speakers import US, Announcement, Timers, numbers, speakers
 
 REST_S = 15.0
 """Nothing changes for so long: BGP has come to rest. A session that was lost is back by then."""
@@ -148,8 +148,9 @@ def chosen(route: Route | None) -> tuple[int, tuple[int, ...]] | None:
 def modelled(made: Plan, route: Modelled | None) -> tuple[int, tuple[int, ...]] | None:
     if route is None:
         return None
-    numbers = {made.network.city(t.city).network: asn(made, t.name) for t in made.transits}
-    return route.number, tuple((numbers | {OURS: US})[name] for name in route.path)
+    of = numbers(made)
+    asn = {made.network.city(t.city).network: of[t.name] for t in made.transits} | {OURS: US}
+    return route.number, tuple(asn[name] for name in route.path)
 
 
 def three(number: int, ases: int, count: int) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 
 from topologies.emulation.options import Clock
 from topologies.emulation.sandbox import LIMIT_S, Told
-from topologies.emulation.sandbox.processes import attend
-
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+from topologies.emulation.sandbox.processes import DIES_WITH_US, attend
 
 
 class Bare:

@@ -21,7 +21,7 @@ from typing import Any
 
 from topologies.emulation.options import Clock
 from topologies.emulation.sandbox import LIMIT_S, NoSandboxError, Told
-from topologies.emulation.sandbox.processes import attend, end
+from topologies.emulation.sandbox.processes import DIES_WITH_US, attend, end
 
 PRIVATE_FOLDERS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
 """Where the programs of a lab write: an empty tmpfs each, seen by nobody else."""
@@ -57,8 +57,7 @@ def command(argv: Sequence[str]) -> list[str]:
     ``setpriv`` ties the launcher to its parent, ``--kill-child`` the sandbox to the launcher, so
     that SIGKILL anywhere above clears everything below.
     """
-    launcher = ["setpriv", "--pdeathsig", "KILL"]
-    launcher += ["unshare", "--net", "--mount", "--ipc", "--uts", "--pid", "--fork"]
+    launcher = [*DIES_WITH_US, "unshare", "--net", "--mount", "--ipc", "--uts", "--pid", "--fork"]
     launcher += ["--mount-proc", "--kill-child=KILL"]
     return [*launcher, "sh", "-c", _PREPARE, "sandbox", " ".join(PRIVATE_FOLDERS), *argv]
 

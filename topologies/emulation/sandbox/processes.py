@@ -78,6 +78,10 @@ def limited(process: Process, limit_s: float, silence_s: float = inf) -> Iterato
         raise SandboxError(limits.cause)
 
 
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it is killed when the process that started it dies, however violently."""
+
+
 def attend(
     command: Sequence[str],
     folder: Path,
