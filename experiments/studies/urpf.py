@@ -95,7 +95,7 @@ def trial(t: Trial) -> None:
     t.observed["refused"] = []
     announced = set(t.oracle.pops)
     for wanted in announcements(t.oracle, t.count("alone")):
-        announced = _announce(t, announced, set(wanted.pops))
+        announced = t.announce(announced, set(wanted.pops))
         _fetch(t, Asked.NONE, wanted)
         for check in (Asked.LOOSE, Asked.STRICT):
             with checking(t.plan, check):
@@ -105,18 +105,7 @@ def trial(t: Trial) -> None:
                 for pop, packets in refused(t.plan).items():
                     row = {"check": check.value, "announced": wanted.name, "pop": pop}
                     t.observed["refused"].append(row | {"packets": packets})
-    _announce(t, announced, set(t.oracle.pops))
-
-
-def _announce(t: Trial, announced: set[str], wanted: set[str]) -> set[str]:
-    """Have these PoPs announced and no others."""
-    for pop in t.oracle.pops:
-        if pop in wanted - announced:
-            t.lab.control.pop_announce(pop)
-        elif pop in announced - wanted:
-            t.lab.control.pop_withdraw(pop)
-    t.lab.settle()
-    return wanted
+    t.announce(announced, set(t.oracle.pops))
 
 
 def _fetch(t: Trial, check: Asked, announced: Announced) -> None:

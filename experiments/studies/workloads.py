@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
@@ -39,6 +39,12 @@ from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from experiments.measure.http import HttpRow
+    from experiments.measure.tcp import ConnectRow
+
+    Attempt = TypeVar("Attempt")
+    Row = TypeVar("Row", HttpRow, ConnectRow)
 
 SERVICES = "endpoints"
 """The program that serves in all hosts."""
@@ -156,41 +162,44 @@ def _stand_still(t: Trial, name: str, began_ns: int) -> Stall:
 
 def _open(t: Trial, arm: Arm) -> None:
     """Fetches, each on a connection of its own, when they are due."""
-    from experiments.measure.http import HttpRow, Request, fetch
-    from experiments.measure.meanwhile import Meanwhile
-    from experiments.measure.open_loop import offer
+    from experiments.measure.http import Request, fetch
 
     async def ask(turn: int, request: Request) -> HttpRow:
         return await fetch(turn, request, t.param("timeout_s"))
 
     requests = [Request(client.name, t.service) for client in _clients(t)]
+    _offer(t, arm, requests, ask, lambda row: row.total_ns if row.outcome == "ok" else None)
+
+
+def _connect(t: Trial, arm: Arm) -> None:
+    """Connects, which end as soon as they have begun."""
+    from experiments.measure.tcp import TcpAttempt, connect_one
+
+    async def ask(turn: int, attempt: TcpAttempt) -> ConnectRow:
+        return await connect_one(turn, attempt, t.param("timeout_s"))
+
+    attempts = [TcpAttempt(client.name, t.service) for client in _clients(t)]
+    _offer(t, arm, attempts, ask, lambda row: row.connect_ns)
+
+
+def _offer(
+    t: Trial,
+    arm: Arm,
+    requests: Sequence[Attempt],
+    ask: Callable[[int, Attempt], Awaitable[Row]],
+    took: Callable[[Row], int | None],
+) -> None:
+    """Ask in an open loop, with a stall; ``took`` is how long a row's request took."""
+    from experiments.measure.meanwhile import Meanwhile
+    from experiments.measure.open_loop import offer
+
     began_ns = time.monotonic_ns()
     times = workloads.times(t.spec, arm)
     with Meanwhile(lambda _: offer(requests, ask, times)) as load:
         stall = _stand_still(t, arm.name, began_ns)
     for one in load.rows:
-        took_ns = one.row.total_ns if one.row.outcome == "ok" else None
-        due_ns = one.due_ns - began_ns
-        _emit(t, arm, stall, one.row.host, due_ns, one.row.outcome, one.late_ns, took_ns)
-
-
-def _connect(t: Trial, arm: Arm) -> None:
-    """Connects, which end as soon as they have begun."""
-    from experiments.measure.meanwhile import Meanwhile
-    from experiments.measure.open_loop import offer
-    from experiments.measure.tcp import ConnectRow, TcpAttempt, connect_one
-
-    async def connect(turn: int, attempt: TcpAttempt) -> ConnectRow:
-        return await connect_one(turn, attempt, t.param("timeout_s"))
-
-    attempts = [TcpAttempt(client.name, t.service) for client in _clients(t)]
-    began_ns = time.monotonic_ns()
-    times = workloads.times(t.spec, arm)
-    with Meanwhile(lambda _: offer(attempts, connect, times)) as load:
-        stall = _stand_still(t, arm.name, began_ns)
-    for one in load.rows:
         row, due_ns = one.row, one.due_ns - began_ns
-        _emit(t, arm, stall, row.host, due_ns, row.outcome, one.late_ns, row.connect_ns)
+        _emit(t, arm, stall, row.host, due_ns, row.outcome, one.late_ns, took(row))
 
 
 def _echo(t: Trial, arm: Arm) -> None:
