@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from experiments.control.words import link_name
 from experiments.live.state import MAPPED
 from experiments.show.page import atlas
 from experiments.show.page.markup import HERE as REPORT
+from experiments.show.page.markup import fill
 from topologies.plan import LinkKind, Plan
 
 __all__ = ["FILES", "KINDS", "render"]
@@ -31,15 +30,10 @@ FILES = {
 def render(plan: Plan) -> str:
     """The page for a lab with this plan, before anything is known of the lab itself."""
     network = plan.network
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     looks = atlas.looks(network)
-    return environment.get_template("live.html").render(
+    return fill(
+        "live.html",
+        HERE,
         network=network,
         atlas=atlas.atlas(network, {}),
         names=_names(plan),

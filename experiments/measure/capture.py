@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts
-from topologies.emulation import netns
+from experiments.measure.kernel import ETH_P_ALL, frames, open_tap, packet_counts
 
 __all__ = ["Capture", "CaptureError", "Digest"]
 
 BUFFER_BYTES = 256 << 20
 DRAIN_S = 0.5
 
-_ETH_P_ALL = 3
-_FRAME_BYTES = 1 << 16
 _LOOPBACK = "lo"
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
-_SO_TIMESTAMPNS = 35
 
 
 class CaptureError(RuntimeError):
@@ -89,11 +84,7 @@ class _Tap:
         self.namespace = namespace
         self.frames = 0
         self.hash = hashlib.sha256()
-        kind, everything = socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL)
-        with netns.inside(namespace):
-            self._socket = socket.socket(socket.AF_PACKET, kind, everything)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket = open_tap(namespace, BUFFER_BYTES, ETH_P_ALL)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
 
     def __enter__(self) -> _Tap:
@@ -104,14 +95,9 @@ class _Tap:
 
     def drain(self) -> None:
         """Take in what has arrived."""
-        while True:
-            try:
-                frame, control, _, sender = self._socket.recvmsg(_FRAME_BYTES, 64)
-            except BlockingIOError:
-                return
+        for frame, stamp, sender in frames(self._socket):
             if sender[0] == _LOOPBACK:
                 continue
-            stamp = control[0][2] if control else b""
             self.hash.update(stamp + sender[0].encode().ljust(16, b"\0") + frame)
             self.frames += 1
 

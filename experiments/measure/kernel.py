@@ -9,12 +9,14 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from topologies.emulation import netns
 from topologies.family import Address, Family
 
 __all__ = [
+    "ETH_P_ALL",
     "IP_BIND_ADDRESS_NO_PORT",
     "IP_LOCAL_PORT_RANGE",
     "READABLE",
@@ -23,9 +25,11 @@ __all__ = [
     "await_stamps",
     "bind_source",
     "check_port",
+    "frames",
     "handshake_rtt_ns",
     "kernel_time_ns",
     "open_in",
+    "open_tap",
     "packet_counts",
     "receive",
     "stamp_packets",
@@ -36,12 +40,15 @@ Ports = tuple[int, int]
 
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_LOCAL_PORT_RANGE = 51
+ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
 READABLE = select.EPOLLIN | select.EPOLLERR
 
+_FRAME_BYTES = 1 << 16
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_SO_TIMESTAMPNS = 35
 _SO_TIMESTAMPING = 37  # also the type of its control message
 _TX_SCHED = 1 << 8
 """Stamp what is sent before the queueing discipline, so that netem on the sender counts."""
@@ -148,6 +155,29 @@ def receive(sock: socket.socket, flags: int = 0) -> tuple[bytes, int | None] | N
     except BlockingIOError:
         return None
     return packet, kernel_time_ns(control)
+
+
+def open_tap(namespace: str, buffer_bytes: int, protocol: int = 0) -> socket.socket:
+    """A packet socket for whole frames, with kernel timestamps (packet(7)).
+
+    It hears ``protocol`` on every interface; without one it is deaf until it is bound to one.
+    Raises FileNotFoundError if the namespace does not exist.
+    """
+    kind = socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol)
+    tap = netns.open_socket(namespace, *kind)
+    tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)
+    tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    return tap
+
+
+def frames(tap: socket.socket) -> Iterator[tuple[bytes, bytes, Any]]:
+    """What waits in a tap: each frame, when it came (struct timespec), and where (packet(7))."""
+    while True:
+        try:
+            frame, control, _, sender = tap.recvmsg(_FRAME_BYTES, 64)
+        except BlockingIOError:
+            return
+        yield frame, control[0][2] if control else b"", sender
 
 
 def packet_counts(sock: socket.socket) -> tuple[int, int]:

@@ -18,18 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from experiments.measure import pcapng
-from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts
+from experiments.measure.kernel import ETH_P_ALL, frames, open_tap, packet_counts
 from experiments.measure.pcapng import Direction
-from topologies.emulation import netns
 
 __all__ = ["record"]
 
 BUFFER_BYTES = 64 << 20
 LOOK_S = 0.2
-
-_ETH_P_ALL = 3
-_FRAME_BYTES = 1 << 16
-_SO_TIMESTAMPNS = 35
 
 
 class _Tap:
@@ -38,19 +33,13 @@ class _Tap:
     def __init__(self, number: int, end: str) -> None:
         namespace, _, interface = end.partition(":")
         self.number, self.taken = number, 0
-        self.socket = netns.open_socket(namespace, socket.AF_PACKET, socket.SOCK_RAW)
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.socket.bind((interface, _ETH_P_ALL))
+        self.socket = open_tap(namespace, BUFFER_BYTES)
+        self.socket.bind((interface, ETH_P_ALL))
 
     def drain(self, file: BinaryIO) -> None:
         """Write what has come."""
-        while True:
-            try:
-                data, control, _, sender = self.socket.recvmsg(_FRAME_BYTES, 64)
-            except BlockingIOError:
-                return
-            seconds, nanoseconds = struct.unpack("=qq", control[0][2][:16])
+        for data, stamp, sender in frames(self.socket):
+            seconds, nanoseconds = struct.unpack("=qq", stamp)
             going = sender[2] == socket.PACKET_OUTGOING
             way = Direction.OUTBOUND if going else Direction.INBOUND
             at_ns = seconds * 10**9 + nanoseconds

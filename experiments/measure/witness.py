@@ -15,7 +15,13 @@ from types import TracebackType
 from experiments.measure.bpf import Instruction, attach, lent_to_any, tcp_syns
 from experiments.measure.capture import CaptureError
 from experiments.measure.judge import ETH_P_IP, sniffer
-from experiments.measure.kernel import SO_RCVBUFFORCE, packet_counts, receive, stamp_packets
+from experiments.measure.kernel import (
+    ETH_P_ALL,
+    SO_RCVBUFFORCE,
+    packet_counts,
+    receive,
+    stamp_packets,
+)
 from experiments.measure.packets import Headers, Stamp, headers
 from experiments.measure.tenure import Arrival
 from topologies.emulation import netns
@@ -26,7 +32,6 @@ _ROOM_BYTES = 4 << 20
 _MUCH_ROOM_BYTES = 64 << 20
 _LONGEST = 2048
 _CLOCK_SET_NS = 1_000_000
-_ETH_P_ALL = 3
 
 
 class _Watch:
@@ -92,7 +97,7 @@ class Marked(_Watch):
     """
 
     def __init__(self, hosts: Iterable[str], token: bytes) -> None:
-        super().__init__(hosts, _ETH_P_ALL, None)
+        super().__init__(hosts, ETH_P_ALL, None)
         self._token = token
 
     def __enter__(self) -> Marked:

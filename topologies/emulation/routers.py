@@ -7,13 +7,12 @@ in place of an interior gateway protocol that converges at once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from topologies.emulation import netns, rtnetlink
+from topologies.emulation import netns, rtnetlink, wiring
 from topologies.emulation.rtnetlink import LOOPBACK, CableEnd, Netlink
 from topologies.plan import LinkKind, LinkPlan, Plan
 from topologies.speakers import ends, identifier, internal
@@ -31,10 +30,7 @@ def make(plan: Plan) -> None:
     names = [switch.name for switch in plan.switches]
     for name in names:
         netns.create(name)
-    with ExitStack() as opened, Netlink() as here:
-        there = {name: os.open(netns.path(name), os.O_RDONLY | os.O_CLOEXEC) for name in names}
-        for descriptor in there.values():
-            opened.callback(os.close, descriptor)
+    with wiring.open_namespaces(names) as there, Netlink() as here:
         here.send(
             rtnetlink.cable(*(CableEnd(end.interface, there[end.node]) for end in (link.a, link.b)))
             for link in plan.links
@@ -47,7 +43,7 @@ def configure(plan: Plan) -> None:
     for switch in plan.switches:
         with netns.inside(switch.name), Netlink() as own:
             _FORWARD.write_text("1")
-            own.send([rtnetlink.up("lo")])
+            wiring.raise_loopback()
             own.send([rtnetlink.address(LOOPBACK, identifier(plan, switch.name))])
             indices = rtnetlink.indices()
             for link in plan.links_of(switch.name):

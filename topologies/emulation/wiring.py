@@ -99,7 +99,7 @@ def wire(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> None:
     ``inner`` says that the link emulator meets cables in LINKS; otherwise it works on the outer
     ends of a single cable. Raises LabError naming what the kernel refused.
     """
-    with _open_namespaces(_namespaces(plan, of_switch)) as namespaces, Netlink() as here:
+    with open_namespaces(_namespaces(plan, of_switch)) as namespaces, Netlink() as here:
         _carry_out(here, _cables(plan, of_switch, namespaces, inner), "between namespaces")
     for namespace, interfaces in _interfaces(plan, of_switch, inner).items():
         with netns.inside(namespace), Netlink() as own:
@@ -130,7 +130,7 @@ def _interfaces(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> Mapping
 
 
 @contextmanager
-def _open_namespaces(names: tuple[str, ...]) -> Iterator[Mapping[str, int]]:
+def open_namespaces(names: Iterable[str]) -> Iterator[Mapping[str, int]]:
     """An open file descriptor for each namespace."""
     with ExitStack() as stack:
         opened = {}

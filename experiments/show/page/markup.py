@@ -12,9 +12,9 @@ HERE = Path(__file__).parent
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     return Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -22,6 +22,6 @@ def _environment() -> Environment:
     )
 
 
-def fill(template: str, **given: Any) -> str:
-    """The template of this name, filled in: one whole HTML page."""
-    return _environment().get_template(template).render(given)
+def fill(template: str, folder: Path = HERE, /, **given: Any) -> str:
+    """The template of this name in a folder, filled in: one whole HTML page."""
+    return _environment(folder).get_template(template).render(given)
