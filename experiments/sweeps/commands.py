@@ -27,8 +27,11 @@ from experiments.options import (
 from experiments.show.terminal import console, put, put_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
+    from experiments.sweeps.design import Turn
     from experiments.sweeps.folder import SweepFolder
 
 MOST_LINES = 60
@@ -102,8 +105,8 @@ def sweep(
         )
         console(stderr=True).print(f"poplab: {told}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    sweeps.conclude(folder)
-    raise typer.Exit(_tell(folder, metric or [], as_json=as_json))
+    turns = sweeps.conclude(folder)
+    raise typer.Exit(_tell(folder, turns, metric or [], as_json=as_json))
 
 
 def _carry_on(folder: SweepFolder, scheduler: str | None, labs: int | None, *, quiet: bool) -> None:
@@ -122,14 +125,15 @@ def _carry_on(folder: SweepFolder, scheduler: str | None, labs: int | None, *, q
         sweeps.carry_on(folder, client, shown.over, idle=shown.idle)
 
 
-def _tell(folder: SweepFolder, metrics: list[str], *, as_json: bool) -> int:
+def _tell(
+    folder: SweepFolder, turns: Mapping[str, list[Turn]], metrics: list[str], *, as_json: bool
+) -> int:
     """Print what the trials say together; the exit code."""
     import pandas as pd
 
     from experiments.sweeps import rows
     from experiments.sweeps.folder import PAGE
 
-    turns = rows.turns_by_verdict(folder)
     by_verdict = {verdict: len(mine) for verdict, mine in turns.items()}
     summary = pd.read_csv(folder.path / "summary.csv")
     shown = summary[summary["metric"].isin(metrics)] if metrics else summary

@@ -98,8 +98,11 @@ def carry_on(
     fleet.run_all(client, specs, fingerprint.code(), done, program=program, idle=idle)
 
 
-def conclude(folder: SweepFolder) -> None:
-    """Write ``trials.csv``, ``summary.csv``, the figure and the page of what is complete."""
+def conclude(folder: SweepFolder) -> Mapping[str, list[Turn]]:
+    """Write ``trials.csv``, ``summary.csv``, the figure and the page of what is complete.
+
+    Returns the trials by their verdict, as ``rows.turns_by_verdict``.
+    """
     from experiments.show import sweep_figure
     from experiments.show.page import sweep as page
 
@@ -108,4 +111,6 @@ def conclude(folder: SweepFolder) -> None:
     found.to_csv(folder.path / "trials.csv", index=False)
     summed.to_csv(folder.path / "summary.csv", index=False)
     sweep_figure.draw(summed, folder.sweep.axes, folder.path / FIGURE)
-    (folder.path / PAGE).write_text(page.render(folder, summed), encoding="utf-8")
+    by_verdict = rows.turns_by_verdict(folder)
+    (folder.path / PAGE).write_text(page.render(folder, summed, by_verdict), encoding="utf-8")
+    return by_verdict

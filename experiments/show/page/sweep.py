@@ -58,11 +58,15 @@ class Trial:
     cause: str
 
 
-def render(folder: SweepFolder, summary: pd.DataFrame) -> str:
-    """The page of what is complete; ``summary`` is that of ``rows``. Raises UsageError."""
+def render(
+    folder: SweepFolder, summary: pd.DataFrame, by_verdict: Mapping[str, Sequence[Turn]]
+) -> str:
+    """The page of what is complete; ``summary`` and ``by_verdict`` are those of ``rows``.
+
+    Raises UsageError for a study that is gone.
+    """
     sweep = folder.sweep
     found = list(compared(summary, sweep.axes))
-    by_verdict = rows.turns_by_verdict(folder)
     first = Spec.parse_text(folder.spec(sweep.turns[0]))
     return fill(
         "sweep.html",
