@@ -34,8 +34,10 @@ OURS = "(us)"
 class Route:
     """A way to a PoP as one router knows it; the least is the best.
 
-    ``path`` names the networks on the way, the next first. ``exit_ns`` is how far the router is
-    from where the route comes in, ``inside`` whether that is another router of its own network.
+    Two are equal only if their paths are too, since routers tell each other of a new path even
+    where it ranks as the old one did. ``path`` names the networks on the way, the next first.
+    ``exit_ns`` is how far the router is from where the route comes in, ``inside`` whether that is
+    another router of its own network.
     """
 
     heard_from: Neighbour
@@ -44,8 +46,8 @@ class Route:
     exit_ns: int
     neighbour: int
     number: int
-    pop: str = field(compare=False)
-    path: tuple[str, ...] = field(compare=False)
+    pop: str
+    path: tuple[str, ...]
     scope: Scope = field(compare=False, default=Scope.ALL)
 
 

@@ -100,6 +100,15 @@ def test_both_forms_choose_the_same_route_everywhere(case: tuple[Internet, Sites
         assert [x for x in [_as_scalar(node, found, sites)] if x] == expected
 
 
+def test_a_path_that_changes_without_a_change_of_rank_is_told_on() -> None:
+    # AS 3 takes 1's route to the site at 0, until 1 hears of the site at 9 from its peer 6. By then
+    # 4 and 5 have heard of it; 2's route, which 3 then takes, is as long.
+    pays = [(1, 0), (0, 2), (3, 1), (3, 2), (4, 3), (5, 4), (7, 6), (8, 7), (9, 8)]
+    internet, sites = an_internet(10, pays, [(1, 6)]), Sites.of([0, 9])
+    assert routes(internet, sites).path(5) == (5, 4, 3, 2, 0)
+    assert scalar_routes(internet, sites)["a5"][0].path == ("a4", "a3", "a2", "a0", OURS)
+
+
 @given(cases())
 @settings(max_examples=60, deadline=None)
 def test_no_path_has_a_valley_and_each_is_a_hop_longer_than_the_next(
