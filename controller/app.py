@@ -137,12 +137,15 @@ class Controller(app_manager.RyuApp):
         self.threads.append(eventlet.spawn(self.loop.settle_for_ever))
         self.threads.append(eventlet.spawn(self.shedder.shed_for_ever))
         self.threads.append(eventlet.spawn(self.checker.check_for_ever))
+        for voice in self.loop.voices.values():
+            self.threads.append(eventlet.spawn(voice.follow_for_ever))
 
     @property
     def ready(self) -> bool:
-        """Whether every switch is programmed, and lending goes on."""
+        """Whether every switch is programmed, every PoP announced, and lending goes on."""
+        announced = all(voice.announces for voice in self.loop.voices.values())
         programmed = all(switch.programmed for switch in self.switches.values())
-        return programmed and self.loop.fault is None
+        return programmed and announced and self.loop.fault is None
 
     # -- switches
 

@@ -17,6 +17,7 @@ import eventlet
 from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
+from controller.core.announcing import announcements
 from controller.core.borrowing import SwitchRules, borrowed_rules
 from controller.core.change import Configuration, Phase, follow
 from controller.core.convergence import delay_ns
@@ -29,6 +30,7 @@ from controller.core.world import World
 from controller.session import SwitchError
 from controller.store import Record, Store, StoreError
 from controller.switches import News, Switch
+from controller.voices import Voice
 from topologies.plan import Plan
 
 __all__ = ["ControlLoop"]
@@ -59,6 +61,9 @@ class ControlLoop:
             name: Switch(plan, plan.switch(name), program, self._news, store.leader.generation)
             for name, program in self._now.programs().items()
         }
+        self.voices: Mapping[str, Voice] = {
+            pop: Voice(pop, told, self._news) for pop, told in announcements(world).items()
+        }
 
     @property
     def world(self) -> World:
@@ -84,9 +89,9 @@ class ControlLoop:
     def happen(self, *events: Event) -> GreenThread | None:
         """These events are true from now on, and durable; the switches follow.
 
-        The thread that is returned ends when every switch that is there has confirmed all of it;
-        None if no switch is touched. Gives way to no other work. Raises UnknownError, StoreError;
-        nothing has happened then.
+        The thread that is returned ends when every switch and every BGP speaker that is there has
+        confirmed all of it; None if none is touched. Gives way to no other work. Raises
+        UnknownError, StoreError; nothing has happened then.
         """
         after, phases, events = follow(self._now, *events)
         self._keep(*events)
@@ -94,10 +99,12 @@ class ControlLoop:
         for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].aim(steps)
+        told = announcements(after.world)
+        voices = [voice for pop, voice in self.voices.items() if voice.aim(told[pop])]
         for event in events:
             if isinstance(event, CityHeld):
                 self._converge_later(event.city)
-        return eventlet.spawn(self._follow, phases) if phases else None
+        return eventlet.spawn(self._follow, phases, voices) if phases or voices else None
 
     def observe(self, *events: Event) -> bool:
         """Let happen what the network itself tells, which nobody waits for; whether it is durable.
@@ -170,12 +177,13 @@ class ControlLoop:
 
     # -- phases
 
-    def _follow(self, phases: Sequence[Phase]) -> None:
-        """Send each phase when the one before is in force; return when all are."""
+    def _follow(self, phases: Sequence[Phase], voices: Sequence[Voice]) -> None:
+        """Send each phase when the one before is in force; return when all are, and announced."""
         for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].send(steps)
             self._news.wait(partial(self._settled, phase))
+        self._news.wait(lambda: all(voice.settled for voice in voices))
 
     def _settled(self, phase: Phase) -> bool:
         return all(self.switches[name].settled(steps) for name, steps in phase.items())

@@ -13,7 +13,7 @@ from collections import deque
 from enum import IntEnum
 from graphlib import CycleError, TopologicalSorter
 
-from topologies.model import Network
+from topologies.model import Network, Scope
 
 
 class Neighbour(IntEnum):
@@ -63,6 +63,38 @@ def circle(network: Network) -> tuple[str, ...]:
         # The sorter names the circle from provider to customer.
         return tuple(reversed(error.args[1]))[:-1]
     return ()
+
+
+def unreached(network: Network) -> tuple[str, ...]:
+    """The cities that no valley-free way leads to from any PoP, or not within its scope."""
+    of = {city.code: city.network for city in network.cities}
+    near: dict[str, list[tuple[str, Neighbour | None]]] = {city: [] for city in of}
+    for link, kinds in zip(network.links, neighbours(network), strict=True):
+        b_is, a_is = kinds or (None, None)
+        near[link.a].append((link.b, b_is))
+        near[link.b].append((link.a, a_is))
+    waiting = [(pop.city, pop.scope) for pop in network.pops]
+    found = set(waiting)
+    while waiting:
+        here, told_to = waiting.pop()
+        for city, is_to_us in near[here]:
+            heard = _heard(told_to, is_to_us)
+            if heard is not None and (city, heard) not in found:
+                found.add((city, heard))
+                waiting.append((city, heard))
+    reached = {city for city, _ in found}
+    return tuple(city for city in of if city not in reached)
+
+
+def _heard(told_to: Scope, neighbour: Neighbour | None) -> Scope | None:
+    """Whom a neighbour tells what it hears of a route that is told so far; None: it hears none."""
+    if neighbour is None:
+        return told_to
+    if neighbour is Neighbour.CUSTOMER:
+        return None if told_to is Scope.NOBODY else Scope.CUSTOMERS
+    if told_to is not Scope.ALL:
+        return None
+    return Scope.ALL if neighbour is Neighbour.PROVIDER else Scope.CUSTOMERS
 
 
 def _distances(network: Network, of: dict[str, str]) -> dict[str, int]:

@@ -82,7 +82,7 @@ def limits(line: Line) -> str:
 
 def _members(plan: Plan, switch: SwitchPlan) -> str:
     found = []
-    for role in HostRole:
+    for role in (HostRole.CLIENT, HostRole.SERVER, HostRole.ORIGIN):
         names = [h.name for h in plan.hosts_of(role, switch.city) if h.switch == switch.name]
         if names:
             found.append(names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}")

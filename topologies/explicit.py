@@ -27,11 +27,13 @@ from topologies.model import (
     Pool,
     Pop,
     Scope,
+    Timers,
+    Upstream,
 )
 
 FORMAT = "poplab-network-1"
 
-Part = TypeVar("Part", Network, Line, Pop, Attachment)
+Part = TypeVar("Part", Network, Line, Pop, Attachment, Timers)
 
 _WHOLE: Mapping[object, tuple[type, ...]] = {"int": (int,), "int | None": (int, NoneType)}
 """How fields that hold whole numbers are annotated, and what their values may be."""
@@ -65,6 +67,8 @@ def parse(data: Mapping[str, Any]) -> Network:
             "links": tuple(_link(link) for link in data["links"]),
             "pops": tuple(map(_pop, data["pops"])),
             "steering": Policy(data.get("steering", Policy.NEAREST)),
+            "upstream": Upstream(data.get("upstream", Upstream.SDN)),
+            "timers": _whole(Timers(**data.get("timers", {}))),
             "balancing": Balancing(data.get("balancing", Balancing.MAGLEV)),
             "clients": tuple(_attachment(at) for at in data["clients"]),
             "origins": tuple(_attachment(at) for at in data["origins"]),

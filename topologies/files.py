@@ -20,7 +20,18 @@ from pydantic_core import ErrorDetails
 
 from topologies import yaml_file
 from topologies.geography import airport, distance_km, fibre_delay_ns
-from topologies.model import Attachment, City, Line, Link, Network, Pool, Pop
+from topologies.model import (
+    Attachment,
+    City,
+    Line,
+    Link,
+    Network,
+    Policy,
+    Pool,
+    Pop,
+    Timers,
+    Upstream,
+)
 from topologies.schema import (
     EVERY_CITY,
     PARTS,
@@ -30,9 +41,10 @@ from topologies.schema import (
     LinkFile,
     LongHaulFile,
     NetworkFile,
+    TimersFile,
 )
 from topologies.units import UnitError, parse_rate, parse_share, parse_time
-from topologies.validate import MAX_STRETCH, MS, NetworkError, Path, Problem, problems, suggest
+from topologies.validate import MAX_STRETCH, MS, NetworkError, Path, Problem, S, problems, suggest
 
 T = TypeVar("T")
 
@@ -134,7 +146,9 @@ class _Meaning:
             name=file.name,
             description=file.description,
             path_stretch=file.path_stretch,
-            steering=file.steering,
+            steering=self._steering(),
+            upstream=file.upstream,
+            timers=self._timers(file.bgp),
             balancing=file.balancing,
             second_chance=file.second_chance,
             second_chance_udp=tuple(file.second_chance_udp),
@@ -179,9 +193,31 @@ class _Meaning:
             bfd_ns=None if file.bfd is None else self._try(("bfd",), parse_time, file.bfd, MS),
         )
 
+    def _steering(self) -> Policy:
+        """What the file says; routers know one policy."""
+        unsaid = "steering" not in self.file.model_fields_set
+        return Policy.BGP if unsaid and self.file.upstream is Upstream.BGP else self.file.steering
+
+    def _timers(self, timers: TimersFile) -> Timers:
+        return Timers(
+            keepalive_s=self._seconds("keepalive", timers.keepalive),
+            hold_s=self._seconds("hold", timers.hold),
+            advertisement_s=self._seconds("advertisement", timers.advertisement),
+        )
+
+    def _seconds(self, key: str, text: object) -> int:
+        """A time that must be whole seconds."""
+        path = ("bgp", key)
+        whole, rest = divmod(self._try(path, parse_time, text, 0), S)
+        if rest:
+            self.found.append(Problem(path, f"{text} is no whole number of seconds", "use one"))
+        return whole
+
     def in_file(self, problem: Problem) -> Problem:
         """The same problem where the file has it: ``every city`` is one entry there."""
         match problem.path:
+            case ("timers", str(timer)):
+                return replace(problem, path=("bgp", timer.removesuffix("_s")))
             case (str(field), int(i), *rest) if field in self.sources:
                 return replace(problem, path=(field, self.sources[field][i], *rest))
         return problem

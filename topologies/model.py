@@ -29,6 +29,8 @@ __all__ = [
     "Pool",
     "Pop",
     "Scope",
+    "Timers",
+    "Upstream",
     "first_port_set",
 ]
 
@@ -59,6 +61,13 @@ class Policy(StrEnum):
     CAPACITY = "capacity"
 
 
+class Upstream(StrEnum):
+    """What carries packets between cities."""
+
+    SDN = "sdn"  # switches of our controller, by the shortest way to the PoP that it chose
+    BGP = "bgp"  # routers of their own networks, who decide for themselves (docs/bgp.md)
+
+
 class Balancing(StrEnum):
     """How a PoP spreads flows over its servers; see ``controller.core.balancing``."""
 
@@ -85,6 +94,18 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Timers:
+    """Of BGP, in seconds: RFC 4271 section 10 has 60, 180 and 30; FRR sends at once.
+
+    ``advertisement_s`` lies at least between two updates of one session (MRAI).
+    """
+
+    keepalive_s: int = 60
+    hold_s: int = 180
+    advertisement_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """What a link does to packets, the same in both directions."""
 
@@ -97,7 +118,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """A place on the Internet: one transit switch.
+    """A place on the Internet: one transit switch, or a router if the upstream is BGP.
 
     ``code`` is a short unique name (an IATA code where there is one), ``country`` an
     ISO 3166-1 alpha-2 code or empty, coordinates in degrees. ``region`` is the part of the world
@@ -185,6 +206,7 @@ class Network:
     trust the carrier alone (None); with ``failover`` they go round a dead link by themselves. The
     controller asks every server each ``health_ns`` whether it serves (0: never). Half of the cities
     hear of a change of steering within ``convergence_ns`` (0: all at once), as BGP would have it.
+    With ``upstream`` BGP there is nothing to stand in for it: speakers with these ``timers``.
     """
 
     name: str
@@ -204,6 +226,8 @@ class Network:
     failover: bool = True
     description: str = ""
     steering: Policy = Policy.NEAREST
+    upstream: Upstream = Upstream.SDN
+    timers: Timers = Timers()
     balancing: Balancing = Balancing.MAGLEV
     second_chance: bool = True
     second_chance_udp: tuple[int, ...] = ()

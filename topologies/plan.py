@@ -7,10 +7,14 @@ Names. A city ``LHR`` has the transit switch ``tLHR``; its PoP has the edge swit
 the servers ``LHR-s1``...; its clients are ``LHR-c1``..., its origins ``LHR-o1``.... A host's
 only interface is ``eth0`` in its own namespace; port n of a switch is ``tLHR-eth<n>``.
 
+If the upstream is BGP, ``tLHR`` is a router, and the PoP's speaker is the host ``LHR-bgp`` of the
+edge switch.
+
 Addresses. City number i (from 1) owns the i-th equal part of 10.0.0.0/8 for its clients and
 origins; PoP number i the i-th equal part of 172.16.0.0/12 for its servers' own addresses. Parts
 are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2). Hosts and services
-have IPv6 twins of these (``topologies.family``).
+have IPv6 twins of these (``topologies.family``). The ends of link number n, where routers need
+addresses, have numbers 2n and 2n + 1 of 100.64.0.0/11; that of an uplink's PoP is its speaker's.
 """
 
 from __future__ import annotations
@@ -24,13 +28,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, collapse_addresses
 
 from topologies import family as families
 from topologies.family import Address, Family, Prefix
-from topologies.model import Line, Network
+from topologies.model import Line, Network, Upstream
 
 CITY_PARTS = IPv4Network("10.0.0.0/8")
 """Cities share this prefix: the own addresses of clients and origins."""
 
 POP_PARTS = IPv4Network("172.16.0.0/12")
 """PoPs share this prefix: the own addresses of servers."""
+
+LINK_ADDRESSES = IPv4Network("100.64.0.0/11")
+"""Two for each link between routers (RFC 3021); from shared address space (RFC 6598)."""
 
 GATEWAY_ADDRESS = IPv4Address("169.254.1.1")
 """Every host's default gateway: link-local, answered by the switch (no router exists)."""
@@ -67,6 +74,7 @@ class HostRole(StrEnum):
     CLIENT = "client"
     SERVER = "server"
     ORIGIN = "origin"
+    SPEAKER = "speaker"  # a PoP's side of BGP with its city
 
 
 class SwitchRole(StrEnum):
@@ -84,6 +92,7 @@ class LinkKind(StrEnum):
     UPLINK = "uplink"  # edge to transit
     TRANSIT = "transit"  # city to city
     BACKBONE = "backbone"  # PoP to PoP, private
+    SPEAKER = "speaker"  # a PoP's speaker to its edge: a cable, no delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,10 @@ class HostPlan:
 
 @dataclass(frozen=True, slots=True)
 class SwitchPlan:
-    """One OpenFlow switch. ``number`` counts PoPs (edge) or cities (transit) from 1.
+    """One OpenFlow switch, or the router in its place.
 
-    ``prefix`` covers every host's own address behind it.
+    ``number`` counts PoPs (edge) or cities (transit) from 1. ``prefix`` covers every host's own
+    address behind it.
     """
 
     name: str
@@ -146,6 +156,15 @@ class LinkPlan:
         """The emulator's own interface names at end a and at end b."""
         return f"l{self.number}a", f"l{self.number}b"
 
+    @property
+    def addresses(self) -> tuple[IPv4Address, IPv4Address]:
+        """Those that routers have at end a and at end b."""
+        return LINK_ADDRESSES[2 * self.number], LINK_ADDRESSES[2 * self.number + 1]
+
+    def address(self, end: End) -> IPv4Address:
+        """That of the router at one end."""
+        return self.addresses[0 if end is self.a else 1]
+
     def near(self, node: str) -> End:
         """The end at ``node``; KeyError when the link does not touch it."""
         if node == self.a.node:
@@ -164,23 +183,25 @@ class Plan:
     """Everything numbered. Order is the network's order, so equal networks give equal plans.
 
     Look-ups raise KeyError for a name that does not exist. A PoP is named by its city's code.
+    ``routers`` stand in place of the transit switches if the upstream is BGP.
     """
 
     network: Network
     switches: tuple[SwitchPlan, ...]
     hosts: tuple[HostPlan, ...]
     links: tuple[LinkPlan, ...]
+    routers: tuple[SwitchPlan, ...] = ()
 
     def host(self, name: str) -> HostPlan:
         """The host with this name."""
         return self._hosts[name]
 
     def switch(self, name: str) -> SwitchPlan:
-        """The switch with this name."""
+        """The switch or router with this name."""
         return self._switches[name]
 
     def transit(self, city: str) -> SwitchPlan:
-        """The transit switch of a city."""
+        """The transit switch or the router of a city."""
         return self._switches[transit_name(city)]
 
     def edge(self, pop: str) -> SwitchPlan:
@@ -189,8 +210,8 @@ class Plan:
 
     @cached_property
     def transits(self) -> tuple[SwitchPlan, ...]:
-        """All transit switches; number n stands at index n - 1."""
-        return tuple(s for s in self.switches if s.role is SwitchRole.TRANSIT)
+        """The transit switch or router of every city; number n stands at index n - 1."""
+        return self.routers or tuple(s for s in self.switches if s.role is SwitchRole.TRANSIT)
 
     @cached_property
     def edges(self) -> tuple[SwitchPlan, ...]:
@@ -213,6 +234,10 @@ class Plan:
         """The hosts of one role, everywhere or in one city."""
         return tuple(h for h in self.hosts if h.role is role and city in (None, h.city))
 
+    def speaker(self, pop: str) -> HostPlan | None:
+        """A PoP's BGP speaker; None if the upstream is not BGP."""
+        return self._hosts.get(speaker_name(pop))
+
     def servers_of(self, pop: str) -> tuple[HostPlan, ...]:
         """The servers of a PoP."""
         return self.hosts_of(HostRole.SERVER, pop)
@@ -234,7 +259,7 @@ class Plan:
 
     @cached_property
     def _switches(self) -> dict[str, SwitchPlan]:
-        return {switch.name: switch for switch in self.switches}
+        return {switch.name: switch for switch in (*self.routers, *self.switches)}
 
     @cached_property
     def _links(self) -> dict[str, tuple[LinkPlan, ...]]:
@@ -255,6 +280,11 @@ def edge_name(pop: str) -> str:
     return f"e{pop}"
 
 
+def speaker_name(pop: str) -> str:
+    """The name of a PoP's BGP speaker."""
+    return f"{pop}-bgp"
+
+
 def part(whole: IPv4Network, number: int, count: int) -> IPv4Network:
     """The ``number``-th (from 1) of ``count`` equal parts; part 0 stays unused.
 
@@ -270,9 +300,9 @@ def plan(network: Network) -> Plan:
 
     The network must have no problems (``topologies.validate.problems``).
     """
-    switches = tuple(_switches(network))
+    nodes = tuple(_switches(network))
     ports: Counter[str] = Counter()
-    prefixes = {switch.name: switch.prefix for switch in switches}
+    prefixes = {node.name: node.prefix for node in nodes}
     used: Counter[str] = Counter()
     hosts: list[HostPlan] = []
     links: list[LinkPlan] = []
@@ -300,12 +330,26 @@ def plan(network: Network) -> Plan:
         kind = LinkKind.SERVER if role is HostRole.SERVER else LinkKind.ACCESS
         join(kind, End(name, "eth0", None), near, line)
         hosts.append(HostPlan(name, role, city, address, host_mac(address), switch, ports[switch]))
-    return Plan(network, switches, tuple(hosts), tuple(links))
+    if network.upstream is Upstream.SDN:
+        return Plan(network, nodes, tuple(hosts), tuple(links))
+    uplinks = [link for link in links if link.kind is LinkKind.UPLINK]
+    for pop, uplink in zip(network.pops, uplinks, strict=True):
+        name, edge, (address, _) = speaker_name(pop.city), uplink.a.node, uplink.addresses
+        join(LinkKind.SPEAKER, End(name, "eth0", None), end(edge), Line())
+        mac, port = host_mac(address), ports[edge]
+        hosts.append(HostPlan(name, HostRole.SPEAKER, pop.city, address, mac, edge, port))
+    routers = tuple(node for node in nodes if node.role is SwitchRole.TRANSIT)
+    return Plan(network, nodes[len(routers) :], tuple(hosts), tuple(links), routers)
 
 
 def host_mac(address: IPv4Address) -> str:
-    """A host's MAC address: locally administered 02:0a, then its IPv4 address."""
+    """A MAC address from an address: locally administered 02:0a, then its IPv4 address."""
     return ":".join(f"{byte:02x}" for byte in b"\x02\x0a" + address.packed)
+
+
+def router_mac(link: LinkPlan, end: End) -> str:
+    """Of a router's interface: for hosts and PoPs it is their gateway."""
+    return host_mac(link.address(end)) if link.kind is LinkKind.TRANSIT else GATEWAY_MAC
 
 
 def _switches(network: Network) -> Iterator[SwitchPlan]:

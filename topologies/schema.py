@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from topologies.model import COMMON_TAG, Balancing, Names, Policy, Scope
+from topologies.model import COMMON_TAG, Balancing, Names, Policy, Scope, Upstream
 
 EVERY_CITY = "every city"
 """Stands for a city's code in ``clients`` and ``origins``."""
@@ -114,6 +114,14 @@ class PoolFile(_Part):
     country: str = Field("", description="ISO 3166-1, two letters, for the geofeed.")
 
 
+class TimersFile(_Part):
+    """How BGP's speakers pace themselves, in whole seconds."""
+
+    keepalive: Time = Field("60 s", description="How often a session says that it lives.")
+    hold: Time = Field("180 s", description="A session that is silent for so long is over.")
+    advertisement: Time = Field(0, description="Between two updates of a session (MRAI).")
+
+
 CityEntry = Annotated[CityFile, _short("code", CityFile)]
 LinkEntry = Annotated[LongHaulFile, _short("between", LongHaulFile, list[str])]
 PrivateEntry = Annotated[LinkFile, _short("between", LinkFile, list[str])]
@@ -132,8 +140,12 @@ class NetworkFile(_Part):
     name: str = Field(description="Letters, digits, dots, dashes: it becomes part of file names.")
     description: str = ""
     steering: Annotated[Policy, Field(strict=False)] = Field(
-        Policy.NEAREST, description="How cities choose their PoP."
+        Policy.NEAREST, description="How cities choose their PoP. Under upstream bgp: bgp."
     )
+    upstream: Annotated[Upstream, Field(strict=False)] = Field(
+        Upstream.SDN, description="What carries packets between cities: switches or BGP routers."
+    )
+    bgp: TimersFile = Field(TimersFile(), description="Timers of upstream bgp.")
     balancing: Annotated[Balancing, Field(strict=False)] = Field(
         Balancing.MAGLEV, description="How a PoP spreads flows over its servers."
     )
@@ -191,6 +203,7 @@ PARTS: dict[tuple[str, ...], type[BaseModel]] = {
     ("origins", "access"): LineFile,
     ("backbone",): LinkFile,
     ("pools",): PoolFile,
+    ("bgp",): TimersFile,
 }
 """Which mapping stands where in a file (list indices left out)."""
 

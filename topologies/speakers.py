@@ -10,23 +10,20 @@ routing without global coordination", 2001), and every tie is broken as the poli
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from topologies import shortest
 from topologies.business import Neighbour, neighbours
-from topologies.model import Scope
-from topologies.plan import LinkKind, LinkPlan, Plan, SwitchRole
+from topologies.model import Scope, Timers
+from topologies.plan import LinkKind, LinkPlan, Plan, SwitchPlan, SwitchRole, speaker_name
 
 US = 64500
 """The number of the autonomous system of all PoPs (RFC 5398: for documentation)."""
 
 NETWORKS = 4_200_000_000
 """Those of the operators follow this one (RFC 6996: for private use)."""
-
-LINK_ADDRESSES = IPv4Network("100.64.0.0/11")
-"""Two for each link (RFC 3021), by its number; from shared address space (RFC 6598)."""
 
 POP_IDS, CITY_IDS = IPv4Address("100.126.0.0"), IPv4Address("100.127.0.0")
 """Router identifiers are these plus a number: of two equal routes that of a PoP is taken, then that
@@ -56,31 +53,26 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One router, by the name that it has in the plan; ``pop`` is the number of a PoP's, else 0."""
+    """One router, by the name that it has in the plan; ``pop`` is the number of a PoP's, else 0.
+
+    ``own`` are the addresses of the hosts behind it, which it always announces.
+    """
 
     name: str
     asn: int
     identifier: IPv4Address
+    own: IPv4Network
     sessions: tuple[Session, ...]
     pop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a PoP tells its city of its prefixes."""
+    """What a PoP tells its city of the prefixes that it shares with others."""
 
-    prefixes: tuple[IPv4Network, ...]
+    prefixes: tuple[IPv4Network, ...] = ()
     prepend: int = 0
     scope: Scope = Scope.ALL
-
-
-@dataclass(frozen=True, slots=True)
-class Timers:
-    """Of BGP, in seconds: RFC 4271 section 10 has 60, 180 and 30; FRR sends at once."""
-
-    keepalive_s: int = 60
-    hold_s: int = 180
-    advertisement_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +89,11 @@ def speakers(plan: Plan) -> tuple[Speaker, ...]:
     asn = numbers(plan)
     found: defaultdict[str, list[Session]] = defaultdict(list)
     for link, kinds in _between(plan):
-        for near, kind in zip((link.a.node, link.b.node), kinds, strict=True):
-            far = link.far(near).node
-            at = ends(link)
-            here, there = at[near], at[far]
-            found[near].append(Session(here, there, asn[far], identifier(plan, far), kind))
+        here, there = link.addresses
+        a, b = link.a.node, link.b.node
+        b_is, a_is = kinds
+        found[a].append(Session(here, there, asn[b], identifier(plan, b), b_is))
+        found[b].append(Session(there, here, asn[a], identifier(plan, a), a_is))
     for router, ways in internal(plan, plan.links).items():
         here = identifier(plan, router)
         for other in ways:
@@ -109,9 +101,10 @@ def speakers(plan: Plan) -> tuple[Speaker, ...]:
             found[router].append(Session(here, there, asn[other], there, None))
     return tuple(
         Speaker(
-            switch.name,
+            name_of(switch),
             asn[switch.name],
             identifier(plan, switch.name),
+            switch.prefix,
             tuple(found[switch.name]),
             switch.number if switch.role is SwitchRole.EDGE else 0,
         )
@@ -119,14 +112,13 @@ def speakers(plan: Plan) -> tuple[Speaker, ...]:
     )
 
 
-def ends(link: LinkPlan) -> Mapping[str, IPv4Address]:
-    """The addresses of a link's two ends, by node."""
-    first = LINK_ADDRESSES[2 * link.number]
-    return {link.a.node: first, link.b.node: first + 1}
+def name_of(switch: SwitchPlan) -> str:
+    """Who speaks for a city or a PoP: the city's router, or a host of the PoP."""
+    return speaker_name(switch.city) if switch.role is SwitchRole.EDGE else switch.name
 
 
 def numbers(plan: Plan) -> dict[str, int]:
-    """By speaker: the number of its autonomous system."""
+    """By city's router and PoP's edge: the number of its autonomous system."""
     of = {city.code: city.network for city in plan.network.cities}
     network = {name: NETWORKS + n for n, name in enumerate(dict.fromkeys(of.values()), 1)}
     cities = {transit.name: network[of[transit.city]] for transit in plan.transits}
@@ -134,7 +126,7 @@ def numbers(plan: Plan) -> dict[str, int]:
 
 
 def identifier(plan: Plan, name: str) -> IPv4Address:
-    """A speaker's router identifier; a city's router has it as an address, too."""
+    """The router identifier of a city's router, which has it as an address too, or of a PoP."""
     switch = plan.switch(name)
     return (POP_IDS if switch.role is SwitchRole.EDGE else CITY_IDS) + switch.number
 
@@ -178,7 +170,8 @@ def _between(plan: Plan) -> Iterator[tuple[LinkPlan, tuple[Neighbour, Neighbour]
 
 def configuration(speaker: Speaker, told: Announcement, timers: Timers) -> str:
     """The file that bgpd reads (FRR's user guide, chapter BGP)."""
-    return "\n".join((*_router(speaker, told, timers), *_policies(speaker, told))) + "\n"
+    lines = (*_policies(speaker, told), *_router(speaker, told, timers))
+    return "\n".join(("frr defaults traditional", f"hostname {speaker.name}", *lines)) + "\n"
 
 
 def changed(before: Announcement, now: Announcement) -> tuple[str, ...]:
@@ -189,14 +182,14 @@ def changed(before: Announcement, now: Announcement) -> tuple[str, ...]:
     ]
     policy = ["no set community", "no set as-path prepend", *_asked_for(now)]
     return (
+        "configure terminal",
         *("route-map TO-PROVIDER permit 10", *(word.strip() for word in policy), "exit"),
         *(f"router bgp {US}", "address-family ipv4 unicast", *prefixes, "exit-address-family"),
+        *("end", "clear bgp ipv4 unicast * soft out"),
     )
 
 
 def _router(speaker: Speaker, told: Announcement, timers: Timers) -> Iterator[str]:
-    yield "frr defaults traditional"
-    yield f"hostname {speaker.name}"
     yield f"router bgp {speaker.asn}"
     yield f" bgp router-id {speaker.identifier}"
     yield " bgp bestpath compare-routerid"  # else the oldest route wins a tie
@@ -218,9 +211,9 @@ def _router(speaker: Speaker, told: Announcement, timers: Timers) -> Iterator[st
     yield " address-family ipv4 unicast"
     yield "  maximum-paths 1"
     yield "  maximum-paths ibgp 1"
-    if speaker.pop:
-        for prefix in told.prefixes:
-            yield f"  network {prefix}"
+    yield f"  network {speaker.own} route-map OWN"
+    for prefix in told.prefixes:
+        yield f"  network {prefix}"
     for session in speaker.sessions:
         peer = f"  neighbor {session.peer}"
         if session.kind is None:
@@ -239,11 +232,17 @@ def _audience(session: Session, kind: Neighbour) -> str:
 def _policies(speaker: Speaker, told: Announcement) -> Iterator[str]:
     """Route maps: what is taken from whom, and what is told to whom."""
     if speaker.pop:
+        yield "route-map OWN permit 10"
+        yield f"ip prefix-list OWN permit {speaker.own}"
         yield "route-map FROM-PROVIDER deny 10"
+        yield "route-map TO-PROVIDER permit 5"
+        yield " match ip address prefix-list OWN"
         yield "route-map TO-PROVIDER permit 10"
         yield f" set large-community {US}:0:{speaker.pop}"
         yield from _asked_for(told)
         return
+    yield "route-map OWN permit 10"
+    yield f" set community {_HEARD_FROM[Neighbour.CUSTOMER]}"
     yield f"bgp community-list standard CUSTOMERS-ONLY permit {_CUSTOMERS_ONLY}"
     yield "bgp community-list standard NOBODY permit no-export"
     yield f"bgp community-list standard OF-CUSTOMERS permit {_HEARD_FROM[Neighbour.CUSTOMER]}"

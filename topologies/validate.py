@@ -21,7 +21,10 @@ from topologies.model import (
     Line,
     Link,
     Network,
+    Policy,
     Pop,
+    Timers,
+    Upstream,
 )
 from topologies.plan import CITY_PARTS, POP_PARTS, part
 from topologies.units import format_rate, format_time
@@ -41,6 +44,7 @@ MAX_DELAY_NS = 60 * 10**9
 MIN_HEALTH_NS = 100 * 10**6
 MAX_LINGER_NS = 3600 * 10**9
 MS = 10**6
+S = 10**9
 MAX_BFD_NS = 10_000 * MS
 """Who hears of a dead link half a minute later need not ask."""
 
@@ -56,6 +60,9 @@ MAX_SERVICES = 4096
 
 MAX_SERVICE_PREFIXES = 256
 """Most entries of services: rules grow with them."""
+
+MIN_HOLD_S, MAX_BGP_S, MAX_ADVERTISEMENT_S = 3, 3600, 600
+"""What BGP's timers may be."""
 
 MAX_PORT = 0xFFFF
 MAX_FLOW_PORTS = 8
@@ -76,6 +83,9 @@ RESERVED = {
     IPv4Network("224.0.0.0/3"): "multicast and reserved addresses",
 }
 """Prefixes that services and pools must stay out of, and what they are for."""
+
+OF_ROUTERS = {IPv4Network("100.64.0.0/10"): "the routers' own addresses (RFC 6598)"}
+"""The same if the upstream is BGP."""
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,7}")
 _ZONE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -144,6 +154,7 @@ def problems(network: Network) -> list[Problem]:
         *_addresses(network),
         *_numbers(network),
         *_business(network),
+        *_upstream(network),
         *_bfd(network),
         *_capacity(network),
     ]
@@ -320,6 +331,51 @@ def _business(network: Network) -> Iterator[Problem]:
         )
 
 
+def _upstream(network: Network) -> Iterator[Problem]:
+    """What BGP between cities needs: its own policy, ways for everybody, a whole backbone."""
+    if network.upstream is not Upstream.BGP:
+        return
+    if network.steering is not Policy.BGP:
+        cause = f"routers that speak BGP are not steered by {network.steering}"
+        yield Problem(("steering",), cause, "use bgp, or leave it out")
+    if network.convergence_ns:
+        cause = "BGP takes the time that it takes"
+        yield Problem(("convergence",), cause, "leave it out; bgp: {advertisement: 30 s} slows it")
+    yield from _timers(network.timers)
+    pops = [pop.city for pop in network.pops]
+    groups = _islands(list(dict.fromkeys(pops)), network.backbone)
+    if len(groups) > 1:
+        yield Problem(
+            ("backbone",),
+            f"no private way leads from {groups[0][0]} to {', '.join(groups[-1])}, and between"
+            " PoPs BGP carries nothing for us",
+            "add links that join all PoPs",
+        )
+    cities = {city.code for city in network.cities}
+    known = cities >= {*pops, *(end for link in network.links for end in (link.a, link.b))}
+    if known and cities and (lost := business.unreached(network)):
+        yield Problem(
+            ("links",),
+            f"no PoP is heard of in {', '.join(lost)}: nobody on the way is paid to tell them",
+            "give them a provider that hears of a PoP, or a PoP a wider scope",
+        )
+
+
+def _timers(timers: Timers) -> Iterator[Problem]:
+    """What FRR takes, and RFC 4271 section 4.2 demands."""
+    if not 1 <= timers.keepalive_s <= MAX_BGP_S:
+        cause = f"sessions cannot say every {timers.keepalive_s} s that they live"
+        yield Problem(("timers", "keepalive_s"), cause, f"use 1 s to {MAX_BGP_S} s")
+    if not max(MIN_HOLD_S, timers.keepalive_s) <= timers.hold_s <= MAX_BGP_S:
+        cause = f"{timers.hold_s} s of silence cannot end a session"
+        mend = f"use {MIN_HOLD_S} s to {MAX_BGP_S} s, and no less than keepalive"
+        yield Problem(("timers", "hold_s"), cause, mend)
+    if not 0 <= timers.advertisement_s <= MAX_ADVERTISEMENT_S:
+        cause = f"nobody waits {timers.advertisement_s} s between two updates"
+        mend = f"use 0 to {MAX_ADVERTISEMENT_S} s"
+        yield Problem(("timers", "advertisement_s"), cause, mend)
+
+
 def _pops(network: Network) -> Iterator[Problem]:
     if not network.pops:
         yield Problem(("pops",), "there is no PoP", "name at least one city that has servers")
@@ -411,7 +467,9 @@ def _flows(network: Network) -> Iterator[Problem]:
 
 def _addresses(network: Network) -> Iterator[Problem]:
     """Services and pools: none overlaps another, or a prefix that is taken."""
-    taken = list(RESERVED.items())
+    taken = [*RESERVED.items()]
+    if network.upstream is Upstream.BGP:
+        taken += OF_ROUTERS.items()
     for i, prefix in enumerate(network.service_prefixes[:MAX_SERVICE_PREFIXES]):
         yield from _overlaps(("services", i), prefix, taken)
         taken.append((prefix, f"services[{i}]"))
@@ -574,7 +632,7 @@ def _interfaces(network: Network, attached: Counter[str]) -> Iterator[Problem]:
             ports.update((link.a, link.b))
     for pop in network.pops:
         transit[pop.city] += 1
-        edge[pop.city] += 1
+        edge[pop.city] += 2 if network.upstream is Upstream.BGP else 1  # uplink, speaker
     for i, city in enumerate(network.cities):
         count = max(transit[city.code], edge[city.code])
         name = f"t{city.code}-eth{count}"

@@ -45,6 +45,7 @@ from controller.core.priorities import (
     ADMIT_HOST,
     ADMIT_LABEL_HERE,
     ADMIT_PUNT,
+    ADMIT_SPEAKER,
     ADMIT_SPOOF_PORTS,
     BORROWED_ICMP,
     BORROWED_LANDED,
@@ -72,7 +73,7 @@ from controller.core.rules import (
 from controller.core.service import ServiceTables
 from controller.core.world import World
 from topologies.family import FAMILIES
-from topologies.plan import GATEWAY_ADDRESS, HostPlan, Plan, SwitchPlan
+from topologies.plan import GATEWAY_ADDRESS, HostPlan, LinkPlan, Plan, SwitchPlan
 
 
 def entries(
@@ -95,8 +96,12 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
         yield punt_health(plan, server)
         yield from punt_echo(plan, server)
         yield arp_responder(server)
+    speaker = plan.speaker(switch.city)
+    if speaker is not None:
+        yield from admit_router(uplink(plan, switch), switch, speaker)
     for port in fabric_ports(plan, switch):
-        yield from admit_fabric(switch, port)
+        if speaker is None or port != uplink_port(plan, switch):
+            yield from admit_fabric(switch, port)
     yield from refuse_ports()
     yield from refuse_the_rest()
 
@@ -171,6 +176,28 @@ def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     for family in FAMILIES:
         own = match(in_port=port, eth_dst=GATEWAY, **destination(switch.covers(family)))
         yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
+
+
+def admit_router(line: LinkPlan, switch: SwitchPlan, speaker: HostPlan) -> Iterator[Rule]:
+    """ADMISSION: a router sends all to the speaker, from whom it has heard of us.
+
+    The two talk to each other. What is for other addresses is here, and has not landed elsewhere.
+    """
+    port, (ours, routers) = line.near(switch.name).port, line.addresses
+    assert port is not None
+    to_speaker = match(in_port=port, eth_dst=mac(speaker.mac), **destination(ours))
+    to_router = from_host(speaker, ours, ipv4_dst=int(routers))
+    duty = cookie(Duty.BGP, speaker.port)
+    yield Rule(Table.ADMISSION, ADMIT_SPEAKER, to_speaker, (Output(speaker.port),), cookie=duty)
+    yield Rule(Table.ADMISSION, ADMIT_SPEAKER, to_router, (Output(port),), cookie=duty)
+    yield Rule(
+        Table.ADMISSION,
+        ADMIT_FABRIC,
+        match(in_port=port, eth_dst=mac(speaker.mac)),
+        (SetField("eth_dst", labels.encode(switch.number)),),
+        Table.SERVICE,
+        cookie(Duty.FABRIC, port),
+    )
 
 
 def refuse_ports() -> Iterator[Rule]:

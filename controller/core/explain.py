@@ -6,6 +6,7 @@ Rules that differ only in numbers (which port, which host, which PoP) are one li
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import assert_never
 
@@ -36,7 +37,7 @@ from controller.core.rules import (
 )
 from controller.core.service import HANDED_BACK, HANDED_ON, SECOND_CHANCE
 from controller.core.world import World
-from topologies.model import Network
+from topologies.model import Network, Policy, Upstream
 from topologies.plan import HANDED_ON_MAC, HostRole, Plan, SwitchRole, plan
 
 TABLES: Mapping[Table, str] = {
@@ -47,6 +48,11 @@ TABLES: Mapping[Table, str] = {
     Table.ROUTE: "On towards its destination.",
 }
 """What each table is for."""
+
+ROUTED = (
+    "There are no transit switches then, and the uplink ends at a router, whose frames are all for"
+    " the PoP's BGP speaker. This comes on top, and no label comes by the uplink."
+)
 
 DUTIES: Mapping[Duty, str] = {
     Duty.DEFAULT: "nothing else matched",
@@ -68,6 +74,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.ICMP: "the controller reads in an ICMP message which port it is about",
     Duty.ABROAD: "(address, port set) whose borrower is not at its address's home: label it there",
     Duty.DETOUR: "round a dead link, by the label that carries its number",
+    Duty.BGP: "between a PoP's speaker and its city's router",
     Duty.FABRIC: "from another switch, where it was admitted",
 }
 """What each duty is for; counters are reported under these names in lower case."""
@@ -125,6 +132,7 @@ def pipeline_table(network: Network) -> str:
     """The flow tables of a network in which every server holds a lease, as Markdown."""
     p = plan(network)
     found = programs(_world(p))
+    routed = plan(replace(network, upstream=Upstream.BGP, steering=Policy.BGP))
     lines = [
         "# Flow tables",
         "",
@@ -142,6 +150,10 @@ def pipeline_table(network: Network) -> str:
         lines += ["", f"## {role.value.capitalize()} switch: failover groups", ""]
         lines += ["| group | while its port is live | else |", "|---|---|---|"]
         lines += _group_rows(programs_of)
+    usual = set(_rows(found.values(), Table.ADMISSION))
+    more = [x for x in _rows(programs(_world(routed)).values(), Table.ADMISSION) if x not in usual]
+    lines += ["", "## Edge switch where the upstream is BGP, table 0: admission", "", ROUTED, ""]
+    lines += [*_header(), *more]
     lines += ["", "## Duties", "", "| duty | what for |", "|---|---|"]
     lines += [f"| {duty.name.lower()} | {text} |" for duty, text in DUTIES.items()]
     lines += ["", "## Notes", "", *(f"- {note}" for note in NOTES)]

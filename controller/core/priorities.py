@@ -18,6 +18,8 @@ ADMIT_LABEL_HERE: Final = 300
 """ADMISSION: from another switch, labelled for this PoP."""
 ADMIT_HANDED_BACK: Final = 250
 """ADMISSION: what a server hands back because it knows no such connection."""
+ADMIT_SPEAKER: Final = 350
+"""ADMISSION: between a PoP's speaker and its city's router."""
 ADMIT_FABRIC: Final = 200
 """ADMISSION: anything else that another switch may send."""
 ADMIT_CHATTER: Final = 150

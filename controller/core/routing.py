@@ -61,8 +61,16 @@ class Routes:
 
 
 def routes(world: World) -> Routes:
-    """Every route over the links that are up, with its detours if the network wants failover."""
-    plan, transit, detours = world.plan, transit_graph(world), world.plan.network.failover
+    """Every route over the links that are up, with its detours if the network wants failover.
+
+    Between routers that speak BGP nothing is ours: labels stay on the backbone then.
+    """
+    plan, detours = world.plan, world.plan.network.failover
+    if plan.routers:
+        private = private_graph(world)
+        by_label = {x.city: ways(private, x.name, detours=detours) for x in plan.edges}
+        return Routes(by_label, {}, {})
+    transit = transit_graph(world)
     edges = frozenset(edge.name for edge in plan.edges)
     labels = {
         edge.city: ways(relay_graph(world, edge), edge.name, edges, detours=detours)
@@ -78,6 +86,14 @@ def transit_graph(world: World) -> Graph:
     graph: Graph = {switch.name: {} for switch in world.plan.transits}
     for switch in world.plan.transits:
         _add_arcs(graph, world, switch, frozenset({LinkKind.TRANSIT}))
+    return graph
+
+
+def private_graph(world: World) -> Graph:
+    """The edge switches and the backbone between them."""
+    graph: Graph = {edge.name: {} for edge in world.plan.edges}
+    for edge in world.plan.edges:
+        _add_arcs(graph, world, edge, frozenset({LinkKind.BACKBONE}))
     return graph
 
 

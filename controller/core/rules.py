@@ -49,6 +49,7 @@ class Duty(IntEnum):
     DETOUR = 16  # round a dead link: the label carries its number
     BALANCE = 17  # a slot's server
     HEALTH = 19  # the controller sees whether a server answers
+    BGP = 20  # between a PoP's speaker and its city's router
     HANDED_ON = 18  # what a server does not know goes to who may
 
 

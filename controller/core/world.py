@@ -247,11 +247,13 @@ class World:
                     "homes": _put(self.homes, lease.address, self._home_with(lease)),
                 }
             case PolicySet(policy):
+                self._need_sdn(f"by {policy}", policy is Policy.BGP)
                 return {"chosen": None if policy is self.plan.network.steering else policy}
             case OverrideSet(city, pop):
                 self._need_city(city)
                 if pop is not None:
                     self._need_pop(pop)
+                self._need_sdn("by hand", pop is None)
                 return {"overrides": _put(self.overrides, city, pop)}
             case PopSet(pop, state):
                 self._need_pop(pop)
@@ -330,6 +332,12 @@ class World:
         taken = before.taken if before else frozenset()
         taken = taken - here if lease.state is LeaseState.FREE else taken | here
         return Home(lease.home, taken) if taken else None
+
+    def _need_sdn(self, how: str, otherwise: bool) -> None:
+        """Routers of other networks decide for themselves."""
+        if self.plan.routers and not otherwise:
+            name = self.plan.network.name
+            raise UnknownError(f"{name} has upstream bgp: nobody steers its cities {how}")
 
     def _need_city(self, city: str) -> None:
         self._need("city", city, {transit.city for transit in self.plan.transits})

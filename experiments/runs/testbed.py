@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from controller.core.announcing import announcements
+from controller.core.world import World
 from experiments.control.words import Control, find_link, link_name
 from experiments.errors import RefusedError, TrialError
 from experiments.measure.capture import Capture
@@ -161,6 +163,10 @@ class Controller:
         return bool(self.status()["ready"])
 
 
+BGP_PATIENCE_S = 120.0
+"""For BGP to come to rest, beside MRAI at every router."""
+
+
 class _StandbyError(OSError):
     """Who was asked does not lead; it has so many switches."""
 
@@ -244,6 +250,9 @@ class Testbed(Lab):
             self.wait(self.controller_api.is_ready, "the controller to program every switch")
             self.wait(self.stand_by, "every controller to have every switch")
             self.retry_often()
+        if self.plan.routers:
+            with self.phase("bgp"):
+                self._wait_for_rest()
         with self.phase("leases"):
             self.launch(
                 "agent",
@@ -255,6 +264,13 @@ class Testbed(Lab):
                 str(AGENT_ORDERS),
             )
             self.wait(self._all_lent, "every server to borrow an address")
+
+    def _wait_for_rest(self) -> None:
+        """Until all routers know the ways to all that PoPs announce."""
+        network = self.plan.network
+        patience_s = BGP_PATIENCE_S + len(self.plan.routers) * network.timers.advertisement_s
+        prefixes = next(iter(announcements(World(self.plan)).values())).prefixes
+        self.wait(self.speakers.rest(prefixes), "BGP to come to rest", patience_s)
 
     def stop(self) -> None:
         """End the capture, then as a Lab."""

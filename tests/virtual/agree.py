@@ -21,7 +21,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from controller.core.events import Event, PopSet, PopState, PortStatus, PrependSet, ScopeSet
+from controller.core.announcing import announcements
+from controller.core.events import Event, PopSet, PopState, PrependSet, ScopeSet
 from controller.core.steering import vectorised
 from controller.core.steering.bgp import OURS, routes
 from controller.core.steering.bgp import Route as Modelled
@@ -29,13 +30,22 @@ from controller.core.steering.vectorised import Sites
 from controller.core.world import World
 from tests.core.topologies.network_strategies import networks
 from tests.fakes.ases import network
-from topologies.emulation import routers
+from topologies.emulation import netns, routers, rtnetlink, vty, wiring
 from topologies.emulation import speakers as emulated
+from topologies.emulation.rtnetlink import CableEnd, Netlink
 from topologies.emulation.speakers import Route, Speakers
 from topologies.internet.generate import generate
-from topologies.model import Network, Scope
-from topologies.plan import LinkPlan, Plan, SwitchRole, plan
-from topologies.speakers import US, Announcement, Timers, numbers, speakers
+from topologies.model import Network, Policy, Scope, Timers, Upstream
+from topologies.plan import (
+    HostRole,
+    LinkKind,
+    LinkPlan,
+    Plan,
+    plan,
+    router_mac,
+    speaker_name,
+)
+from topologies.speakers import US, changed, numbers, speakers
 
 REST_S = 15.0
 """Nothing changes for so long: BGP has come to rest. A session that was lost is back by then."""
@@ -43,40 +53,62 @@ LOOK_S, LONGEST_S = 5.0, 120.0
 LOGS = Path("logs")
 
 
+SPOKEN = (LinkKind.TRANSIT, LinkKind.UPLINK)
+"""Links over which BGP is spoken."""
+
+
 def tidy(network: Network) -> Network:
-    """Delays in whole microseconds, the unit of a kernel's metric."""
+    """With BGP, and delays in whole microseconds, the unit of a kernel's metric."""
 
     def link(x):  # type: ignore[no-untyped-def]
         return replace(x, line=replace(x.line, delay_ns=x.line.delay_ns // 1000 * 1000))
 
-    return replace(network, links=tuple(map(link, network.links)))
+    links = tuple(map(link, network.links))
+    return replace(network, links=links, upstream=Upstream.BGP, steering=Policy.BGP)
+
+
+def wire(made: Plan) -> None:
+    """Routers and PoPs' speakers, with plain cables between them and no switch."""
+    names = [x.name for x in (*made.routers, *made.hosts_of(HostRole.SPEAKER))]
+    for name in names:
+        netns.create(name)
+        with netns.inside(name):
+            wiring.raise_loopback()
+    with wiring.open_namespaces(names) as there, Netlink() as here:
+        for link in (link for link in made.links if link.kind in SPOKEN):
+            a = CableEnd(link.a.interface, there.get(link.a.node), router_mac(link, link.a))
+            if link.kind is LinkKind.UPLINK:
+                speaker = made.speaker(made.switch(link.a.node).city)
+                assert speaker is not None
+                a = CableEnd("eth0", there[speaker.name], speaker.mac)
+            b = CableEnd(link.b.interface, there[link.b.node], router_mac(link, link.b))
+            here.send([rtnetlink.cable(a, b)])
+
+
+def bare(made: Plan) -> Plan:
+    """The plan without hosts other than speakers, whose links were never made."""
+    links = tuple(link for link in made.links if link.kind in SPOKEN)
+    return replace(made, links=links, hosts=made.hosts_of(HostRole.SPEAKER))
 
 
 @contextmanager
 def speaking(made: Plan) -> Iterator[Speakers]:
     """The network's speakers at rest."""
-    routers.make(made)
-    routers.configure(made)
+    wire(made)
+    routers.configure(bare(made))
     routers.join(made, made.links)
     both = Speakers(speakers(made), LOGS, Timers())
+    told = announcements(World(made))
     try:
-        both.start({edge.name: told(World(made), edge.city) for edge in made.edges})
+        both.start({speaker_name(pop): what for pop, what in told.items()})
         until(both.are_established)
         settle(both)
         yield both
     finally:
         both.stop()
-        for switch in made.switches:
-            subprocess.run(["ip", "netns", "del", switch.name], check=True)
+        for x in (*made.routers, *made.hosts_of(HostRole.SPEAKER)):
+            subprocess.run(["ip", "netns", "del", x.name], check=True)
         subprocess.run(["rm", "-rf", "/run/speakers"], check=True)
-
-
-def told(world: World, pop: str) -> Announcement:
-    """What a PoP announces."""
-    announced = world.pop_state(pop) is not PopState.WITHDRAWN
-    prefixes = world.plan.service_prefixes(4) if announced else ()
-    known = tuple(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))
-    return Announcement(known, world.prepend(pop), world.scope(pop))
 
 
 def until(holds) -> None:  # type: ignore[no-untyped-def]
@@ -105,23 +137,34 @@ def changes(made: Plan) -> st.SearchStrategy[Event | LinkPlan]:
         st.builds(PopSet, pops, states),
         st.builds(PrependSet, pops, st.integers(0, 3)),
         st.builds(ScopeSet, pops, st.sampled_from(Scope)),
-        st.sampled_from([link for link in made.links if link.kind in routers.KINDS]),
+        st.sampled_from([link for link in made.links if link.kind in SPOKEN]),
     )
 
 
 def happen(both: Speakers, world: World, change: Event | LinkPlan) -> World:
     """Have it happen in the model and in the network."""
     if isinstance(change, LinkPlan):
-        assert change.a.port is not None
-        after = world.after(PortStatus(change.a.node, change.a.port, not world.is_up(change)))
-        routers.set_link(change, after.is_up(change))
+        assert change.b.port is not None
+        after = replace(world, down=world.down ^ {(change.b.node, change.b.port)})
+        set_link(world.plan, change, after.is_up(change))
         routers.join(world.plan, [link for link in world.plan.links if after.is_up(link)])
         return after
     after = world.after(change)
-    both.announce(
-        world.plan.edge(change.pop).name, told(world, change.pop), told(after, change.pop)
-    )
+    before, now = announcements(world)[change.pop], announcements(after)[change.pop]
+    vty.say(speaker_name(change.pop), *changed(before, now))
     return after
+
+
+def set_link(made: Plan, link: LinkPlan, up: bool) -> None:
+    """Pull or plug a cable: both ends see it at once."""
+    change = rtnetlink.up if up else rtnetlink.down
+    with netns.inside(link.b.node), Netlink() as own:
+        own.send([change(link.b.interface)])
+    if link.kind is LinkKind.TRANSIT:
+        with netns.inside(link.a.node), Netlink() as own:
+            own.send([change(link.a.interface)])
+    if up:
+        routers.restore(bare(made), link)
 
 
 def differences(both: Speakers, world: World) -> Iterator[str]:
@@ -160,14 +203,15 @@ def three(number: int, ases: int, count: int) -> None:
     rng = np.random.default_rng(number)
     at = np.sort(rng.choice(ases, count, replace=False)).astype(np.int32)
     sites = Sites(at, np.zeros(count, np.int32), (Scope.ALL,) * count, np.ones(count, np.bool_))
-    world = World(plan(network(internet, sites)))
+    drawn = replace(network(internet, sites), upstream=Upstream.BGP, steering=Policy.BGP)
+    world = World(plan(drawn))
     arrays = vectorised.routes(internet, sites)
     with speaking(world.plan) as both:
         differ = list(differences(both, world))
         (prefix,) = world.plan.service_prefixes(4)
         assert isinstance(prefix, IPv4Network)
         for name, known in both.routes(prefix).items():
-            if world.plan.switch(name).role is SwitchRole.TRANSIT:
+            if name in {router.name for router in world.plan.routers}:
                 node = int(world.plan.switch(name).city[1:])
                 pop = next((route.pop for route in known if route.best), 0)
                 if pop != int(arrays.site[node]) + 1:

@@ -22,7 +22,7 @@ from typing import Self
 from mininet.log import error, output
 from mininet.net import Mininet
 
-from topologies.emulation import netns, second_chance, wiring
+from topologies.emulation import netns, routers, second_chance, wiring
 from topologies.emulation.links import (
     End,
     Impairment,
@@ -31,14 +31,16 @@ from topologies.emulation.links import (
     LinkEnds,
     open_backend,
 )
-from topologies.emulation.nodes import LabHost, LabLink, LabSwitch
+from topologies.emulation.nodes import LabHost, LabLink, LabRouter, LabSwitch
 from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
+from topologies.emulation.speakers import Speakers
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
 from topologies.model import Line, Names, Network
 from topologies.plan import End as PlannedEnd
-from topologies.plan import HostRole, LinkPlan, Plan, SwitchPlan, plan
+from topologies.plan import HostRole, LinkKind, LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
+from topologies.speakers import speakers
 
 NAMES = Path("/run/hosts")
 """What a sandbox shows as ``/etc/hosts``, so that names resolve in every host."""
@@ -95,6 +97,8 @@ class Lab(Mininet):
         self._modules: dict[str, tuple[str, ...]] = {}
         self._absent: set[str] = set()
         self._vswitches: list[VSwitch] = []
+        self.speakers = Speakers(speakers(self.plan), self.logs, network.timers)
+        """They speak if the upstream is BGP."""
 
     @property
     def logs(self) -> Path:
@@ -142,9 +146,15 @@ class Lab(Mininet):
 
     def build(self) -> None:
         """Make Mininet's objects for the plan; the kernel is not touched."""
+        for router in self.plan.routers:  # `pingAll` and the like leave them in peace
+            self.nameToNode[router.name] = LabRouter(router.name, plan=router)
         for host in self.plan.hosts:
             address = f"{host.address}/32"
-            self.addHost(host.name, cls=LabHost, plan=host, ip=address, mac=host.mac)
+            if host.role is HostRole.SPEAKER:
+                node = LabHost(host.name, plan=host, ip=address, mac=host.mac)
+                self.nameToNode[host.name] = node
+            else:
+                self.addHost(host.name, cls=LabHost, plan=host, ip=address, mac=host.mac)
         for switch in self.plan.switches:
             namespace = self.switch_namespaces[switch.name]
             self.addSwitch(switch.name, cls=LabSwitch, plan=switch, namespace=namespace)
@@ -173,11 +183,17 @@ class Lab(Mininet):
                 servers = self.plan.hosts_of(HostRole.SERVER)
                 flow_ports = self.plan.network.second_chance_udp
                 second_chance.give(servers, wiring.families(), flow_ports)
+            routers.configure(self.plan)
+            routers.join(self.plan, self.plan.links)
         with self.phase("switches"):
             self._start_switches()
         with self.phase("links"):
             self.emulator.attach_many(map(self._attachment, self.emulated_links))
             self.wait(self.hear, "the switches to hear each other")
+        if self.plan.routers:
+            with self.phase("speakers"):
+                self.speakers.start({})
+                self.wait(self.speakers.listen, "the BGP speakers to listen")
         with self.phase("endpoints"):
             self._start_endpoints()
         with self.phase("verification"):
@@ -195,12 +211,13 @@ class Lab(Mininet):
         for program in self._programs.values():
             program.kill()
         self._programs.clear()
+        self.speakers.stop()
         if self.emulator is not None:
             self.emulator.close()
             self.emulator = None
         for vswitch in self._vswitches:
             vswitch.stop()
-        for node in (*self.hosts, *self.switches):
+        for node in self.nameToNode.values():
             node.terminate()
 
     def check(self) -> None:
@@ -217,7 +234,8 @@ class Lab(Mininet):
         """Every program of the lab, those that were ended on purpose too."""
         daemons = (program for vswitch in self._vswitches for program in vswitch.programs)
         links = self.emulator.program if self.emulator is not None else None
-        return (*daemons, *self._programs.values(), *((links,) if links else ()))
+        speakers = self.speakers.programs.values()
+        return (*daemons, *speakers, *self._programs.values(), *((links,) if links else ()))
 
     def kill(self, name: str) -> None:
         """SIGKILL a program on purpose: nobody misses it. Raises LabError for an unknown one."""
@@ -339,7 +357,11 @@ class Lab(Mininet):
         else:
             wiring.set_port(self.switch_namespaces, link, up)
         (self.cut_links.discard if up else self.cut_links.add)(link.number)
+        if link.kind is LinkKind.TRANSIT:
+            still = (x for x in self.plan.links if x.number not in self.cut_links)
+            routers.join(self.plan, still)
         if up:
+            routers.restore(self.plan, link)
             ends = {link.a.node, link.b.node}
             for host in (host for host in self.plan.hosts if host.name in ends):
                 wiring.restore(host)
@@ -383,7 +405,7 @@ class Lab(Mininet):
 
     def namespace(self, end: PlannedEnd) -> str:
         """Where the interface at an end of a link is."""
-        return end.node if end.port is None else self.switch_namespaces[end.node]
+        return self.switch_namespaces.get(end.node, end.node)
 
     def planned(self, link: LinkPlan) -> Impairment:
         """What the network says that a link does, either way."""
@@ -412,7 +434,8 @@ class Lab(Mininet):
 def _bridge(plan: Plan, switch: SwitchPlan) -> Bridge:
     ports = []
     for link in plan.links_of(switch.name):
-        end, fabric = link.near(switch.name), link.far(switch.name).port is not None
+        end, far = link.near(switch.name), link.far(switch.name).node
+        fabric = any(far == other.name for other in plan.switches)
         assert end.port is not None
         asked = plan.network.bfd_ns if fabric else None
         ports.append(Port(end.interface, end.port, None if asked is None else asked // 10**6))
@@ -433,7 +456,8 @@ def impairment(line: Line) -> Impairment:
 def raise_file_limit(plan: Plan) -> None:
     """A namespace each, and a probe engine holds sockets in each host. Raises LabError."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = FILES + FILES_PER_NODE * (len(plan.hosts) + len(plan.switches))
+    nodes = len(plan.hosts) + len(plan.switches) + len(plan.routers)
+    needed = FILES + FILES_PER_NODE * nodes
     limit = max(hard, needed)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -74,6 +74,16 @@ class LabHost(_LazyShell, Host):
         super().__init__(name, inNamespace=False, **params)
 
 
+class LabRouter(_LazyShell, Host):
+    """A router in the named namespace that the wiring made."""
+
+    def __init__(self, name: str, plan: SwitchPlan, **params: Any) -> None:
+        """``plan`` is that of the router."""
+        self.plan = plan
+        self._namespace = _enter(name)
+        super().__init__(name, inNamespace=False, **params)
+
+
 class LabSwitch(_LazyShell, OVSSwitch):
     """An Open vSwitch bridge that was made, with all the others, in one transaction."""
 

@@ -1,56 +1,81 @@
-"""The routers of a network whose upstream is BGP: addresses, and the ways inside each network.
+"""The routers of a network whose upstream is BGP: addresses, neighbours, ways inside each network.
 
 A router is a namespace with an interface for every link, and Linux forwards. FRR puts what it
 learns from other networks into the kernel; ways to routers of the own network are put there here,
-in place of an interior gateway protocol that converges at once.
+in place of an interior gateway protocol that converges at once. Everybody knows the MAC addresses
+at the other ends of their links, so no packet ever waits for an answer of ARP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from topologies.emulation import netns, rtnetlink, wiring
-from topologies.emulation.rtnetlink import LOOPBACK, CableEnd, Netlink
-from topologies.plan import LinkKind, LinkPlan, Plan
-from topologies.speakers import ends, identifier, internal
+from topologies.emulation.rtnetlink import LOOPBACK, Netlink, Request
+from topologies.plan import HostRole, LinkKind, LinkPlan, Plan, host_mac, router_mac
+from topologies.speakers import identifier, internal
 
-KINDS = (LinkKind.TRANSIT, LinkKind.UPLINK)
-"""Links over which BGP is spoken."""
-
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_IPV4 = Path("/proc/sys/net/ipv4")
 _PAIR = 31
 """The length of the prefix that the ends of a link share (RFC 3021)."""
 
 
-def make(plan: Plan) -> None:
-    """Namespaces and plain cables for routers and PoPs' speakers alone. Raises OSError."""
-    names = [switch.name for switch in plan.switches]
-    for name in names:
-        netns.create(name)
-    with wiring.open_namespaces(names) as there, Netlink() as here:
-        here.send(
-            rtnetlink.cable(*(CableEnd(end.interface, there[end.node]) for end in (link.a, link.b)))
-            for link in plan.links
-            if link.kind in KINDS
-        )
-
-
 def configure(plan: Plan) -> None:
-    """Give every router and speaker its addresses, and have it forward. Raises OSError."""
-    for switch in plan.switches:
-        with netns.inside(switch.name), Netlink() as own:
-            _FORWARD.write_text("1")
-            wiring.raise_loopback()
-            own.send([rtnetlink.address(LOOPBACK, identifier(plan, switch.name))])
-            indices = rtnetlink.indices()
-            for link in plan.links_of(switch.name):
-                if link.kind in KINDS:
-                    interface, mine = link.near(switch.name).interface, ends(link)[switch.name]
-                    own.send([rtnetlink.address(indices[interface], mine, _PAIR)])
-                    own.send([rtnetlink.up(interface)])
+    """Give every router and speaker its addresses, and have routers forward. Raises OSError."""
+    for router in plan.routers:
+        links = plan.links_of(router.name)
+        with netns.inside(router.name), Netlink() as own:
+            (_IPV4 / "ip_forward").write_text("1")
+            (_IPV4 / "conf/all/send_redirects").write_text("0")
+            own.send([rtnetlink.address(LOOPBACK, identifier(plan, router.name))])
+            for link in links:
+                _set_up(own, plan, link, router.name)
+    for speaker in plan.hosts_of(HostRole.SPEAKER):
+        uplink = plan.link_between(speaker.switch, plan.transit(speaker.city).name)
+        ours, theirs = uplink.addresses
+        with netns.inside(speaker.name), Netlink() as own:
+            index = rtnetlink.indices()["eth0"]
+            own.send([rtnetlink.up("eth0"), rtnetlink.address(index, ours, _PAIR)])
+            own.send([rtnetlink.neighbour(index, theirs, router_mac(uplink, uplink.b))])
+            wiring.disable_offloads("eth0")
+
+
+def _set_up(own: Netlink, plan: Plan, link: LinkPlan, router: str) -> None:
+    """One interface of a router, for the first time."""
+    end = link.near(router)
+    if link.kind is LinkKind.ACCESS:  # a host sends from its own address only (BCP 38)
+        (_IPV4 / "conf" / end.interface / "rp_filter").write_text("1")
+    else:
+        index = rtnetlink.indices()[end.interface]
+        own.send([rtnetlink.address(index, link.address(end), _PAIR)])
+    own.send(_neighbour(plan, link, router))
+    wiring.disable_offloads(end.interface)
+
+
+def _neighbour(plan: Plan, link: LinkPlan, router: str) -> Iterator[Request]:
+    """Who is at the other end of a router's link."""
+    end, far = link.near(router), link.far(router)
+    index = rtnetlink.indices()[end.interface]
+    yield rtnetlink.up(end.interface)
+    if link.kind is LinkKind.ACCESS:
+        host = plan.host(far.node)
+        yield rtnetlink.link_route(index, host.address)
+        yield rtnetlink.neighbour(index, host.address, host.mac)
+        return
+    theirs = link.address(far)
+    mac = host_mac(theirs) if link.kind is LinkKind.UPLINK else router_mac(link, far)
+    yield rtnetlink.neighbour(index, theirs, mac)
+
+
+def restore(plan: Plan, link: LinkPlan) -> None:
+    """What routers forget of a link whose interface was down. Raises OSError."""
+    for end in (link.a, link.b):
+        if end.node in {router.name for router in plan.routers}:
+            with netns.inside(end.node), Netlink() as own:
+                own.send(_neighbour(plan, link, end.node))
 
 
 def join(plan: Plan, up: Iterable[LinkPlan]) -> None:
@@ -64,7 +89,8 @@ def join(plan: Plan, up: Iterable[LinkPlan]) -> None:
                     own.send([rtnetlink.no_route(target)])
                 if other in ways:
                     way = ways[other]
-                    gateway = ends(links[way.link])[way.next]
+                    link = links[way.link]
+                    gateway = link.address(link.near(way.next))
                     own.send([rtnetlink.route(target, gateway, way.metric)])
 
 
@@ -73,11 +99,3 @@ def _others(plan: Plan, router: str) -> list[str]:
     cities = {city.code: city.network for city in plan.network.cities}
     mine = cities[plan.switch(router).city]
     return [x.name for x in plan.transits if cities[x.city] == mine and x.name != router]
-
-
-def set_link(link: LinkPlan, up: bool) -> None:
-    """Pull or plug a link's cable: both ends see it at once. Raises OSError."""
-    change = rtnetlink.up if up else rtnetlink.down
-    for end in (link.a, link.b):
-        with netns.inside(end.node), Netlink() as own:
-            own.send([change(end.interface)])

@@ -6,9 +6,7 @@ vtysh, at the sockets that it uses. What the network does is read from them, nev
 
 from __future__ import annotations
 
-import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +14,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from topologies.emulation import netns
-from topologies.emulation.processes import PATIENCE_S, LabError, Program, start
-from topologies.speakers import US, Announcement, Speaker, Timers, changed, configuration
+from topologies.emulation import netns, vty
+from topologies.emulation.processes import LabError, Program, start
+from topologies.emulation.vty import SOCKETS
+from topologies.model import Timers
+from topologies.speakers import US, Announcement, Speaker, configuration
 
 DAEMONS = Path("/usr/lib/frr")
 """Where Debian's package has them."""
@@ -26,18 +26,18 @@ DAEMONS = Path("/usr/lib/frr")
 USER = "frr"
 """Who they run as: as root they refuse."""
 
-SOCKETS = Path("/run/speakers")
-"""A folder for each speaker; inside a sandbox /run is a private tmpfs."""
-
 APART_S = 0.01
 """Between two speakers that start: in virtual time no time would pass until all of them have."""
+
+LOOK_S = 0.5
+QUIET_S = 3.0
+"""Who has said nothing for so long, and MRAI, has nothing to say; FRR itself waits up to 1 s."""
 
 MEND = "install FRR with `make bgp`"
 
 Answer = TypeVar("Answer")
 
-_SILENT = Announcement(())
-_END = bytes(3)
+_SILENT = Announcement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,13 @@ class Speakers:
             program.kill()
         self.programs.clear()
 
+    def listen(self) -> bool:
+        """Whether every speaker can be asked."""
+        return all(vty.door(name).exists() for name in self._speakers)
+
     def are_established(self) -> bool:
         """Whether every speaker listens, and every session is up that there can be."""
-        return all(_door(name).exists() for name in self._speakers) and all(
+        return self.listen() and all(
             len(peers) == len(self._speakers[name].sessions) and all(map(_is_up, peers.values()))
             for name, peers in self._each(self._peers)
         )
@@ -115,26 +119,36 @@ class Speakers:
         """By speaker, how often its table has changed; who has nothing left to say is at rest."""
         return {name: int(found["tableVersion"]) for name, found in self._each(self._summary)}
 
-    def announce(self, name: str, before: Announcement, now: Announcement) -> None:
-        """Have a PoP's speaker announce otherwise; it has told its city's router then.
+    def rest(self, prefixes: Iterable[IPv4Network]) -> Callable[[], bool]:
+        """Asks whether all routes are found: to some prefixes everywhere, and long unchanged."""
+        wanted, seen, since = tuple(prefixes), dict[str, int](), 0.0
 
-        Raises LabError.
-        """
-        self.say(name, "configure terminal", *changed(before, now), "end")
-        self.say(name, "clear bgp ipv4 unicast * soft out")
+        def at_rest() -> bool:
+            nonlocal seen, since
+            time.sleep(LOOK_S)
+            now, before = time.monotonic(), seen
+            seen = self.tables() if self.are_established() else {}
+            if seen != before or not seen:
+                since = now
+                return False
+            if now < since + self._timers.advertisement_s + QUIET_S:
+                return False
+            return all(known[:1] for at in wanted for known in self.routes(at).values())
+
+        return at_rest
 
     def routes(self, prefix: IPv4Network) -> dict[str, tuple[Route, ...]]:
         """By speaker: the routes to a prefix that it knows, the best first. Raises LabError."""
 
         def known(name: str) -> tuple[Route, ...]:
-            found = self.ask(name, f"show bgp ipv4 unicast {prefix} json").get("paths", ())
+            found = vty.ask(name, f"show bgp ipv4 unicast {prefix} json").get("paths", ())
             routes = (_route(path, self._speakers[name]) for path in found)
             return tuple(sorted(routes, key=lambda route: not route.best))
 
         return dict(self._each(known))
 
     def _summary(self, name: str) -> Mapping[str, Any]:
-        return self.ask(name, "show bgp ipv4 unicast summary json")
+        return vty.ask(name, "show bgp ipv4 unicast summary json")
 
     def _peers(self, name: str) -> Mapping[str, Any]:
         return dict(self._summary(name).get("peers", {}))
@@ -142,51 +156,6 @@ class Speakers:
     def _each(self, ask: Callable[[str], Answer]) -> Iterator[tuple[str, Answer]]:
         """What each speaker answers."""
         return ((name, ask(name)) for name in self._speakers)
-
-    def ask(self, name: str, question: str) -> dict[str, Any]:
-        """What a speaker answers in JSON. Raises LabError."""
-        text = self.say(name, question)
-        try:
-            return dict(json.loads(text or "{}"))
-        except ValueError:
-            raise LabError(f"The BGP speaker {name} does not answer {question!r}: {text}") from None
-
-    def say(self, name: str, *commands: str) -> str:
-        """Give a speaker commands, one after the other; what it prints at last. Raises LabError."""
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(PATIENCE_S)
-            try:
-                door.connect(str(_door(name)))
-                for command in ("enable", *commands):
-                    text = _said(door, command)
-            except OSError as error:
-                raise LabError(f"The BGP speaker {name} does not answer: {error}.") from None
-            except ValueError as error:
-                raise LabError(f"The BGP speaker {name} refuses: {error}") from None
-        return text
-
-
-def _door(name: str) -> Path:
-    """Where a speaker's bgpd takes what its shell says."""
-    return SOCKETS / name / "bgpd.vty"
-
-
-def _said(door: socket.socket, command: str) -> str:
-    """What a daemon prints for a command; it ends with three zeros and a code (FRR, lib/vty.c).
-
-    Raises OSError, ValueError for a command that it refuses.
-    """
-    door.sendall(command.encode() + b"\0")
-    said = b""
-    while said[-4:-1] != _END:
-        piece = door.recv(1 << 16)
-        if not piece:
-            raise ConnectionResetError("it has hung up")
-        said += piece
-    text = said[:-4].decode(errors="replace")
-    if said[-1]:
-        raise ValueError(f"{command!r}: {text.strip() or f'code {said[-1]}'}")
-    return text
 
 
 def _is_up(peer: Mapping[str, Any]) -> bool:

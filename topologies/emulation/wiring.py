@@ -36,6 +36,7 @@ from topologies.plan import (
     HostRole,
     LinkPlan,
     Plan,
+    router_mac,
 )
 
 LINKS = "links"
@@ -89,7 +90,7 @@ def make_namespaces(plan: Plan, of_switch: SwitchNamespaces) -> None:
 
 
 def _namespaces(plan: Plan, of_switch: SwitchNamespaces) -> tuple[str, ...]:
-    switches = dict.fromkeys(of_switch.values())
+    switches = dict.fromkeys((*of_switch.values(), *(router.name for router in plan.routers)))
     return (LINKS, *switches, *(host.name for host in plan.hosts))
 
 
@@ -105,9 +106,10 @@ def wire(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> None:
         with netns.inside(namespace), Netlink() as own:
             _carry_out(own, map(rtnetlink.up, interfaces), f"in {namespace}")
     for host in plan.hosts:
-        with netns.inside(host.name), Netlink() as own:
-            _carry_out(own, _settings(plan, host), f"in {host.name}")
-            disable_offloads("eth0")
+        if host.role is not HostRole.SPEAKER:
+            with netns.inside(host.name), Netlink() as own:
+                _carry_out(own, _settings(plan, host), f"in {host.name}")
+                disable_offloads("eth0")
 
 
 def _carry_out(handle: Netlink, requests: Iterable[Request], where: str) -> None:
@@ -123,7 +125,7 @@ def _interfaces(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> Mapping
     for link in plan.links:
         for end in (link.a, link.b):
             if end.port is not None:
-                found[of_switch[end.node]].append(end.interface)
+                found[of_switch.get(end.node, end.node)].append(end.interface)
         if inner and is_emulated(link):
             found[LINKS].extend(link.inner)
     return found
@@ -166,8 +168,11 @@ def _cables(
     plan: Plan, of_switch: SwitchNamespaces, namespaces: Mapping[str, int], inner: bool
 ) -> Iterator[Request]:
     """One cable for a plain link, two for one whose emulator stands in the middle."""
+    routers = {router.name for router in plan.routers}
 
-    def cable_end(end: End) -> CableEnd:
+    def cable_end(link: LinkPlan, end: End) -> CableEnd:
+        if end.node in routers:
+            return CableEnd(end.interface, namespaces[end.node], router_mac(link, end))
         if end.port is not None:
             return CableEnd(end.interface, namespaces[of_switch[end.node]])
         return CableEnd(end.interface, namespaces[end.node], plan.host(end.node).mac, ETH0)
@@ -175,9 +180,9 @@ def _cables(
     for link in plan.links:
         if inner and is_emulated(link):
             for end, name in zip((link.a, link.b), link.inner, strict=True):
-                yield rtnetlink.cable(cable_end(end), CableEnd(name, namespaces[LINKS]))
+                yield rtnetlink.cable(cable_end(link, end), CableEnd(name, namespaces[LINKS]))
         else:
-            yield rtnetlink.cable(cable_end(link.a), cable_end(link.b))
+            yield rtnetlink.cable(cable_end(link, link.a), cable_end(link, link.b))
 
 
 def _settings(plan: Plan, host: HostPlan) -> Iterator[Request]:
@@ -210,6 +215,8 @@ def _way_out(host: HostPlan) -> Iterator[Request]:
 
 def restore(host: HostPlan) -> None:
     """Give a host whose interface may have been down its way out again."""
+    if host.role is HostRole.SPEAKER:
+        return  # it keeps what it has
     with netns.inside(host.name), Netlink() as own:
         _carry_out(own, [rtnetlink.up("eth0"), *_way_out(host)], f"in {host.name}")
 
@@ -218,18 +225,21 @@ def set_port(of_switch: SwitchNamespaces, link: LinkPlan, up: bool) -> None:
     """Set a plain cable's end at a switch up or down; the other end sees its carrier change."""
     end = link.b if link.a.port is None else link.a
     change = rtnetlink.up if up else rtnetlink.down
-    with netns.inside(of_switch[end.node]), Netlink() as own:
+    with netns.inside(of_switch.get(end.node, end.node)), Netlink() as own:
         _carry_out(own, [change(end.interface)], f"at {end.node}")
 
 
 def is_configured(host: HostPlan) -> bool:
-    """Whether the host has its address and its default route, asked of the kernel."""
+    """Whether the host has its address and its default route, asked of the kernel.
+
+    A PoP's speaker needs none: it talks to its neighbour.
+    """
     with netns.inside(host.name):
         addresses = Path("/proc/thread-self/net/fib_trie").read_text()
         routes = Path("/proc/thread-self/net/route").read_text().splitlines()[1:]
     has_default = any(route.split()[:2] == ["eth0", "00000000"] for route in routes)
     has_address = re.search(rf"-- {re.escape(str(host.address))}\s+/32 host LOCAL", addresses)
-    return has_default and has_address is not None
+    return (has_default or host.role is HostRole.SPEAKER) and has_address is not None
 
 
 def disable_offloads(interface: str) -> None:

@@ -66,7 +66,9 @@ def rank(world: World, without: frozenset[str] = frozenset()) -> Ranking:
     """
     policy = POLICIES[world.policy]
     announced = policy(world, _in_state(world, PopState.ANNOUNCED, without))
-    drained = policy(world, _in_state(world, PopState.DRAINED, without))
+    # A PoP asks BGP for traffic or does not.
+    last = () if world.plan.routers else _in_state(world, PopState.DRAINED, without)
+    drained = policy(world, last)
     heard = {city: (*announced[city], *drained[city]) for city in announced} | dict(world.held)
     return {city: _first(_override(world, city, without), ranked) for city, ranked in heard.items()}
 

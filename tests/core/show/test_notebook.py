@@ -40,7 +40,7 @@ def _outputs(notebook: Any) -> Iterator[Any]:
 
 
 def _told(notebook: Any) -> list[str]:
-    """By cell: all text, in however many pieces, and that there is a picture, whatever its fonts."""
+    """By cell: all text, in however many pieces, and that there is a picture (fonts differ)."""
     return [
         "".join(
             "(picture)" if _is_picture(x) else x.get("text") or x["data"]["text/plain"]

@@ -9,14 +9,13 @@ from hypothesis import given
 
 from tests.core.topologies.network_strategies import networks
 from topologies.business import Neighbour
-from topologies.model import City, Line, Link, Network, Pop, Scope
+from topologies.model import City, Line, Link, Network, Pop, Scope, Timers
 from topologies.plan import plan
 from topologies.sources import load
 from topologies.speakers import (
     PREFERENCE,
     US,
     Announcement,
-    Timers,
     changed,
     configuration,
     internal,
@@ -57,7 +56,7 @@ def test_every_session_has_two_ends_and_one_of_them_calls(network: Network) -> N
 
 def test_a_pop_is_told_nothing_and_asks_for_what_it_wants() -> None:
     made = plan(load("triangle"))
-    pop = next(speaker for speaker in speakers(made) if speaker.name == "eLHR")
+    pop = next(speaker for speaker in speakers(made) if speaker.name == "LHR-bgp")
     text = configuration(pop, Announcement((PREFIX,), 2, Scope.CUSTOMERS), Timers(3, 9, 30))
     assert f"router bgp {US}\n" in text
     assert " network 198.51.100.1/32\n" in text
@@ -66,7 +65,9 @@ def test_a_pop_is_told_nothing_and_asks_for_what_it_wants() -> None:
     assert " timers bgp 3 9\n" in text
     assert "advertisement-interval 30\n" in text
     city = next(speaker for speaker in speakers(made) if speaker.name == "tLHR")
-    assert "route-map TO-POP out\n" in configuration(city, Announcement(()), Timers())
+    text = configuration(city, Announcement(), Timers())
+    assert "route-map TO-POP out\n" in text
+    assert " network 10.1.0.0/16 route-map OWN\n" in text
 
 
 def test_what_a_pop_announces_can_be_changed_in_place() -> None:
