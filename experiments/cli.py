@@ -32,6 +32,7 @@ from experiments.options import (
     ScenarioFile,
     Set,
     Steering,
+    UpstreamWord,
     family_of,
     parameters_of,
 )
@@ -153,6 +154,7 @@ def show(
     network: NetworkRef,
     pops: Pops = None,
     steering: Steering = None,
+    upstream: UpstreamWord = None,
     picture: Annotated[Path | None, typer.Option("--map", help="Where the map goes (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -164,7 +166,7 @@ def show(
     from topologies.explicit import dump_json
     from topologies.plan import plan
 
-    loaded = sources.load(network, pops, steering)
+    loaded = sources.load(network, pops, steering, upstream)
     path = picture or runfolder.root() / "maps" / f"{loaded.name}.png"
     if path.suffix != ".png":
         raise UsageError(f"A map is a PNG picture: {path} should end in .png.")
@@ -202,6 +204,7 @@ def up(
     ] = None,
     pops: Pops = None,
     steering: Steering = None,
+    upstream: UpstreamWord = None,
     links: Links = "auto",
     datapath: Datapath = "auto",
     clock: Annotated[
@@ -218,7 +221,7 @@ def up(
     from topologies import sources
 
     options = hands.options(links, datapath, clock, root, command or [])
-    loaded = sources.load(network, pops, steering)
+    loaded = sources.load(network, pops, steering, upstream)
     raise typer.Exit(hands.work(loaded, options, command or [], scenario, controllers))
 
 
@@ -228,6 +231,7 @@ def run(
     network: Annotated[str, typer.Option(help="A name, a file, or a topohub key.")] = "triangle",
     pops: Pops = None,
     steering: Steering = None,
+    upstream: UpstreamWord = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal schedules.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer probes.")] = False,
     links: Links = "auto",
@@ -260,6 +264,7 @@ def run(
         network,
         pops=pops,
         steering=steering,
+        upstream=upstream,
         seed=seed,
         quick=quick,
         links=links,

@@ -29,6 +29,10 @@ Steering = Annotated[
     str | None,
     typer.Option(help="How cities choose their PoP: nearest, bgp, regional, weighted, capacity."),
 ]
+UpstreamWord = Annotated[
+    str | None,
+    typer.Option("--upstream", help="What is between cities: sdn, or bgp (docs/bgp.md)."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Links = Annotated[str, typer.Option(help="Link emulation: auto, delayline or netem.")]
 Datapath = Annotated[

@@ -22,7 +22,7 @@ from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
 from topologies.emulation.links import Histogram
 from topologies.family import FAMILIES, Address, Family
-from topologies.model import Network, Policy
+from topologies.model import Network, Policy, Upstream
 from topologies.plan import HostPlan, Plan
 
 if TYPE_CHECKING:
@@ -273,6 +273,8 @@ class Study:
     """By which families clients can ask."""
     policies: tuple[Policy, ...] = (Policy.NEAREST,)
     """By which steering its model holds."""
+    upstreams: tuple[Upstream, ...] = (Upstream.SDN,)
+    """And over what between cities."""
     prepare: Prepare = _as_it_is
     """The network that it needs, made from the one that is asked for."""
     sends_packets: bool = True

@@ -24,9 +24,9 @@ UNLABELLED = frozenset(LinkKind) - {LinkKind.BACKBONE}
 
 
 def graph(plan: Plan, kinds: Iterable[LinkKind] = LinkKind) -> Graph:
-    """Every switch and host, and the links of the kinds wanted, both ways."""
+    """Every switch, router and host, and the links of the kinds wanted, both ways."""
     wanted = frozenset(kinds)
-    found: Graph = {switch.name: {} for switch in plan.switches}
+    found: Graph = {node.name: {} for node in (*plan.routers, *plan.switches)}
     found |= {host.name: {} for host in plan.hosts}
     for link in plan.links:
         if link.kind in wanted:
@@ -70,7 +70,12 @@ def label_route(plan: Plan, source: str, pop: str) -> list[str]:
 
 
 def label_graph(plan: Plan, pop: str) -> Graph:
-    """What packets with a PoP's label may use: see ``label_route``."""
+    """What packets with a PoP's label may use: see ``label_route``.
+
+    Routers know of no labels.
+    """
+    if plan.routers:
+        return graph(plan, {LinkKind.BACKBONE})
     target = edge_name(pop)
     found = graph(plan)
     for switch in plan.transits:

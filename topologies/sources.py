@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from topologies import explicit
 from topologies.explicit import dump_json
-from topologies.model import Network, Policy
+from topologies.model import Network, Policy, Upstream
 from topologies.validate import NetworkError, Problem, problems, suggest
 
 __all__ = ["NetworkError", "Problem", "catalog", "dump_json", "load", "parse"]
+
+Word = TypeVar("Word", Policy, Upstream)
 
 CATALOG = Path(str(files("topologies"))) / "catalog"
 
@@ -39,24 +42,39 @@ def ships(name: str) -> bool:
     return path.parent == CATALOG and path.is_file()
 
 
-def load(ref: str | Path, pops: str | None = None, steering: str | None = None) -> Network:
+def load(
+    ref: str | Path,
+    pops: str | None = None,
+    steering: str | None = None,
+    upstream: str | None = None,
+) -> Network:
     """A network by name, free of problems.
 
     ``ref``: a name of the catalog, a file (YAML, JSON or GraphML), or a topohub key such as
     ``topozoo/Abilene``. ``pops`` puts the PoPs elsewhere: city codes or names divided by
-    commas, or how many (spread by k-centre). ``steering`` is a policy in place of its own.
+    commas, or how many (spread by k-centre). ``steering`` is a policy in place of its own, and so
+    is ``upstream``, which brings policy bgp with it if it is BGP.
     Raises NetworkError with everything that is wrong.
     """
     found = _load(str(ref), pops)
-    return found if steering is None else replace(found, steering=_policy(steering))
+    if upstream is not None:
+        carried = _word("upstream", upstream, Upstream)
+        by = Policy.BGP if carried is Upstream.BGP else found.steering
+        found = replace(found, upstream=carried, steering=by)
+    if steering is not None:
+        found = replace(found, steering=_word("steering", steering, Policy))
+    if upstream is not None and (wrong := problems(found)):
+        raise NetworkError(wrong)
+    return found
 
 
-def _policy(word: str) -> Policy:
+def _word(field: str, word: str, words: type[Word]) -> Word:
+    """One of the words that a field may hold."""
     try:
-        return Policy(word)
+        return words(word)
     except ValueError:
-        cause = f"there is no policy {word!r}"
-        raise NetworkError([Problem(("steering",), cause, suggest(word, Policy))]) from None
+        cause = f"{word!r} is none of its words"
+        raise NetworkError([Problem((field,), cause, suggest(word, words))]) from None
 
 
 def _load(ref: str, pops: str | None) -> Network:

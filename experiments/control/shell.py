@@ -85,9 +85,9 @@ def main(argv: list[str]) -> int:
 def _compensated(lab: Testbed) -> str:
     """Have the links make up for the machine's own time, as a run does; what was done."""
     from experiments.verdict import calibrate
-    from experiments.verdict.oracle import Oracle
+    from experiments.verdict.oracle import oracle
 
-    found = calibrate.compensate(lab, Oracle(lab.plan), seed=0)
+    found = calibrate.compensate(lab, oracle(lab.plan), seed=0)
     errors = [error for path in found.raw for error in path.errors_us]
     if not errors:
         return "No ping was answered, so delays are as the machine makes them."

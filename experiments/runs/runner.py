@@ -28,7 +28,7 @@ from experiments.runs import clock as clocks
 from experiments.runs import fingerprint, rundata, runfolder
 from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study
-from experiments.verdict.oracle import Oracle
+from experiments.verdict.oracle import oracle
 from experiments.verdict.result import Check, Fidelity, Result
 from topologies import sources
 from topologies.build import NetworkBuilder
@@ -66,6 +66,7 @@ def make_spec(
     *,
     pops: str | None = None,
     steering: str | None = None,
+    upstream: str | None = None,
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
@@ -92,7 +93,7 @@ def make_spec(
     if isinstance(network, NetworkBuilder):
         network = network.network()
     if not isinstance(network, Network):
-        network = sources.load(network, pops, steering)
+        network = sources.load(network, pops, steering, upstream)
     for what, present in (("client", network.clients), ("origin", network.origins)):
         if not present:
             raise UsageError(f"The network {network.name} has no {what}: a study needs one.")
@@ -101,6 +102,12 @@ def make_spec(
         raise UsageError(
             f"The study {study_name} compares with the model of policy {able}, and {network.name} "
             f"is steered by {network.steering}: add --steering {asked.policies[0]}."
+        )
+    if network.upstream not in asked.upstreams:
+        able = ", ".join(asked.upstreams)
+        raise UsageError(
+            f"The study {study_name} needs upstream {able}, and that of {network.name} is "
+            f"{network.upstream}: add --upstream {asked.upstreams[0]}."
         )
     network = _prepared(asked, network, resolved)
     if not limit_s > 0:
@@ -139,6 +146,7 @@ def run(
     *,
     pops: str | None = None,
     steering: str | None = None,
+    upstream: str | None = None,
     seed: int = 1,
     quick: bool = False,
     links: str = "auto",
@@ -172,6 +180,7 @@ def run(
         network,
         pops=pops,
         steering=steering,
+        upstream=upstream,
         seed=seed,
         quick=quick,
         links=links,
@@ -291,7 +300,7 @@ def conclude(folder: Path) -> Result:
     evidence = Evidence(
         spec=spec,
         plan=network_plan,
-        oracle=Oracle(network_plan),
+        oracle=oracle(network_plan),
         samples=pd.DataFrame(runfolder.read_lines(folder / "samples.jsonl")),
         observed=observed["study"],
     )

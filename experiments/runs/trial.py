@@ -32,7 +32,7 @@ from experiments.runs.spec import Spec
 from experiments.runs.testbed import Testbed
 from experiments.study import Borrowed, Trial, study
 from experiments.verdict import calibrate
-from experiments.verdict.oracle import Oracle
+from experiments.verdict.oracle import oracle
 from topologies.emulation.links import Histogram, LinkError
 from topologies.emulation.processes import LabError, repeatedly, watched
 from topologies.plan import HostRole, plan
@@ -116,7 +116,7 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             spec=spec,
             testbed=lab,
             plan=lab.plan,
-            oracle=Oracle(lab.plan),
+            oracle=oracle(lab.plan),
             leases=_leases(lab),
             reporter=recorder,
         )
@@ -165,7 +165,7 @@ def compute(spec: Spec, out: Path, tell: Tell) -> None:
         raise TrialError(f"The study {spec.study} needs a lab: give it the clock real or virtual.")
     recorder = Recorder(out, tell, lambda: 0)  # equal runs say equal things, so none say when
     made = plan(spec.network)
-    t = Trial(spec, None, made, Oracle(made), {}, recorder)
+    t = Trial(spec, None, made, oracle(made), {}, recorder)
     study(spec.study).trial(t)
     recorder.close()
     emulated = ("calibration", "links", "load", "lab", "controller", "capture")

@@ -15,6 +15,7 @@ from experiments.parameters import Parameter
 from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict import controls
 from experiments.verdict.result import Check, Metric
+from topologies.model import Policy, Upstream
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -184,4 +185,6 @@ STUDY = Study(
     trial=trial,
     evaluate=evaluate,
     draw=draw,
+    policies=(Policy.NEAREST, Policy.BGP),
+    upstreams=tuple(Upstream),
 )

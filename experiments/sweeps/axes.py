@@ -10,7 +10,7 @@ from experiments.errors import UsageError
 from experiments.parameters import Value
 from experiments.study import Study
 
-ASKED = ("network", "pops", "steering", "links", "datapath", "clock", "family")
+ASKED = ("network", "pops", "steering", "upstream", "links", "datapath", "clock", "family")
 """What can be varied beside the study's own parameters: options of a run, as words."""
 
 MOST_VALUES = 1000

@@ -21,6 +21,7 @@ from experiments.options import (
     RootWord,
     Set,
     Steering,
+    UpstreamWord,
     family_of,
     parameters_of,
 )
@@ -55,6 +56,7 @@ def sweep(
     network: Annotated[str, typer.Option(help="A name, a file, or a topohub key.")] = "triangle",
     pops: Pops = None,
     steering: Steering = None,
+    upstream: UpstreamWord = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer probes.")] = False,
     links: Links = "auto",
     datapath: Datapath = "auto",
@@ -90,6 +92,7 @@ def sweep(
         raise UsageError("Name a study (see `poplab studies`), or a sweep to --resume.")
     else:
         asked: dict[str, Any] = {"network": network, "pops": pops, "steering": steering}
+        asked |= {"upstream": upstream}
         asked |= {"links": links, "datapath": datapath, "clock": clock, "root": root}
         asked |= {"quick": quick, "family": family_of(family)}
         asked |= {"params": parameters_of(named(study), given or [])}

@@ -11,10 +11,17 @@ import itertools
 import math
 from collections.abc import Iterable
 
+from controller.core.steering.bgp import ways, ways_home
+from controller.core.world import World
 from topologies import paths
 from topologies.plan import HostRole, LinkPlan, Plan
 
 NS_PER_MS = 1_000_000
+
+
+def oracle(plan: Plan) -> Oracle:
+    """What must come out on a plan, over what its network has between cities."""
+    return BgpOracle(World(plan)) if plan.routers else Oracle(plan)
 
 
 class Oracle:
@@ -34,24 +41,31 @@ class Oracle:
 
     def rtt_ms(self, a: str, b: str) -> float:
         """The round trip between two hosts over the Internet."""
-        return 2 * self.delay_ns(a, b) / NS_PER_MS
+        return (self.delay_ns(a, b) + self.delay_ns(b, a)) / NS_PER_MS
 
     def emulated_links(self, a: str, b: str) -> int:
-        """How many links with a delay lie between two hosts."""
-        return sum(link.line.delay_ns > 0 for link in self._links(a, b))
+        """How many links with a delay lie between two hosts, one way; the mean, if they differ."""
+        both = (*self._links(a, b), *self._links(b, a))
+        return sum(link.line.delay_ns > 0 for link in both) // 2
 
     def survival(self, a: str, b: str) -> float:
         """The share of round trips between two hosts that the links' loss lets through."""
-        return math.prod((1 - link.line.loss) ** 2 for link in self._links(a, b))
+        return math.prod(1 - link.line.loss for link in (*self._links(a, b), *self._links(b, a)))
+
+    def way(self, a: str, b: str) -> list[str]:
+        """The nodes from one host or switch to another over the Internet."""
+        return paths.route(self.plan, a, b)
 
     def _links_between(self, a: str, b: str) -> tuple[LinkPlan, ...]:
-        """The links of the way between two hosts over the Internet."""
-        way = paths.route(self.plan, a, b)
-        return tuple(self.plan.link_between(*step) for step in itertools.pairwise(way))
+        return tuple(self.plan.link_between(*step) for step in itertools.pairwise(self.way(a, b)))
 
     def nearest_pops(self, host: str, without: str = "") -> tuple[str, ...]:
         """The PoPs with the least delay from a host, ties included; ``without`` is withdrawn."""
         return self.nearest_of(host, (pop for pop in self.pops if pop != without))
+
+    def anycast_pops(self, host: str) -> tuple[str, ...]:
+        """The PoPs to which anycast may bring a host's packets while all announce."""
+        return self.nearest_pops(host)
 
     def nearest_of(self, host: str, pops: Iterable[str]) -> tuple[str, ...]:
         """Those of some PoPs with the least delay from a host, ties included."""
@@ -87,3 +101,55 @@ class Oracle:
         """From the PoP where a reply landed to the one where its address lives."""
         way = paths.label_route(self.plan, self.plan.edge(landing).name, home)
         return paths.delay_ns(self.plan, way)
+
+
+class BgpOracle(Oracle):
+    """The same where routers carry packets: what BGP chooses, there and back.
+
+    By policy bgp, which knows nothing of the speakers that run; ``world`` says what is announced.
+    """
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.plan)
+        self._world = world
+        self._homes = functools.cache(functools.partial(ways_home, world))
+        self._anycast = functools.cache(functools.partial(ways, world))
+
+    def delay_ns(self, a: str, b: str) -> int:
+        """How long a packet takes from one host or switch to another. Raises KeyError: no way."""
+        return paths.delay_ns(self.plan, self.way(a, b))
+
+    def way(self, a: str, b: str) -> list[str]:
+        """The nodes from one host or switch to another. Raises KeyError if no route leads there."""
+        here, there = self._behind(a), self._behind(b)
+        if here[-1] == there[-1] and len(here) + len(there) > 2:
+            shared = next(node for node in here if node in there)
+            return [*here[: here.index(shared)], *reversed(there[: there.index(shared) + 1])]
+        city, is_pop = self.plan.switch(there[-1]).city, len(there) > 1 and self._is_edge(there[-2])
+        between = self._homes(city, pop=is_pop)[self.plan.switch(here[-1]).city]
+        if not between:
+            raise KeyError(f"{a}, {b}")
+        cities = [self.plan.transit(x).name for x in between]
+        return [*here[:-1], *cities, *reversed(there[:-1])]
+
+    def anycast_pops(self, host: str) -> tuple[str, ...]:
+        """The PoP to which BGP brings a host's packets; none without a route."""
+        pop = self.catchment(self.plan.host(host).city, self.pops)
+        return () if pop is None else (pop,)
+
+    def catchment(self, city: str, pops: Iterable[str]) -> str | None:
+        """The PoP that a city's packets come to if these announce; None without a route."""
+        way = self._anycast(tuple(pops))[city]
+        return way[-1] if way else None
+
+    def _behind(self, node: str) -> list[str]:
+        """A host or switch, and what lies between it and its city's router, which is the last."""
+        if node in {router.name for router in self.plan.routers}:
+            return [node]
+        if self._is_edge(node):
+            return [node, self.plan.transit(self.plan.switch(node).city).name]
+        host = self.plan.host(node)
+        return [node, *self._behind(host.switch)]
+
+    def _is_edge(self, node: str) -> bool:
+        return any(edge.name == node for edge in self.plan.edges)

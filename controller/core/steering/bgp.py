@@ -103,13 +103,29 @@ def routes(world: World, pops: Pops) -> Mapping[str, tuple[Route, ...]]:
     rounds is bounded all the same.
     """
     internet = _Internet(world)
-    own = {pop: _own(world, pop) for pop in pops if world.is_up(internet.uplinks[pop])}
-    known = internet.chosen(own, {})
-    for _ in range(4 * len(known) + 4):
-        before, known = known, internet.chosen(own, known)
-        if known == before:
-            break
-    return known
+    return internet.at_rest(_announced(world, internet, pops))
+
+
+def ways(world: World, pops: Pops) -> Mapping[str, tuple[str, ...]]:
+    """By city, itself first: the cities that its packets pass on the way to some PoP.
+
+    Empty where no route leads. Every router on the way goes by its own route.
+    """
+    internet = _Internet(world)
+    return internet.ways(internet.at_rest(_announced(world, internet, pops)))
+
+
+def ways_home(world: World, city: str, *, pop: bool = False) -> Mapping[str, tuple[str, ...]]:
+    """The same to the hosts of one city, or of its PoP: what is nobody else's."""
+    internet = _Internet(world)
+    us = Route(Neighbour.CUSTOMER, 1, False, 0, 0, 0, city, (OURS,))
+    if pop and not world.is_up(internet.uplinks[city]):
+        return internet.ways(dict.fromkeys(internet.network, ()))
+    return internet.ways(internet.at_rest({city: us if pop else replace(us, hops=0, path=())}))
+
+
+def _announced(world: World, internet: _Internet, pops: Pops) -> dict[str, Route]:
+    return {pop: _own(world, pop) for pop in pops if world.is_up(internet.uplinks[pop])}
 
 
 def _own(world: World, pop: str) -> Route:
@@ -126,12 +142,14 @@ class _Internet:
         plan, network = world.plan, world.plan.network
         self.network = {city.code: city.network for city in network.cities}
         self.number = {transit.city: transit.number for transit in plan.transits}
+        self.cities = {transit.number: transit.city for transit in plan.transits}
         self.uplinks = {
             edge.city: plan.link_between(edge.name, plan.transit(edge.city).name)
             for edge in plan.edges
         }
         self.sessions: list[Session] = []
-        inside: dict[str, dict[str, int]] = {city: {} for city in self.network}
+        self.inside: dict[str, dict[str, int]] = {city: {} for city in self.network}
+        inside = self.inside
         # The links between cities come first in a plan, in the network's order.
         for link, planned, kinds in zip(
             network.links, plan.links, neighbours(network), strict=False
@@ -147,6 +165,28 @@ class _Internet:
                 self.sessions.append(Session(link.a, link.b, a_to_b))
         self.near = {city: shortest.costs(inside, city) for city in inside}
         """How far every city is from those of its own network, inside it, in ns."""
+
+    def at_rest(self, own: Mapping[str, Route]) -> Mapping[str, tuple[Route, ...]]:
+        """Each router's routes when all have heard of these, and nobody has anything to say."""
+        known = self.chosen(own, {})
+        for _ in range(4 * len(known) + 4):
+            before, known = known, self.chosen(own, known)
+            if known == before:
+                break
+        return known
+
+    def ways(self, known: Mapping[str, tuple[Route, ...]]) -> dict[str, tuple[str, ...]]:
+        """By city, itself first: the cities on the way of its packets."""
+        return {city: tuple(self._way(city, known)) for city in self.network}
+
+    def _way(self, city: str, known: Mapping[str, tuple[Route, ...]]) -> Iterator[str]:
+        while known[city]:
+            yield city
+            route = known[city][0]
+            if not route.neighbour:  # its own
+                return
+            told_by = self.cities[route.neighbour]
+            city = shortest.path(self.inside, city, told_by)[1] if route.inside else told_by
 
     def chosen(
         self, own: Mapping[str, Route], known: Mapping[str, tuple[Route, ...]]

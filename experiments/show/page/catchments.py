@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments.verdict.oracle import Oracle
+from experiments.verdict.oracle import oracle
 from topologies.model import Network
 from topologies.plan import HostRole, Plan
 
@@ -75,9 +75,10 @@ def _measured(network: Network, tables: Mapping[str, pd.DataFrame]) -> list[Serv
 
 
 def _modelled(plan: Plan) -> Iterable[Served]:
-    oracle = Oracle(plan)
+    model = oracle(plan)
     for client in plan.hosts_of(HostRole.CLIENT):
-        yield client.city, oracle.nearest_pops(client.name)[0]
+        for pop in model.anycast_pops(client.name)[:1]:
+            yield client.city, pop
 
 
 def _catchment(network: Network, pop: str, servers: int, pairs: Counter[Served]) -> Catchment:

@@ -59,8 +59,10 @@ def _by_name(spec: Spec) -> Iterator[dict[str, Any]]:
         return
     name = {"network": spec.network.name}
     steered = {"steering": spec.network.steering.value}
+    carried = {"upstream": spec.network.upstream.value}
     moved = {"pops": ",".join(pop.city for pop in spec.network.pops)}
     yield from (name, name | steered, name | moved, name | moved | steered)
+    yield from (name | carried, name | moved | carried)
 
 
 def _describes(spec: Spec, options: Mapping[str, Any]) -> bool:
