@@ -8,9 +8,9 @@ lock=topologies/emulation/sandbox/uml/root.lock
 packages=(
     base-files base-passwd libc-bin netbase dash coreutils findutils grep sed mawk
     mount util-linux procps iproute2 ethtool iputils-ping curl iperf3 tcpdump nftables
-    python3.11 libstdc++6 openvswitch-switch
+    python3.11 libstdc++6 openvswitch-switch frr
 )
-unneeded='^(perl|libperl|lib.*-perl_|dpkg_|debconf_|usrmerge_|adduser_|init-system-helpers_|openssl_|tar_|uuid-runtime_|passwd_|python3-|media-types)'
+unneeded='^(perl|libperl|lib.*-perl_|dpkg_|debconf_|usrmerge_|adduser_|init-system-helpers_|openssl_|tar_|uuid-runtime_|passwd_|python3-|media-types|cron|logrotate_|lsof_|libpam-runtime_|libpopt0_|sensible-utils_)'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -71,8 +71,9 @@ _FILES = {
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/resolv.conf": "",
     "etc/nsswitch.conf": "hosts: files dns\n",
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n",
-    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n"
+    "frr:x:108:117::/nonexistent:/bin/false\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\nfrrvty:x:116:frr\nfrr:x:117:\n",
 }
 _EPOCH_S = 1_767_225_600
 _CODE_SUFFIXES = (".py", ".yaml", ".json")
