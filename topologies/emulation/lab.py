@@ -183,8 +183,9 @@ class Lab(Mininet):
                 servers = self.plan.hosts_of(HostRole.SERVER)
                 flow_ports = self.plan.network.second_chance_udp
                 second_chance.give(servers, wiring.families(), flow_ports)
-            routers.configure(self.plan)
-            routers.join(self.plan, self.plan.links)
+            if self.plan.routers:
+                routers.configure(self.plan)
+                routers.join(self.plan, self.plan.links)
         with self.phase("switches"):
             self._start_switches()
         with self.phase("links"):
@@ -357,7 +358,7 @@ class Lab(Mininet):
         else:
             wiring.set_port(self.switch_namespaces, link, up)
         (self.cut_links.discard if up else self.cut_links.add)(link.number)
-        if link.kind is LinkKind.TRANSIT:
+        if self.plan.routers and link.kind is LinkKind.TRANSIT:
             still = (x for x in self.plan.links if x.number not in self.cut_links)
             routers.join(self.plan, still)
         if up:
