@@ -252,7 +252,7 @@ class Testbed(Lab):
             self.retry_often()
         if self.plan.routers:
             with self.phase("bgp"):
-                self._wait_for_rest()
+                self.come_to_rest()
         with self.phase("leases"):
             self.launch(
                 "agent",
@@ -265,8 +265,8 @@ class Testbed(Lab):
             )
             self.wait(self._all_lent, "every server to borrow an address")
 
-    def _wait_for_rest(self) -> None:
-        """Until all routers know the ways to all that PoPs announce."""
+    def come_to_rest(self) -> None:
+        """Wait until BGP has nothing to say: all routers know ways to all that PoPs announce."""
         network = self.plan.network
         patience_s = BGP_PATIENCE_S + len(self.plan.routers) * network.timers.advertisement_s
         prefixes = next(iter(announcements(World(self.plan)).values())).prefixes

@@ -42,14 +42,15 @@ DESIGN_LOOKS: Mapping[str, tuple[str, str, str]] = {
 """Colour, marker and label of each design of egress."""
 
 
-def _figure(width: float, height: float, columns: int, **grid: Any) -> tuple[Figure, list[Axes]]:
+def figure_of(width: float, height: float, columns: int, **grid: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches, and its axes side by side."""
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)
     return figure, list(axes[0])
 
 
-def _saved(figure: Figure, path: Path, alt: str) -> Path:
+def saved(figure: Figure, path: Path, alt: str) -> Path:
     """Write a figure as PNG, and as SVG beside it; returns the PNG's path.
 
     The SVG carries ``alt``, what the figure shows in words, and is the same to the byte each time.
@@ -62,14 +63,16 @@ def _saved(figure: Figure, path: Path, alt: str) -> Path:
     return path
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """No frame but the two axes."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_axisbelow(True)
 
 
-def _title(axes: Axes, text: str) -> None:
+def title(axes: Axes, text: str) -> None:
+    """What the axes show, above them on the left."""
     axes.set_title(text, loc="left", fontsize=10.5, color=INK, pad=8)
 
 
@@ -78,7 +81,7 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
 
     ``clients`` has a row per client with ``anycast_rtt_ms``, ``unicast_rtt_ms``, ``best_rtt_ms``.
     """
-    figure, (axes,) = _figure(7.2, 4.4, 1)
+    figure, (axes,) = figure_of(7.2, 4.4, 1)
     looks: Sequence[tuple[str, str, dict[str, Any]]] = (
         ("unicast", f"one site for all ({one_site})", {"color": ORANGE, "linestyle": "--"}),
         ("anycast", "anycast, as measured", {"color": BLUE, "linewidth": 2.6}),
@@ -96,8 +99,8 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
     axes.set_xlim(left=0)
     _shares(axes, f"share of the {len(clients)} clients")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
-    _title(axes, "How many clients are how near to the service")
-    return _saved(
+    title(axes, "How many clients are how near to the service")
+    return saved(
         figure,
         path,
         "Share of clients within each round-trip time: anycast, one site, the best PoP for each.",
@@ -114,7 +117,7 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     ``samples`` and ``moves`` are those of the study of that name.
     """
     kinds = {move["kind"]: move for move in reversed(moves)}
-    figure, (left, *rest) = _figure(11, 4.2, 1 + len(kinds))
+    figure, (left, *rest) = figure_of(11, 4.2, 1 + len(kinds))
     looks: Sequence[tuple[str, dict[str, Any]]] = (
         ("borrow", {"color": BLUE}),
         ("return", {"color": ORANGE, "linestyle": "--"}),
@@ -128,11 +131,11 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     left.set_xlim(left=0)
     _shares(left, "share of all tries")
     left.legend(loc="lower right", frameon=False, fontsize=9)
-    _title(left, "One more port set")
+    title(left, "One more port set")
     for axes, (kind, move) in zip(rest, sorted(kinds.items(), reverse=True), strict=True):
         _one_move(axes, samples, move)
-        _title(axes, f"A set moves {MOVED[kind]}")
-    return _saved(
+        title(axes, f"A set moves {MOVED[kind]}")
+    return saved(
         figure,
         path,
         "How long borrowing takes, and which packets are answered around a move.",
@@ -155,7 +158,7 @@ def failover(outages: pd.DataFrame, path: Path) -> Path:
 
     ``outages`` is the table of the study of that name.
     """
-    figure, (axes,) = _figure(7.2, 4.2, 1)
+    figure, (axes,) = figure_of(7.2, 4.2, 1)
     failures = list(dict.fromkeys(outages["failure"]))
     for shift, (who, (colour, marker, label)) in enumerate(FAILOVER_LOOKS.items()):
         mine = outages[(outages["recovery"] == who) & outages["repair_ms"].notna()]
@@ -169,9 +172,9 @@ def failover(outages: pd.DataFrame, path: Path) -> Path:
     axes.invert_yaxis()
     axes.grid(axis="x", color=GRID)
     axes.legend(loc="best", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(axes)
-    _title(axes, "How long a failure is felt")
-    return _saved(
+    plain(axes)
+    title(axes, "How long a failure is felt")
+    return saved(
         figure,
         path,
         "How long each stream was away, by failure and by who repaired it; log scale.",
@@ -184,7 +187,7 @@ def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: P
     ``losses`` has ``ports``, ``load`` (Erlang for each port), ``lost_share``; ``formula`` gives the
     share for a number of ports and a load.
     """
-    figure, (axes,) = _figure(7.2, 4.4, 1)
+    figure, (axes,) = figure_of(7.2, 4.4, 1)
     loads = [n / 50 for n in range(10, 76)]
     sizes = sorted(set(losses["ports"]))
     colours = (BLUE, ORANGE, GREEN, PINK, YELLOW)
@@ -199,9 +202,9 @@ def slices(losses: pd.DataFrame, formula: Callable[[int, float], float], path: P
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("connections that found no port")
     axes.legend(title="as measured; lines: Erlang B", loc="upper left", frameon=False, fontsize=9)
-    _plain(axes)
-    _title(axes, "What is lost when a port set is small")
-    return _saved(
+    plain(axes)
+    title(axes, "What is lost when a port set is small")
+    return saved(
         figure,
         path,
         "Share of connections lost by load and size of the port set, beside the formula.",
@@ -222,7 +225,7 @@ def geo(designs: pd.DataFrame, fetches: pd.DataFrame, path: Path) -> Path:
 
     ``designs`` and ``fetches`` are the tables of the study of that name.
     """
-    figure, (right, far) = _figure(10.5, 4.2, 2, width_ratios=[1, 1.15])
+    figure, (right, far) = figure_of(10.5, 4.2, 2, width_ratios=[1, 1.15])
     _right_country(right, designs)
     good = fetches[fetches["outcome"] == "ok"]
     for design in ("borrowed", "abroad", "one owner"):
@@ -234,8 +237,8 @@ def geo(designs: pd.DataFrame, fetches: pd.DataFrame, path: Path) -> Path:
     _shares(far, "share of the fetches")
     if len(good):
         far.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
-    _title(far, "How long the way is (pale: a PoP is withdrawn)")
-    return _saved(
+    title(far, "How long the way is (pale: a PoP is withdrawn)")
+    return saved(
         figure,
         path,
         "Fetches with an address of their user's country, and their round trips, by design.",
@@ -270,8 +273,8 @@ def _right_country(axes: Axes, designs: pd.DataFrame) -> None:
     axes.set_xticks([0, 0.5, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("fetches with the user's country")
-    _title(axes, "Who leaves with the right country")
-    _plain(axes)
+    title(axes, "Who leaves with the right country")
+    plain(axes)
 
 
 SCARCITY_LOOKS: Mapping[str, tuple[str, str, str]] = {
@@ -289,7 +292,7 @@ def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> P
     ``points`` is the table of the study of that name; ``formula`` gives the addresses for a design,
     the servers by PoP, tags and a size of set.
     """
-    figure, (growth, true) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
+    figure, (growth, true) = figure_of(10.5, 4.4, 2, width_ratios=[1.25, 1])
     _growth(growth, points[points["place"] == "book"], formula)
     for place, face in (("book", False), ("lab", True)):
         for design, (colour, marker, _) in SCARCITY_LOOKS.items():
@@ -301,9 +304,9 @@ def scarcity(points: pd.DataFrame, formula: Callable[..., int], path: Path) -> P
     true.set(xscale="log", yscale="log")
     true.set(xlabel="addresses by the closed form", ylabel="addresses taken")
     true.grid(color=GRID, linewidth=0.8)
-    _plain(true)
-    _title(true, "As counted (filled: in the lab; hollow: in the book)")
-    return _saved(
+    plain(true)
+    title(true, "As counted (filled: in the lab; hollow: in the book)")
+    return saved(
         figure,
         path,
         "Addresses taken against servers and tags by design, beside the formula.",
@@ -330,8 +333,8 @@ def _growth(axes: Axes, points: pd.DataFrame, formula: Callable[..., int]) -> No
     axes.set_ylim(top=10 * points["taken"].max())
     axes.legend(title=f"lines: closed form; sets of {ports:,} ports", loc="upper left", ncols=2,
                 frameon=False, fontsize=9)  # fmt: skip
-    _plain(axes)
-    _title(axes, "How many addresses it takes")
+    plain(axes)
+    title(axes, "How many addresses it takes")
 
 
 def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
@@ -340,7 +343,7 @@ def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
     ``attacks`` has a row per kind with ``attack``, ``sent``, ``arrived``; ``lawful`` names twins.
     """
     rows = attacks.iloc[::-1]
-    figure, (axes,) = _figure(7.2, 0.28 * len(rows) + 1.2, 1)
+    figure, (axes,) = figure_of(7.2, 0.28 * len(rows) + 1.2, 1)
     places = range(len(rows))
     axes.barh(places, rows["sent"], color=GRID, label="sent")
     colours = [GREEN if kind in lawful else ORANGE for kind in rows["attack"]]
@@ -348,9 +351,9 @@ def isolation(attacks: pd.DataFrame, lawful: Sequence[str], path: Path) -> Path:
     axes.set_yticks(list(places), list(rows["attack"]))
     axes.set_xlabel("frames")
     axes.legend(loc="upper right", bbox_to_anchor=(1, -0.08), ncols=2, frameon=False, fontsize=9)
-    _plain(axes)
-    _title(axes, "What servers forged, and what arrived")
-    return _saved(figure, path, "Frames sent and frames that arrived, by kind of forgery.")
+    plain(axes)
+    title(axes, "What servers forged, and what arrived")
+    return saved(figure, path, "Frames sent and frames that arrived, by kind of forgery.")
 
 
 def _one_move(axes: Axes, samples: pd.DataFrame, move: Mapping[str, Any]) -> None:
@@ -378,12 +381,12 @@ def _one_move(axes: Axes, samples: pd.DataFrame, move: Mapping[str, Any]) -> Non
     axes.set_yticks([0, 1], ["heir", "holder"])
     axes.set_xlabel("packet sent, ms after the word to move")
     axes.legend(loc="center right", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(axes)
+    plain(axes)
 
 
 def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
     """How far round-trip times are from the model, us, one step line for each series of pings."""
-    figure, (axes,) = _figure(7.2, 4.4, 1)
+    figure, (axes,) = figure_of(7.2, 4.4, 1)
     looks: Sequence[dict[str, Any]] = (
         {"color": ORANGE},
         {"color": BLUE, "linewidth": 3.4},
@@ -399,8 +402,8 @@ def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
     axes.set_xlabel("|measured - modelled round-trip time|, us (logarithmic)")
     _shares(axes, "share of the pings")
     axes.legend(loc="center", frameon=False, fontsize=8.5, labelspacing=0.9)
-    _title(axes, "How true is an emulated round-trip time?")
-    return _saved(
+    title(axes, "How true is an emulated round-trip time?")
+    return saved(
         figure,
         path,
         "Distribution of measured minus modelled round-trip times, a line for each series.",
@@ -412,7 +415,7 @@ def _shares(axes: Axes, of: str) -> None:
     axes.set(ylabel=of, ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(axis="x", color=GRID, linewidth=0.8)
-    _plain(axes)
+    plain(axes)
 
 
 def _us(value: float | None) -> str:
@@ -426,7 +429,7 @@ def catchment_map(plan: Plan, landed: Mapping[str, str], path: Path) -> Path:
     clients = plan.hosts_of(HostRole.CLIENT)
     cities = {host.city: landed[host.name] for host in clients if host.name in landed}
     figure = network_map.figure(plan.network, cities)
-    return _saved(
+    return saved(
         figure,
         path,
         "Map of the network, with the PoP that answered the clients of each city.",
@@ -435,7 +438,7 @@ def catchment_map(plan: Plan, landed: Mapping[str, str], path: Path) -> Path:
 
 def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
     """Addresses needed against RTT to origins, and the fetches that got through, by design."""
-    figure, (cost, through) = _figure(10.5, 4.4, 2, width_ratios=[1.25, 1])
+    figure, (cost, through) = figure_of(10.5, 4.4, 2, width_ratios=[1.25, 1])
     shown = designs[designs["design"] != "plain anycast"]
     shown = shown.dropna(subset="rtt_p50_ms")  # what is lost has no RTT
     side = 0.012 * shown["addresses"].max()  # equal costs stand side by side
@@ -448,10 +451,10 @@ def egress_designs(designs: pd.DataFrame, path: Path) -> Path:
     cost.set_xlim(0, max(designs["addresses"].max() * 1.12, 2))
     cost.xaxis.set_major_locator(MaxNLocator(integer=True))
     cost.grid(color=GRID, linewidth=0.8)
-    _title(cost, "What a design costs, and how fast it is")
-    _plain(cost)
+    title(cost, "What a design costs, and how fast it is")
+    plain(cost)
     _through_bars(through, designs)
-    return _saved(
+    return saved(
         figure,
         path,
         "Addresses used, round trips to origins, and fetches that got through, by design.",
@@ -500,8 +503,8 @@ def _through_bars(axes: Axes, designs: pd.DataFrame) -> None:
     axes.set_xlim(0, 1.0)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("fetches that got their answer")
-    _title(axes, "What gets through")
-    _plain(axes)
+    title(axes, "What gets through")
+    plain(axes)
 
 
 def reach_matrix(samples: pd.DataFrame, plan: Plan, path: Path) -> Path:
@@ -509,18 +512,18 @@ def reach_matrix(samples: pd.DataFrame, plan: Plan, path: Path) -> Path:
     tall = max(len(plan.hosts_of(HostRole.CLIENT)), len(plan.hosts_of(HostRole.SERVER)))
     origins = len(plan.hosts_of(HostRole.ORIGIN))
     width = 5.4 + 0.75 * (3 + origins)
-    figure, (ingress, egress) = _figure(
+    figure, (ingress, egress) = figure_of(
         width, 1.6 + 0.26 * max(tall, 4), 2, width_ratios=[3, max(origins, 2)]
     )
     methods = ("icmp", "tcp", "http")
     asked = samples[samples["method"].isin(methods)]
     _matrix(ingress, asked.assign(column=asked["method"].str.upper()), tall)
-    _title(ingress, "Clients to the service")
+    title(ingress, "Clients to the service")
     fetched = samples[samples["method"] == "egress"]
     _matrix(egress, fetched.assign(column=fetched["target"]), tall)
-    _title(egress, "Servers to origins, as borrowers")
+    title(egress, "Servers to origins, as borrowers")
     figure.supxlabel("median round-trip time, ms; black: no answer", fontsize=9, color=INK)
-    return _saved(
+    return saved(
         figure,
         path,
         "Median round-trip times: each client by each method, each server to each origin.",
@@ -560,7 +563,7 @@ def churn(changes: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
     ``changes`` is the table of the study of that name; ``arms`` are the panels, ours first.
     """
     names = list(changes["change"].drop_duplicates())[::-1]
-    figure, panels = _figure(2.3 * len(arms) + 1.6, 0.3 * len(names) + 1.4, len(arms))
+    figure, panels = figure_of(2.3 * len(arms) + 1.6, 0.3 * len(names) + 1.4, len(arms))
     for axes, arm in zip(panels, arms, strict=True):
         mine = changes[changes["arm"] == arm].set_index("change").reindex(names)
         places = range(len(names))
@@ -571,11 +574,11 @@ def churn(changes: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_yticks(list(places), names if axes is panels[0] else [""] * len(names))
-        _plain(axes)
-        _title(axes, arm if axes is panels[0] else f"{arm}, without")
+        plain(axes)
+        title(axes, arm if axes is panels[0] else f"{arm}, without")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return _saved(
+    return saved(
         figure,
         path,
         "Share of connections that each change broke, by way to balance, beside the expected.",
@@ -595,7 +598,7 @@ def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) ->
 
     ``catchments`` is the table of the study ``catchment``.
     """
-    figure, (axes,) = _figure(7.2, 4.4, 1)
+    figure, (axes,) = figure_of(7.2, 4.4, 1)
     for policy in policies:
         rtt_ms = catchments[catchments["arm"] == policy]["rtt_ms"]
         values, shares = stats.cdf(rtt_ms)
@@ -608,8 +611,8 @@ def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) ->
     axes.set_xlim(left=0)
     _shares(axes, "share of the clients")
     axes.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
-    _title(axes, "How near the service is by policy")
-    return _saved(
+    title(axes, "How near the service is by policy")
+    return saved(
         figure,
         path,
         "Share of the clients within each round-trip time of the service, a line for each policy.",
@@ -628,7 +631,7 @@ def catchment_matrix(catchments: pd.DataFrame, policies: Sequence[str], path: Pa
                           dropna=False).reindex(index=by_home, columns=list(policies))
         for column in ("pop", "latency_inflation_ms")
     )  # fmt: skip
-    figure, (axes,) = _figure(2.2 + 1.2 * len(policies), 1.3 + 0.24 * len(pops), 1)
+    figure, (axes,) = figure_of(2.2 + 1.2 * len(policies), 1.3 + 0.24 * len(pops), 1)
     shades = colormaps["Oranges"].with_extremes(bad="black")
     most = max(1.0, float(inflation.max().max()))
     image = axes.imshow(inflation.clip(lower=0).to_numpy(float), cmap=shades, vmin=0, vmax=most,
@@ -645,7 +648,7 @@ def catchment_matrix(catchments: pd.DataFrame, policies: Sequence[str], path: Pa
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="latency inflation, ms (black: no answer)", shrink=0.6)
-    return _saved(
+    return saved(
         figure,
         path,
         "The PoP of every client by every policy; darker where the way is longer than need be.",
@@ -660,7 +663,7 @@ def shedding(
     ``loads`` is the table of the study of that name, ``pop`` the one in whose region the rush is,
     ``marks`` the shares of capacity above and below which load is moved.
     """
-    figure, panels = _figure(5.2 * len(arms), 4.2, len(arms))
+    figure, panels = figure_of(5.2 * len(arms), 4.2, len(arms))
     for axes, arm in zip(panels, arms, strict=True):
         mine = loads[loads["arm"] == arm]
         others = mine[mine["pop"] != pop]
@@ -681,12 +684,12 @@ def shedding(
         axes.set(xlabel="time, s", xlim=(0, None))
         axes.set_ylim(0, max(1.7, 1.05 * float(loads["share"].max())) if len(loads) else 1.7)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        _plain(axes)
-        _title(axes, f"By policy {arm}")
+        plain(axes)
+        title(axes, f"By policy {arm}")
     panels[0].set_ylabel("load, of the PoP's capacity")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    return _saved(
+    return saved(
         figure,
         path,
         "Load of every PoP as a share of its capacity over time, with shedding and without.",
@@ -710,8 +713,8 @@ def sites(points: pd.DataFrame, enough: float, path: Path) -> Path:
     the figure for all PoPs.
     """
     panels = {"p50": "Half of the clients", "p90": "Nine in ten clients"}
-    figure, all_axes = _figure(10.5, 4.4, len(panels))
-    for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
+    figure, all_axes = figure_of(10.5, 4.4, len(panels))
+    for axes, (name, who) in zip(all_axes, panels.items(), strict=True):
         for order, (colour, marker, label) in SITES_LOOKS.items():
             mine = points[points["order"] == order]
             axes.plot(mine["pops"], mine[f"model_rtt_{name}_ms"], color=colour, linewidth=1.3,
@@ -726,11 +729,11 @@ def sites(points: pd.DataFrame, enough: float, path: Path) -> Path:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=GRID, linewidth=0.8)
-        _plain(axes)
-        _title(axes, f"{title} are so near")
+        plain(axes)
+        title(axes, f"{who} are so near")
     all_axes[1].legend(title="as measured; lines: closed form", loc="upper right", frameon=True,
                        framealpha=0.95, fontsize=9)  # fmt: skip
-    return _saved(
+    return saved(
         figure,
         path,
         "Median and 90th percentile of the round trip against the number of PoPs, by order.",
@@ -754,7 +757,7 @@ def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
 
     ``pops`` is the table of the study of that name.
     """
-    figure, (loads, answers) = _figure(10.5, 4.6, 2, width_ratios=[1.6, 1])
+    figure, (loads, answers) = figure_of(10.5, 4.6, 2, width_ratios=[1.6, 1])
     names = list(pops["pop"].drop_duplicates())
     shown = [arm for arm in arms if arm not in ("quiet", "unlimited")]
     wide = 0.8 / len(shown)
@@ -769,8 +772,8 @@ def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
     loads.set_xticks(range(len(names)), names)
     loads.set_ylabel("offered to the uplink, of its rate")
     loads.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(loads)
-    _title(loads, "Where the attack goes")
+    plain(loads)
+    title(loads, "Where the attack goes")
     for place, arm in enumerate(reversed(arms)):
         mine = pops[(pops["arm"] == arm) & (pops["requests"] > 0)]
         sent = max(int(mine["requests"].sum()), 1)
@@ -784,9 +787,9 @@ def flood(pops: pd.DataFrame, arms: Sequence[str], path: Path) -> Path:
     answers.set_ylim(-0.6, len(arms) - 0.2)
     answers.xaxis.set_major_formatter(PercentFormatter(1.0))
     answers.set_xlabel("lawful requests that are answered")
-    _plain(answers)
-    _title(answers, "What is left for others")
-    return _saved(
+    plain(answers)
+    title(answers, "What is left for others")
+    return saved(
         figure,
         path,
         "What each uplink is offered, and the share of lawful requests that is answered, by arm.",
@@ -806,7 +809,7 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
 
     ``placements`` is the table of the study ``internet``.
     """
-    figure, panels = _figure(10.5, 4.4, 2)
+    figure, panels = figure_of(10.5, 4.4, 2)
     columns = ("rtt_p50_ms", "inflation_p95_ms")
     for axes, column in zip(panels, columns, strict=True):
         for arm, (colour, marker, label) in INTERNET_LOOKS.items():
@@ -819,7 +822,7 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
         axes.set_xlabel("sites")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=GRID)
-        _plain(axes)
+        plain(axes)
     rtt, inflation = panels
     straight = placements[placements["arm"] == "random"]
     rtt.plot(straight["sites"], straight["nearest_p50_ms"], color=INK, linestyle=":",
@@ -827,9 +830,9 @@ def internet_sites(placements: pd.DataFrame, path: Path) -> Path:
     rtt.set_ylabel("median round trip, ms")
     rtt.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
     inflation.set_ylabel("inflation of one client in twenty, ms")
-    _title(rtt, "How near the service is")
-    _title(inflation, "What BGP adds to the way to the nearest site")
-    return _saved(
+    title(rtt, "How near the service is")
+    title(inflation, "What BGP adds to the way to the nearest site")
+    return saved(
         figure,
         path,
         "Median round trip and inflation on the Internet against the number of sites.",
@@ -841,7 +844,7 @@ def internet_splits(splits: pd.DataFrame, floods: pd.DataFrame, path: Path) -> P
 
     ``splits`` and ``floods`` are tables of the study ``internet``.
     """
-    figure, (left, right) = _figure(10.5, 4.4, 2)
+    figure, (left, right) = figure_of(10.5, 4.4, 2)
     values, shares = stats.cdf(splits.drop_duplicates("way")["off_share"])
     left.step([*values[:1], *values], [0.0, *shares], where="post", color=BLUE, linewidth=2)
     plain = float(splits[splits["arm"] == "plain"]["off_share"].iloc[0])
@@ -851,7 +854,7 @@ def internet_splits(splits: pd.DataFrame, floods: pd.DataFrame, path: Path) -> P
     left.xaxis.set_major_formatter(PercentFormatter(1))
     left.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
     _shares(left, f"share of the {len(values)} announcements")
-    _title(left, "Announcements of the given sites")
+    title(left, "Announcements of the given sites")
     for arm, (colour, marker, label) in INTERNET_LOOKS.items():
         mine = floods[floods["arm"] == arm]
         count = int(mine["sites"].max())
@@ -864,8 +867,8 @@ def internet_splits(splits: pd.DataFrame, floods: pd.DataFrame, path: Path) -> P
     right.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9,
                  title="lines: closed form")  # fmt: skip
     _shares(right, "share of the attack that is absorbed")
-    _title(right, "Floods over sites of equal capacity")
-    return _saved(
+    title(right, "Floods over sites of equal capacity")
+    return saved(
         figure,
         path,
         "How far announcements are from the wanted split, and how much of floods is absorbed.",
@@ -899,7 +902,7 @@ def names(loads: pd.DataFrame, late: Mapping[str, Late], path: Path) -> Path:
 
     ``loads`` is the table of the study of that name, without addresses that nobody visits.
     """
-    figure, (left, right) = _figure(10.5, 4.4, 2)
+    figure, (left, right) = figure_of(10.5, 4.4, 2)
     most = max((int(str(arm).split()[1]) for arm in loads["arm"].unique()), default=0)
     for arm, mine in loads.groupby("arm", sort=False):
         colour, line = NAMES_LOOKS[str(arm).split()[0]]
@@ -911,17 +914,17 @@ def names(loads: pd.DataFrame, late: Mapping[str, Late], path: Path) -> Path:
              ylabel="visits to the address, over the mean of all")  # fmt: skip
     if len(loads):
         left.legend(title="names are bound", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(left)
-    _title(left, "How even the load is")
+    plain(left)
+    title(left, "How even the load is")
     for (arm, one), colour in zip(late.items(), itertools.cycle(cartography.COLOURS)):
         _coming_late(right, arm, one, colour)
     right.axvline(0, color=INK, linewidth=1)
     right.set_xlabel("seconds since names have left the address")
     _shares(right, "visits that go there")
     right.legend(loc="upper right", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(right)
-    _title(right, "Who still comes (lines: closed form)")
-    return _saved(
+    plain(right)
+    title(right, "Who still comes (lines: closed form)")
+    return saved(
         figure,
         path,
         "Visits by address over their mean, by binding; the share that still goes to an address.",
@@ -944,7 +947,7 @@ def scale(lab: pd.DataFrame, core: pd.DataFrame, path: Path) -> Path:
 
     ``lab`` and ``core`` are the tables ``rules`` and ``core`` of the study of that name.
     """
-    figure, (left, right) = _figure(10.5, 4.4, 2)
+    figure, (left, right) = figure_of(10.5, 4.4, 2)
     rounds = lab.groupby("leases")[["others", "leased", "model_leased"]].sum().reset_index()
     wide = 0.8 * float(rounds["leases"].diff().min() if len(rounds) > 1 else 1)
     left.bar(rounds["leases"], rounds["others"], width=wide, color=GRID, label="all other rules")
@@ -954,8 +957,8 @@ def scale(lab: pd.DataFrame, core: pd.DataFrame, path: Path) -> Path:
               markersize=18, linestyle="", label="closed form")  # fmt: skip
     left.set(xlabel="leases in the lab", ylabel="rules of all switches")
     left.legend(loc="lower left", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(left)
-    _title(left, "Rules as leases grow")
+    plain(left)
+    title(left, "Rules as leases grow")
     core = core.assign(held=core["pops"] * core["servers"] * core["leases"])
     for (pops, mine), colour in zip(core.groupby("pops"), itertools.cycle(cartography.COLOURS)):
         model = mine[[name for name in mine if str(name).startswith("model_")]].sum(axis=1)
@@ -965,9 +968,9 @@ def scale(lab: pd.DataFrame, core: pd.DataFrame, path: Path) -> Path:
                    label=f"{pops} PoPs")  # fmt: skip
     right.set(xscale="log", yscale="log", xlabel="leases", ylabel="rules of leases")
     right.legend(title="lines: closed form", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(right)
-    _title(right, "Beyond the lab, by the controller's core")
-    return _saved(
+    plain(right)
+    title(right, "Beyond the lab, by the controller's core")
+    return saved(
         figure, path, "Rules against leases, in the lab's switches and in larger networks."
     )
 
@@ -978,7 +981,7 @@ def urpf(checks: pd.DataFrame, pops: Sequence[str], path: Path) -> Path:
     ``checks`` is the table of the study of that name.
     """
     kinds = list(checks["check"].drop_duplicates())
-    figure, all_axes = _figure(3.6 * len(kinds), 4.2, len(kinds))
+    figure, all_axes = figure_of(3.6 * len(kinds), 4.2, len(kinds))
     announced = list(checks["announced"].drop_duplicates())
     for axes, kind in zip(all_axes, kinds, strict=True):
         mine = checks[checks["check"] == kind]
@@ -997,9 +1000,9 @@ def urpf(checks: pd.DataFrame, pops: Sequence[str], path: Path) -> Path:
         axes.set_xlabel("sent by servers of PoP")
         axes.tick_params(colors=INK, labelsize=9, length=0)
         axes.spines[:].set_visible(False)
-        _title(axes, f"Check: {kind}")
+        title(axes, f"Check: {kind}")
     all_axes[0].set_ylabel("borrowed addresses are announced by")
-    return _saved(
+    return saved(
         figure,
         path,
         "Share of egress that upstreams refuse, by PoP, by check and by who announces.",
@@ -1018,7 +1021,7 @@ def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, pa
 
     ``ways`` and ``downloads`` are the tables of the study of that name.
     """
-    figure, (left, right) = _figure(10.5, 4.4, 2)
+    figure, (left, right) = figure_of(10.5, 4.4, 2)
     least = most = 0.0
     for state, (colour, marker, label) in CROSSPOP_LOOKS.items():
         mine = ways[ways["state"] == state].dropna(subset="extra_ms")
@@ -1031,8 +1034,8 @@ def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, pa
     )
     left.set(xlabel="d(o, L) + b(L, h) - d(o, h), ms", ylabel="measured over an own address, ms")
     left.legend(loc="upper left", frameon=True, framealpha=0.95, fontsize=9)
-    _plain(left)
-    _title(left, "What the way home adds")
+    plain(left)
+    title(left, "What the way home adds")
     over = downloads[downloads["crossings"] > 0]
     for state, colour, line in (("free", BLUE, "-"), ("limited", ORANGE, "--")):
         values, shares = stats.cdf(over[over["state"] == state]["mbit_s"])
@@ -1044,8 +1047,8 @@ def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, pa
     right.set(xscale="log", xlabel="goodput of a download, Mbit/s")
     _shares(right, "downloads over the backbone")
     right.legend(loc="lower right", frameon=True, framealpha=0.95, fontsize=9)
-    _title(right, "What a rate of the backbone leaves")
-    return _saved(
+    title(right, "What a rate of the backbone leaves")
+    return saved(
         figure,
         path,
         "What the way home adds to a round trip against the closed form; goodput of downloads.",
@@ -1078,7 +1081,7 @@ def workloads(
     ``times`` are in ms, by arm; ``goodputs`` in Mbit/s, with a rate and without, ``model`` is what
     the rate leaves.
     """
-    figure, (left, right) = _figure(10.5, 4.4, 2, width_ratios=(2.2, 1))
+    figure, (left, right) = figure_of(10.5, 4.4, 2, width_ratios=(2.2, 1))
     for arm, (colour, line, label) in WORKLOADS_LOOKS.items():
         values, shares = stats.cdf(times[arm])
         longer = [1 - share + 1 / len(values) for share in shares]
@@ -1092,12 +1095,12 @@ def workloads(
              xlim=(0.8 * least, 1.3 * most), ylim=(1e-4, 1.5),
              ylabel="share of requests that take as long or longer")  # fmt: skip
     left.xaxis.set_major_formatter(ScalarFormatter())
-    _plain(left)
-    _title(left, "What workloads see of the same stall")
+    plain(left)
+    title(left, "What workloads see of the same stall")
     _bulk_bars(right, goodputs, model)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4,
                   frameon=False, fontsize=9)  # fmt: skip
-    return _saved(
+    return saved(
         figure,
         path,
         "Share of requests that take so long or longer, by workload; goodput of a bulk transfer.",
@@ -1113,5 +1116,5 @@ def _bulk_bars(axes: Axes, goodputs: Mapping[str, float], model: float) -> None:
     axes.set_xticks(range(len(goodputs)), ["with a rate", "without"])
     axes.set(yscale="log", ylabel="goodput, Mbit/s", ylim=(1, 4 * max(model, *goodputs.values())))
     axes.legend(loc="upper left", frameon=False, fontsize=9)
-    _plain(axes)
-    _title(axes, "Bulk")
+    plain(axes)
+    title(axes, "Bulk")

@@ -18,10 +18,11 @@ from experiments.runs import runner
 from experiments.studies import failover, geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
-from experiments.verdict.oracle import Oracle
+from experiments.verdict.oracle import Oracle, oracle
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.computed import computed
+from tests.fakes.convergence import followed
 from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
 from tests.fakes.names import visited
@@ -39,12 +40,12 @@ def perfect(name: str, network: str = "triangle") -> Evidence:
     """Evidence of a study in which everything went as the model says."""
     spec = runner.make_spec(name, network, quick=True)
     made = plan(spec.network)
-    oracle = Oracle(made)
+    model = oracle(made)
     if name in OF_SPEC:
-        rows, observed = OF_SPEC[name](spec, made, oracle)
+        rows, observed = OF_SPEC[name](spec, made, model)
     else:
-        rows, observed = MAKERS[name](made, oracle)
-    return Evidence(spec, made, oracle, pd.DataFrame(rows), observed)
+        rows, observed = MAKERS[name](made, model)
+    return Evidence(spec, made, model, pd.DataFrame(rows), observed)
 
 
 def of(**columns: Any) -> Callable[[pd.DataFrame], pd.Series[bool]]:
@@ -436,6 +437,7 @@ MAKERS = {
 }
 
 OF_SPEC = {
+    "convergence": followed,
     "names": visited,
     "scale": scaled,
     "urpf": checked,

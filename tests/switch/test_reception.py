@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,12 @@ class Datapath:
 
     def send_msg(self, message: Any) -> None:
         self.asked.append((message.role, message.generation_id))
+
+
+def until(holds: Callable[[], object]) -> None:
+    with eventlet.Timeout(5):
+        while not holds():
+            eventlet.sleep(0.001)
 
 
 class Leader:
@@ -88,7 +95,7 @@ def test_a_standby_without_its_store_asks_when_it_is_back(monkeypatch: pytest.Mo
 
     reception, datapath = Reception(generation), Datapath()
     come(reception, datapath)
-    eventlet.sleep(0.02)
+    until(lambda: datapath.asked)
     assert datapath.asked == [(ofp.OFPCR_ROLE_SLAVE, 7)]
 
 
@@ -99,7 +106,7 @@ def test_a_standby_that_knew_an_older_leader_asks_again(monkeypatch: pytest.Monk
     come(reception, datapath)
     refuse(reception, datapath)
     refuse(reception, gone)
-    eventlet.sleep(0.02)
+    until(lambda: len(datapath.asked) > 1)
     assert [generation for _, generation in datapath.asked] == [7, 8]
     refuse(reception, datapath)
     reception.lead(Leader())  # type: ignore[arg-type]

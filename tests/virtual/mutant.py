@@ -23,13 +23,14 @@ from controller.core import labels
 from controller.core.rules import Duty, Table, cookie
 from experiments.runs import trial
 from experiments.runs.testbed import Testbed
-from topologies.emulation import netns
+from topologies.emulation import netns, vty
 from topologies.emulation.links import Impairment
 from topologies.emulation.processes import Program
 
 POP = "ARN"
 OTHER = "FCO"
 KEPT = "LHR"
+LEAKER = "ARN"
 
 
 def ofctl(command: str, switch: str, flow: str | None = None, *options: str) -> str:
@@ -166,6 +167,15 @@ def _mac(number: int) -> str:
     return ":".join(f"{byte:02x}" for byte in number.to_bytes(6, "big"))
 
 
+def leak(lab: Testbed) -> None:
+    """A router tells its peers and providers of all that it knows (RFC 7908)."""
+    router = lab.plan.transit(LEAKER).name
+    for whom in ("PROVIDER", "PEER"):
+        unbound = (f"route-map TO-{whom} permit 10", "no match community", "exit")
+        vty.say(router, "configure terminal", *unbound, "end")
+    vty.say(router, "clear bgp ipv4 unicast * soft out")
+
+
 MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "nothing": lambda _lab: None,
     "controller killed": lambda lab: fell(lab, "controller", signal.SIGKILL),
@@ -193,10 +203,12 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
     "arrivals wait for answers": arrivals_wait,
     "rates are ignored": rates_ignored,
     "hand-back removed": hand_back_removed,
+    "routes are leaked": leak,
 }
 
 
 FROM_THE_START: dict[str, tuple[str, tuple[str, ...]]] = {
+    "withdrawals are never told": ("controller", ()),
     "tags mixed up": ("controller.agent", ()),
     "any tag served": ("controller.agent", ()),
     "addresses wasted": ("controller", ()),

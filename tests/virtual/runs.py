@@ -10,8 +10,10 @@ from pathlib import Path
 from benchmarks.clocks import busy_machine
 from experiments import run
 from experiments.verdict.result import Result
+from tests.fakes.routed import four_networks
 from topologies.emulation.sandbox import root
 from topologies.emulation.sandbox.files import PROJECT
+from topologies.model import Network
 
 EXACT_US = 5.0
 """How far any RTT may be from the model."""
@@ -20,10 +22,15 @@ ROOT = "host" if root.find() is None else "hermetic"
 """The hermetic one, if it has been made: it shows what a trial needs that guests do not have."""
 
 
+def network_of(study: str) -> Network | str:
+    """The network on which a study is tested: the triangle, or one in which BGP has choices."""
+    return four_networks() if study == "convergence" else "triangle"
+
+
 def virtual_run(study: str, results: Path, **options: object) -> Result:
-    """A quick run on the triangle."""
+    """A quick run on the network of its tests."""
     asked = {"quick": True, "clock": "virtual", "root": ROOT} | options
-    return run(study, "triangle", results=results, **asked)  # type: ignore[arg-type]
+    return run(study, network_of(study), results=results, **asked)  # type: ignore[arg-type]
 
 
 @contextmanager

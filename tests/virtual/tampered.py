@@ -105,7 +105,20 @@ def names_stay() -> None:
     service.Services.bind = deaf  # type: ignore[method-assign]
 
 
+def withdrawals_untold() -> None:
+    """The controller tells a PoP's speaker what to announce, and never what to withdraw."""
+    from controller import voices
+
+    told = voices.changed
+
+    def kept(before: Any, now: Any) -> tuple[str, ...]:
+        return tuple(word for word in told(before, now) if not word.startswith("no network"))
+
+    voices.changed = kept
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
+    "withdrawals are never told": withdrawals_untold,
     "tags mixed up": tags_mixed_up,
     "any tag served": any_tag_served,
     "addresses wasted": addresses_wasted,

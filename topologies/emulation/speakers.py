@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ USER = "frr"
 APART_S = 0.01
 """Between two speakers that start: in virtual time no time would pass until all of them have."""
 
-LOOK_S = 0.5
+LOOK_S = 1.0
 QUIET_S = 3.0
 """Who has said nothing for so long, and MRAI, has nothing to say; FRR itself waits up to 1 s."""
 
@@ -111,29 +111,49 @@ class Speakers:
     def are_established(self) -> bool:
         """Whether every speaker listens, and every session is up that there can be."""
         return self.listen() and all(
-            len(peers) == len(self._speakers[name].sessions) and all(map(_is_up, peers.values()))
-            for name, peers in self._each(self._peers)
+            self._talks(name, found) for name, found in self._each(self._summary)
         )
+
+    def _talks(self, name: str, summary: Mapping[str, Any]) -> bool:
+        peers = dict(summary.get("peers", {}))
+        wanted = len(self._speakers[name].sessions)
+        return len(peers) == wanted and all(map(_is_up, peers.values()))
+
+    def pace(self, advertisement_s: int) -> None:
+        """Let at least so long lie between two updates of a session (MRAI). Raises LabError."""
+        self._timers = replace(self._timers, advertisement_s=advertisement_s)
+        for name, speaker in self._speakers.items():
+            outside = (session for session in speaker.sessions if session.kind is not None)
+            words = (f"neighbor {x.peer} advertisement-interval {advertisement_s}" for x in outside)
+            vty.say(name, "configure terminal", f"router bgp {speaker.asn}", *words, "end")
+
+    def updates(self) -> int:
+        """How many updates all speakers have sent. Raises LabError."""
+        said = (vty.ask(name, "show bgp neighbors json") for name in self._speakers)
+        peers = (peer for neighbours in said for peer in neighbours.values())
+        return sum(int(peer["messageStats"]["updatesSent"]) for peer in peers)
 
     def tables(self) -> dict[str, int]:
         """By speaker, how often its table has changed; who has nothing left to say is at rest."""
         return {name: int(found["tableVersion"]) for name, found in self._each(self._summary)}
 
     def rest(self, prefixes: Iterable[IPv4Network]) -> Callable[[], bool]:
-        """Asks whether all routes are found: to some prefixes everywhere, and long unchanged."""
+        """Asks whether all routes are found: to some prefixes in every city, and long unchanged."""
         wanted, seen, since = tuple(prefixes), dict[str, int](), 0.0
 
         def at_rest() -> bool:
             nonlocal seen, since
             time.sleep(LOOK_S)
             now, before = time.monotonic(), seen
-            seen = self.tables() if self.are_established() else {}
-            if seen != before or not seen:
+            found = dict(self._each(self._summary)) if self.listen() else {}
+            seen = {name: int(x["tableVersion"]) for name, x in found.items()}
+            if seen != before or not all(self._talks(name, x) for name, x in found.items()):
                 since = now
                 return False
             if now < since + self._timers.advertisement_s + QUIET_S:
                 return False
-            return all(known[:1] for at in wanted for known in self.routes(at).values())
+            cities = [name for name, speaker in self._speakers.items() if not speaker.pop]
+            return all(found[name] for found in map(self.routes, wanted) for name in cities)
 
         return at_rest
 
@@ -149,9 +169,6 @@ class Speakers:
 
     def _summary(self, name: str) -> Mapping[str, Any]:
         return vty.ask(name, "show bgp ipv4 unicast summary json")
-
-    def _peers(self, name: str) -> Mapping[str, Any]:
-        return dict(self._summary(name).get("peers", {}))
 
     def _each(self, ask: Callable[[str], Answer]) -> Iterator[tuple[str, Answer]]:
         """What each speaker answers."""

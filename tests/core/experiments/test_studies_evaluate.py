@@ -169,6 +169,7 @@ PROMISED = {
         "abroad_accuracy",
         "detour_p50",
     },
+    "convergence": {"sdn_withdrawn_last", "sdn_uplink_pulled_away_max"},
     "slices": {"connections", "erlang_error_max", "model_error_max", "lost_16_ports_load_0.9"},
     "isolation": {"forged", "kinds", "got_through", "lawful", "lawful_arrived", "thefts"},
     "failover": {

@@ -1,0 +1,126 @@
+"""A lab whose routers speak BGP: kernels, speakers, packets and the model say the same.
+
+In a guest, where nothing else can be to blame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from controller.core.events import PrependSet
+from controller.core.world import World
+from experiments.verdict.oracle import BgpOracle
+from tests.fakes.routed import four_networks
+from tests.virtual.runs import ROOT
+from topologies.emulation.sandbox.guest import Guest
+from topologies.explicit import dump_json
+from topologies.plan import plan
+
+pytestmark = [pytest.mark.virtual, pytest.mark.timeout(300)]
+
+PROGRAM = """
+import json, subprocess
+from pathlib import Path
+from experiments.errors import TrialError, RefusedError
+from experiments.runs.testbed import Testbed
+from topologies.explicit import read_json
+from topologies.plan import HostRole
+
+def said(node, *words):
+    words = ["nsenter", f"--net=/run/netns/{node}", *words]
+    return subprocess.run(words, capture_output=True, text=True).stdout
+
+def seen(lab, when):
+    plan, service = lab.plan, lab.plan.network.services[0]
+    routes = lab.speakers.routes(plan.network.service_prefixes[0])
+    pops = {edge.number: edge.city for edge in plan.edges}
+    spoken, kernel, served = {}, {}, {}
+    for router in plan.routers:
+        spoken[router.city] = next((pops[x.pop] for x in routes[router.name] if x.best), None)
+        told = said(router.name, "ip", "route", "get", str(service)).split()
+        kernel[router.city] = told[told.index("dev") + 1]
+    for client in plan.hosts_of(HostRole.CLIENT):
+        told = said(client.name, "curl", "-s", "-m", "3", f"http://{service}/trace")
+        served[client.city] = [x[4:].strip() for x in told.splitlines() if x.startswith("pop=")]
+    print(json.dumps({"when": when, "spoken": spoken, "kernel": kernel, "served": served}))
+
+with Testbed(read_json(Path("network.json")), folder=Path("lab")) as lab:
+    seen(lab, "as it begins")
+    lab.control.pop_withdraw("LHR")
+    lab.come_to_rest()
+    seen(lab, "withdrawn")
+    lab.control.pop_announce("LHR")
+    lab.control.pop_prepend("LHR", 5)
+    lab.come_to_rest()
+    seen(lab, "prepended")
+    lab.kill("controller")
+    lab.restart("controller")
+    lab.wait(lab.controller_api.is_listening, "a controller")
+    lab.wait(lab.controller_api.is_ready, "it to be ready")
+    lab.come_to_rest()
+    seen(lab, "by another controller")
+    try:
+        lab.control.city_steer("LON", "JFK")
+    except (TrialError, RefusedError) as error:
+        print(json.dumps({"when": "refused", "error": str(error)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What the program says of the lab, by when it was."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "network.json").write_text(dump_json(four_networks()))
+    found: list[dict[str, Any]] = []
+    box = Guest(root=ROOT)
+    code = box.run(
+        [box.python, "-c", PROGRAM], folder, told=lambda x: found.append(json.loads(x)), log="log"
+    )
+    assert code == 0, (folder / "log").read_text()[-4000:]
+    return {one["when"]: one for one in found}
+
+
+PLAN = plan(four_networks())
+AS_IT_BEGINS = World(PLAN)
+MODELS = {
+    "as it begins": (AS_IT_BEGINS, ("LHR", "JFK")),
+    "withdrawn": (AS_IT_BEGINS, ("JFK",)),
+    "prepended": (AS_IT_BEGINS.after(PrependSet("LHR", 5)), ("LHR", "JFK")),
+    "by another controller": (AS_IT_BEGINS.after(PrependSet("LHR", 5)), ("LHR", "JFK")),
+}
+
+
+@pytest.mark.parametrize("when", MODELS)
+def test_all_name_the_same_pop(told: Mapping[str, Any], when: str) -> None:
+    world, pops = MODELS[when]
+    model = BgpOracle(world)
+    expected = {transit.city: model.catchment(transit.city, pops) for transit in PLAN.transits}
+    assert told[when]["spoken"] == expected
+    assert told[when]["served"] == {city: [pop] for city, pop in expected.items()}
+    assert told[when]["kernel"] == {
+        city: _interface(model, city, pop) for city, pop in expected.items() if pop is not None
+    }
+
+
+def _interface(model: BgpOracle, city: str, pop: str) -> str:
+    """By which a router sends what is for a PoP's clients, by the model's way to a server there."""
+    router, server = PLAN.transit(city).name, PLAN.servers_of(pop)[0].name
+    following = model.way(router, server)[1]
+    return PLAN.link_between(router, following).near(router).interface
+
+
+def test_the_three_states_are_not_one() -> None:
+    """Else the tests above would show little."""
+    found = [
+        tuple(BgpOracle(world).catchment(x.city, pops) for x in PLAN.transits)
+        for world, pops in MODELS.values()
+    ]
+    assert len(set(found)) == 3
+
+
+def test_nobody_steers_routers_by_hand(told: Mapping[str, Any]) -> None:
+    assert "nobody steers its cities by hand" in told["refused"]["error"]
