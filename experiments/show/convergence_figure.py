@@ -55,6 +55,20 @@ def draw(samples: pd.DataFrame, follows: pd.DataFrame, path: Path) -> Path:
     )
 
 
+def main() -> None:
+    """``OUT.png RUN...``: one figure of several runs of the study."""
+    import sys
+
+    import pandas as pd
+
+    from experiments import load
+
+    out, *runs = map(Path, sys.argv[1:])
+    made = [load(run) for run in runs]
+    samples = pd.concat([one.samples for one in made])
+    draw(samples, pd.concat([one.tables["follows"] for one in made]), out)
+
+
 def _panel(axes: Axes, felt: pd.DataFrame, what: str) -> None:
     last_s = float(felt["after_ms"].max()) / 1e3
     times_s = np.concatenate(
@@ -85,3 +99,7 @@ def _last_known(sent: pd.DataFrame, what: str, times_s: Floats) -> Floats:
     sent = sent.sort_values("after_ms")
     place = np.searchsorted(sent["after_ms"].to_numpy() / 1e3, times_s, side="right") - 1
     return sent[what].to_numpy(dtype=np.float64)[np.maximum(place, 0)]
+
+
+if __name__ == "__main__":
+    main()

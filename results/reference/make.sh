@@ -22,13 +22,19 @@ place() { # STUDY NETWORK: the run under its name, without what is of this host
 
 whole="latency borrowing"
 computed="internet" # without a lab
-quick=$(.venv/bin/python -c "from experiments.study import STUDIES; print(*set(STUDIES) - set('$whole $computed'.split()))")
+routed="convergence" # where routers speak BGP
+quick=$(.venv/bin/python -c "from experiments.study import STUDIES; print(*set(STUDIES) - set('$whole $computed $routed'.split()))")
 # A manifest says whether the tree was clean: nothing is replaced before all have been made.
 for study in $whole; do in_lab "$study" --network europe; done
 for study in $quick; do in_lab "$study" --network triangle --quick; done
+for study in $routed; do in_lab "$study" --network tiers --quick; done
 for study in $computed; do run "$study" --network triangle --quick; done
 for study in $whole; do place "$study" europe; done
 for study in $quick $computed; do
     place "$study" triangle
     rm "$here/$study-triangle"/*.svg
+done
+for study in $routed; do
+    place "$study" tiers
+    rm "$here/$study-tiers"/*.svg
 done
