@@ -86,8 +86,7 @@ def _panel(axes: Axes, felt: pd.DataFrame, what: str) -> None:
     ticks = [-LEAST_S, 0, *(10.0**n for n in range(-1, int(np.log10(max(last_s, 1))) + 1))]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("seconds after the change")
-    count = felt["client"].nunique()
-    axes.set_ylabel(f"share of the {count} clients that it moves")
+    axes.set_ylabel("share of the clients that it moves")
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(axis="y", color=GRID)

@@ -593,10 +593,15 @@ POLICY_LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) -> Path:
+def policy_cdf(
+    catchments: pd.DataFrame,
+    policies: Sequence[str],
+    path: Path,
+    looks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
     """How many clients are within which RTT of the service, a step line for each policy.
 
-    ``catchments`` is the table of the study ``catchment``.
+    ``catchments`` is the table of the study ``catchment``, ``looks`` are those of other arms.
     """
     figure, (axes,) = figure_of(7.2, 4.4, 1)
     for policy in policies:
@@ -606,7 +611,7 @@ def policy_cdf(catchments: pd.DataFrame, policies: Sequence[str], path: Path) ->
         label = policy if middle is None else f"{policy}: median {middle:.1f} ms"
         start = [0.0] if values else []
         axes.step([*values[:1], *values], [*start, *shares], where="post", label=label,
-                  **{"linewidth": 1.8, **POLICY_LOOKS[policy]})  # fmt: skip
+                  **{"linewidth": 1.8, **(looks or POLICY_LOOKS)[policy]})  # fmt: skip
     axes.set_xlabel("round-trip time to the service, ms (median of each client)")
     axes.set_xlim(left=0)
     _shares(axes, "share of the clients")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
+from experiments.verdict import landing
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import SHARE, Timed
@@ -80,7 +81,7 @@ def _look(t: Trial, arm: str) -> None:
     clients = t.plan.hosts_of(HostRole.CLIENT)
     named = {client.name: _named(t, client) for client in clients}
     with t.step(f"{arm}: where clients land"):
-        landed, probed = _landed(t, clients), _probed(t, clients)
+        landed, probed = landing.asked(t, clients), landing.probed(t, clients)
     for client in clients:
         fields = landed.get(client.name, {})
         t.observed["catchments"].append(
@@ -102,46 +103,6 @@ def _named(t: Trial, client: HostPlan) -> str:
     """The PoP that the controller says the client goes to, and why; empty if it has none."""
     chosen = t.lab.control.why(client.name)["pops"]
     return next((pop["pop"] for pop in chosen if pop["place"] == 1), "")
-
-
-def _landed(t: Trial, clients: tuple[HostPlan, ...]) -> dict[str, dict[str, str]]:
-    """PoP and server that answered each client's GET /trace."""
-    from experiments.measure.http import Request, get
-
-    requests = [Request(client.name, t.service) for client in clients]
-    rows = get(requests, timeout_s=t.param("timeout_s"), spacing_s=0.01)
-    return {row.host: dict(row.fields) for row in rows if row.outcome == "ok"}
-
-
-def _probed(t: Trial, clients: tuple[HostPlan, ...]) -> dict[str, dict[str, list[str]]]:
-    """By client and probing PoP: the PoPs where replies to the anycast address landed.
-
-    The reply reaches any server of the PoP that it lands in, so all of them are watched.
-    """
-    from experiments.measure.ping import EchoProbe, ping
-    from experiments.measure.witness import Marked
-
-    pairs = [(client, edge.city) for client in clients for edge in t.plan.edges]
-    probes = [
-        EchoProbe(t.plan.servers_of(pop)[0].name, t.address(client), source=t.service)
-        for client, pop in pairs
-    ]
-    token = t.random.randbytes(8)
-    with Marked([server.name for server in t.plan.hosts_of(HostRole.SERVER)], token) as watch:
-        ping(
-            probes,
-            count=1,
-            interval_s=len(probes) / t.param("rate_per_s"),
-            timeout_s=t.param("timeout_s"),
-            seed=t.spec.seed,
-            token=token,
-        )
-        seen = watch.seen()
-    found: dict[str, dict[str, list[str]]] = {client.name: {} for client in clients}
-    for number, (client, pop) in enumerate(pairs):
-        servers = seen.get(number, ())
-        found[client.name][pop] = sorted({t.plan.host(server).city for server in servers})
-    return found
 
 
 def _ping(t: Trial, arm: str, pops: Mapping[str, str]) -> None:

@@ -137,6 +137,19 @@ class BgpOracle(Oracle):
         pop = self.catchment(self.plan.host(host).city, self.pops)
         return () if pop is None else (pop,)
 
+    def anycast_rtt_ms(self, client: str, pops: Iterable[str]) -> float | None:
+        """The round trip from a client to where BGP brings it if these PoPs announce.
+
+        The way there is that of the shared prefix, which may be another than to the PoP's own.
+        """
+        cities = self._anycast(tuple(pops))[self.plan.host(client).city]
+        if not cities:
+            return None
+        server = self.plan.servers_of(cities[-1])[0]
+        routers = [self.plan.transit(city).name for city in cities]
+        there = [client, *routers, server.switch, server.name]
+        return (paths.delay_ns(self.plan, there) + self.delay_ns(server.name, client)) / NS_PER_MS
+
     def catchment(self, city: str, pops: Iterable[str]) -> str | None:
         """The PoP that a city's packets come to if these announce; None without a route."""
         way = self._anycast(tuple(pops))[city]

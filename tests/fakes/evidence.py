@@ -25,12 +25,15 @@ from tests.fakes.computed import computed
 from tests.fakes.convergence import followed
 from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
+from tests.fakes.inflation import brought
 from tests.fakes.names import visited
 from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
 from tests.fakes.urpf import checked
 from tests.fakes.workloads import worked
+from topologies import sources
+from topologies.model import Network, Upstream
 from topologies.plan import HostPlan, HostRole, Plan, plan
 
 EMULATOR_ERROR_MS = 0.3
@@ -38,7 +41,7 @@ EMULATOR_ERROR_MS = 0.3
 
 def perfect(name: str, network: str = "triangle") -> Evidence:
     """Evidence of a study in which everything went as the model says."""
-    spec = runner.make_spec(name, network, quick=True)
+    spec = runner.make_spec(name, network_for(name, network), quick=True)
     made = plan(spec.network)
     model = oracle(made)
     if name in OF_SPEC:
@@ -46,6 +49,15 @@ def perfect(name: str, network: str = "triangle") -> Evidence:
     else:
         rows, observed = MAKERS[name](made, model)
     return Evidence(spec, made, model, pd.DataFrame(rows), observed)
+
+
+def network_for(name: str, network: str) -> Network:
+    """A network by name, or one like it where BGP is what the study is about."""
+    if Upstream.SDN in study.study(name).upstreams:
+        return sources.load(network)
+    if network == "triangle":
+        return sources.load("tiers")
+    return sources.load(network, upstream="bgp")
 
 
 def of(**columns: Any) -> Callable[[pd.DataFrame], pd.Series[bool]]:
@@ -438,6 +450,7 @@ MAKERS = {
 
 OF_SPEC = {
     "convergence": followed,
+    "inflation": brought,
     "names": visited,
     "scale": scaled,
     "urpf": checked,

@@ -16,8 +16,11 @@ from experiments import RunData, load, run
 from experiments.study import STUDIES, study
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Result
+from tests.fakes.routed import four_networks
 from tests.virtual.runs import Runs as FirstRuns
+from tests.virtual.runs import network_of
 from topologies import sources
+from topologies.model import Upstream
 from topologies.plan import HostRole, plan
 
 PLAN = plan(sources.load("triangle"))
@@ -77,7 +80,8 @@ def runs(clock: Clock, first: FirstRuns, tmp_path_factory: pytest.TempPathFactor
     def made(name: str) -> Result:
         if name in LONG:
             pytest.skip(LONG[name])
-        return run(name, "triangle", quick=True, clock="real", results=results)
+        network = "triangle" if Upstream.SDN in study(name).upstreams else network_of(name)
+        return run(name, network, quick=True, clock="real", results=results)
 
     return Runs(made)
 
@@ -95,7 +99,8 @@ def test_run_is_valid_and_its_folder_whole(runs: Runs, clock: Clock, name: str) 
     whole = {"spec.json", "manifest.json", "samples.parquet", "summary.csv", "events.csv", "logs"}
     assert whole <= files
     assert {figure.name for figure in data.figures} <= files
-    assert data.spec.network == study(name).prepare(PLAN.network, data.spec.params)
+    network = PLAN.network if data.spec.network.name == "triangle" else four_networks()
+    assert data.spec.network == study(name).prepare(network, data.spec.params)
     assert data.result.clock == clock
     assert data.manifest["links"]["backend"] == data.result.fidelity.backend
     assert data.result.fidelity.links == data.manifest["links"]["emulated"]

@@ -15,6 +15,7 @@ from experiments.runs import runner
 from experiments.runs.spec import Spec
 from experiments.show.page.recipe import FROM_SPEC, recipe
 from experiments.study import STUDIES
+from tests.fakes.evidence import network_for
 from topologies import sources
 from topologies.model import Network
 
@@ -83,7 +84,7 @@ def test_a_command_describes_the_run_again(
 def test_so_it_is_for_every_study(
     study: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = sources.load("triangle")
+    network = network_for(study, "triangle")
     spec = runner.make_spec(study, network if ours else own(network), quick=True)
     adds = study in ("geo", "scarcity")  # pools to the network, each time that it is asked for
     files = set() if ours else {"spec.json"} if adds else {"network.json"}
