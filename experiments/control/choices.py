@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from experiments.show.report import table
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """One sentence, and a line for every PoP, the best first."""
+    """One sentence, and a line for every PoP, the best first; and what a router itself says."""
     rows = [
         (
             choice["pop"],
@@ -24,7 +24,11 @@ def show(found: Mapping[str, Any], console: Console) -> None:
         for choice in found["pops"]
     ]
     columns = ("PoP", "place", "one way", "more than the least", "why")
-    console.print(Group(Text(sentence(found)), table("", columns, rows)))
+    parts: list[RenderableType] = [Text(sentence(found)), table("", columns, rows)]
+    if "spoken" in found:
+        routes = [(x["pop"], " ".join(x["path"]), x["why"]) for x in found["spoken"]]
+        parts.append(table("as its router has it", ("PoP", "AS path", "the best by"), routes))
+    console.print(Group(*parts))
 
 
 def sentence(found: Mapping[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """The way of a packet, hop by hop, as the switches themselves tell it (``ofproto/trace``).
 
-Nothing is sent. What the links do to packets is not asked; a link whose cable is pulled shows
-where the packet would have gone.
+Where cities are routers their kernels are asked. Nothing is sent. What the links do to packets is
+not asked; a link whose cable is pulled shows where the packet would have gone.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -16,8 +17,10 @@ from controller.core import labels
 from controller.core.matching import ETHER_TYPES, GATEWAY, TCP, UDP
 from controller.core.rules import Table, duty_of, mac
 from experiments.errors import UsageError
+from topologies.emulation import netns
+from topologies.emulation.processes import PATIENCE_S
 from topologies.family import Address
-from topologies.plan import HostPlan, HostRole, Plan
+from topologies.plan import End, HostPlan, HostRole, Plan
 
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
@@ -145,7 +148,18 @@ def explain(
 def _way(lab: Testbed, sender: HostPlan, packet: Packet) -> Iterator[dict[str, Any]]:
     """Every hop of a packet that a host sends."""
     switch, in_port = sender.switch, sender.port
+    routers = {router.name for router in lab.plan.routers}
     for _ in range(MOST_HOPS):
+        if switch in routers:
+            hop, far = _routed(lab, switch, in_port, packet.destination)
+            yield hop
+            if far is None or far.port is None:
+                return
+            speaker = lab.plan.speaker(lab.plan.switch(switch).city)
+            if far.node not in routers and speaker is not None:
+                packet = replace(packet, eth_dst=mac(speaker.mac))
+            switch, in_port = far.node, far.port
+            continue
         text = lab.appctl(switch, "ofproto/trace", switch, packet.words(in_port))
         told = read(text, packet.eth_dst)
         packet = replace(packet, eth_dst=told.eth_dst)
@@ -164,6 +178,32 @@ def _way(lab: Testbed, sender: HostPlan, packet: Packet) -> Iterator[dict[str, A
         if far is None or far.port is None:
             return
         switch, in_port = far.node, far.port
+
+
+def _routed(
+    lab: Testbed, router: str, in_port: int, destination: Address
+) -> tuple[dict[str, Any], End | None]:
+    """A hop at a router, by its kernel's route; and the end of the link that it takes."""
+    words = ["nsenter", f"--net={netns.path(router)}", "ip", "-o", "route", "get", "fibmatch"]
+    done = subprocess.run(
+        [*words, str(destination)], check=False, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    told = done.stdout.split()  # nothing, if there is no route
+    out = told[told.index("dev") + 1] if "dev" in told else None
+    link = next((x for x in lab.plan.links_of(router) if x.near(router).interface == out), None)
+    far = None if link is None else link.far(router)
+    by = told[told.index("proto") + 1] if "proto" in told else "kernel"
+    duty = f"{told[0]} by {by}" if far else "no route"
+    hop = {
+        "switch": router,
+        "in_port": in_port,
+        "rules": [{"table": "kernel", "priority": 0, "duty": duty}],
+        "label": None,
+        "out": out,
+        "to": far.node if far else None,
+        "cut": link is not None and link.number in lab.cut_links,
+    }
+    return hop, far
 
 
 def _port(told: Told, in_port: int) -> int | None:

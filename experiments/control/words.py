@@ -21,6 +21,7 @@ from topologies.emulation.links import Impairment
 from topologies.explicit import dump_json
 from topologies.model import Names
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
+from topologies.speakers import numbers
 from topologies.units import parse_rate, parse_share, parse_time
 
 if TYPE_CHECKING:
@@ -76,13 +77,33 @@ class Control:
         return self._lab.controller_api.world()
 
     def why(self, client: str) -> dict[str, Any]:
-        """Which PoP a client, or a city, goes to, and what the policy thought of every PoP."""
+        """Which PoP a client, or a city, goes to, and what the policy thought of every PoP.
+
+        Where cities are routers ``spoken`` has what the speaker says, its best route first.
+        """
         plan = self._lab.plan
         cities = {host.name: host.city for host in plan.hosts}
         cities |= {transit.city: transit.city for transit in plan.transits}
         if client not in cities:
             raise UsageError(f"{plan.network.name} has no client or city {client!r}.")
-        return self._lab.controller_api.why(cities[client])
+        found = self._lab.controller_api.why(cities[client])
+        return found | ({"spoken": self._spoken(cities[client])} if plan.routers else {})
+
+    def _spoken(self, city: str) -> list[dict[str, Any]]:
+        """The routes to the service that a city's speaker knows, in its own words."""
+        plan = self._lab.plan
+        of, asn = {edge.number: edge.city for edge in plan.edges}, numbers(plan)
+        names = {asn[x.name]: plan.network.city(x.city).network for x in plan.transits}
+        known = self._lab.speakers.routes(plan.network.service_prefixes[0])
+        return [
+            {
+                "pop": of[route.pop],
+                "path": [names.get(number, "(us)") for number in route.path],
+                "best": route.best,
+                "why": route.why,
+            }
+            for route in known[plan.transit(city).name]
+        ]
 
     def pool(self) -> dict[str, Any]:
         """What is free and what is taken of the pools, by tag and PoP."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from controller.core.steering.vectorised import Routes, Sites, loads, routes
 from experiments.errors import TrialError
 from experiments.internet import egress, floods, placements
-from experiments.internet.announcements import announced, descend, off_share, wanted, ways
 from experiments.internet.arms import (
     ANNOUNCED,
     DESCENDED,
@@ -25,6 +25,7 @@ from experiments.internet.arms import (
     SHIFTED,
 )
 from experiments.internet.views import view
+from experiments.playbook import asked, descend, off_share, wanted, ways
 from experiments.study import Trial
 from topologies.business import Neighbour
 from topologies.internet.graph import Internet, Ints
@@ -32,6 +33,12 @@ from topologies.validate import NetworkError
 
 MOST_NAMED = 100
 """With more sites than that a row does not name them all."""
+
+
+def announced(at: Ints, way: str) -> Sites:
+    """The sites that a way describes."""
+    prepend, scope = zip(*asked(way), strict=True)
+    return replace(Sites.of(at), prepend=np.array(prepend, dtype=np.int32), scope=scope)
 
 
 class Computation:
@@ -136,7 +143,7 @@ class Computation:
         """
         prepends, most = self.t.count("prepends"), self.t.count("ways")
         plain, goal = " ".join("0" for _ in self.given), wanted(self.t.plan.network)
-        for way in ways(len(self.given), prepends, most, self.chance(3)):
+        for way in ways(len(self.given), prepends, most, self.chance(3).bytes):
             self._announce(ANNOUNCED, way)
         descend(plain, prepends, lambda way: off_share(self._announce(DESCENDED, way), goal), most)
         largest = int(np.argmax(self._announce(PLAIN, plain)))

@@ -131,7 +131,7 @@ def losses_table(e: Evidence) -> pd.DataFrame:
 
 def splits_table(e: Evidence) -> pd.DataFrame:
     """A row per way to announce the given sites, the nearest to the wanted split first."""
-    from experiments.internet.announcements import off_share, wanted
+    from experiments.playbook import off_share, wanted
 
     mine = e.samples[e.samples["arm"].isin((ANNOUNCED, DESCENDED, PLAIN, SHIFTED, PREPENDED))]
     shares = [[float(x) for x in text.split()] for text in mine["shares"]]

@@ -27,6 +27,7 @@ from tests.fakes.crosspop import landed
 from tests.fakes.flood import flooded
 from tests.fakes.inflation import brought
 from tests.fakes.names import visited
+from tests.fakes.playbook import played
 from tests.fakes.scale import scaled
 from tests.fakes.shedding import shed
 from tests.fakes.sites import announced
@@ -451,6 +452,7 @@ MAKERS = {
 OF_SPEC = {
     "convergence": followed,
     "inflation": brought,
+    "playbook": played,
     "names": visited,
     "scale": scaled,
     "urpf": checked,

@@ -24,7 +24,7 @@ ROOT = "host" if root.find() is None else "hermetic"
 
 def network_of(study: str) -> Network | str:
     """The network on which a study is tested: the triangle, or one in which BGP has choices."""
-    return four_networks() if study in ("convergence", "inflation") else "triangle"
+    return four_networks() if study in ("convergence", "inflation", "playbook") else "triangle"
 
 
 def virtual_run(study: str, results: Path, **options: object) -> Result:

@@ -50,6 +50,10 @@ def seen(lab, when):
 
 with Testbed(read_json(Path("network.json")), folder=Path("lab")) as lab:
     seen(lab, "as it begins")
+    way = lab.control.explain("ARN-c1", "198.51.100.1")
+    print(json.dumps({"when": "explained", "way": way, "why": lab.control.why("ARN-c1")}))
+    lost = lab.control.explain("ARN-c1", "192.0.2.1")
+    print(json.dumps({"when": "lost", "way": lost}))
     lab.control.pop_withdraw("LHR")
     lab.come_to_rest()
     seen(lab, "withdrawn")
@@ -111,6 +115,28 @@ def _interface(model: BgpOracle, city: str, pop: str) -> str:
     router, server = PLAN.transit(city).name, PLAN.servers_of(pop)[0].name
     following = model.way(router, server)[1]
     return PLAN.link_between(router, following).near(router).interface
+
+
+def test_the_way_of_a_packet_is_told_through_routers_and_switches(told: Mapping[str, Any]) -> None:
+    way = told["explained"]["way"]
+    assert [hop["switch"] for hop in way["there"]] == ["tARN", "tLHR", "eLHR"]
+    assert way["there"][0]["rules"][0]["duty"] == "198.51.100.1 by bgp"
+    assert way["there"][2]["in_port"] == PLAN.link_between("eLHR", "tLHR").near("eLHR").port
+    (server,) = way["ends"]["hosts"]
+    assert server in {host.name for host in PLAN.servers_of("LHR")}
+    assert [hop["switch"] for hop in way["back"]] == ["eLHR", "tLHR", "tARN"]
+    assert way["back"][1]["rules"][0]["duty"] == "10.4.0.0/16 by bgp"
+    assert way["answer_ends"] == {"hosts": ["ARN-c1"], "why": "delivered"}
+    assert told["lost"]["way"]["ends"] == {"hosts": [], "why": "dropped at tARN: no route"}
+
+
+def test_a_speaker_says_in_its_own_words_why(told: Mapping[str, Any]) -> None:
+    first, *others = told["explained"]["why"]["spoken"]
+    assert (first["pop"], first["path"], first["best"]) == ("LHR", ["LHR", "(us)"], True)
+    assert first["why"]
+    assert [(x["pop"], x["path"], x["best"]) for x in others] == [
+        ("LHR", ["LON", "LHR", "(us)"], False)
+    ]
 
 
 def test_the_three_states_are_not_one() -> None:

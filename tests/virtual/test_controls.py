@@ -149,6 +149,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "workloads",
         "convergence",
         "inflation",
+        "playbook",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

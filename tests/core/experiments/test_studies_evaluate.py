@@ -169,6 +169,7 @@ PROMISED = {
         "abroad_accuracy",
         "detour_p50",
     },
+    "playbook": {"ways", "plain_off_share", "best_off_share", "moved_share"},
     "inflation": {
         "usual_inflation_p50",
         "withdrawn_victim_share",

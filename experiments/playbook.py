@@ -1,34 +1,31 @@
 """Ways to announce one prefix from some sites, and how far their loads are from wanted ones.
 
-Operators under attack keep such a list (Rizvi et al., "Anycast Agility", USENIX Security 2022).
+Operators under attack keep such a playbook (Rizvi et al., "Anycast Agility", USENIX Security 2022).
+A way is written as a word for each site: how often it prepends, or NARROW.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from controller.core.steering.vectorised import Sites
-from topologies.internet.graph import Ints
 from topologies.model import Network, Scope
 
 NARROW = "c"
 """A site that is told to customers alone; the others are numbers, how often they prepend."""
 
 
-def ways(sites: int, prepends: int, most: int, rng: np.random.Generator) -> Iterator[str]:
+def ways(sites: int, prepends: int, most: int, draw: Callable[[int], bytes]) -> Iterator[str]:
     """Configurations in words, the plain one first, none twice; all of them if they are few.
 
-    Each site prepends 0 to ``prepends`` times, or is told to customers alone.
+    Each site prepends 0 to ``prepends`` times, or is told to customers alone. ``draw`` gives so
+    many bytes by chance.
     """
     choices = _choices(prepends)
     every = len(choices) ** sites
     if every <= most:
         numbers: Sequence[int] = range(every)
     else:
-        numbers = [0, *sorted(_distinct(every, most - 1, rng))]
+        numbers = [0, *sorted(_distinct(every, most - 1, draw))]
     for number in numbers:
         words = []
         for _ in range(sites):
@@ -42,11 +39,11 @@ def _choices(prepends: int) -> tuple[str, ...]:
     return (*map(str, range(prepends + 1)), NARROW)
 
 
-def _distinct(every: int, count: int, rng: np.random.Generator) -> set[int]:
+def _distinct(every: int, count: int, draw: Callable[[int], bytes]) -> set[int]:
     """So many numbers from 1 to below ``every``, which may have more than 64 bits."""
     size, found = -(-every.bit_length() // 8) + 1, set[int]()
     while len(found) < count:
-        number = int.from_bytes(rng.bytes(size), "big") % every
+        number = int.from_bytes(draw(size), "big") % every
         if number:
             found.add(number)
     return found
@@ -76,13 +73,10 @@ def descend(way: str, prepends: int, off: Callable[[str], float], most: int) -> 
     return way
 
 
-def announced(at: Ints, way: str) -> Sites:
-    """The sites that a configuration describes."""
-    words = way.split()
-    return replace(
-        Sites.of(at),
-        prepend=np.array([0 if word == NARROW else int(word) for word in words], dtype=np.int32),
-        scope=tuple(Scope.CUSTOMERS if word == NARROW else Scope.ALL for word in words),
+def asked(way: str) -> tuple[tuple[int, Scope], ...]:
+    """By site: how often it prepends, and to whom it is told."""
+    return tuple(
+        (0, Scope.CUSTOMERS) if word == NARROW else (int(word), Scope.ALL) for word in way.split()
     )
 
 
