@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    bgp,
     changes,
     clocks,
     internet,
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "report": report.rows,
     "sweep": sweep.rows,
     "internet": internet.rows,
+    "bgp": bgp.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

@@ -202,11 +202,12 @@ class Network:
     the great circle. With ``second_chance`` a server hands on what belongs to a connection that it
     does not know, for ``linger_ns`` after a change, so that connections survive it; so do flows
     to the UDP ports ``second_chance_udp``, whose services keep a socket for each, when the servers
-    of their PoP change. Switches tell each other every ``bfd_ns`` that a link lives (RFC 5880), or
-    trust the carrier alone (None); with ``failover`` they go round a dead link by themselves. The
-    controller asks every server each ``health_ns`` whether it serves (0: never). Half of the cities
-    hear of a change of steering within ``convergence_ns`` (0: all at once), as BGP would have it.
-    With ``upstream`` BGP there is nothing to stand in for it: speakers with these ``timers``.
+    of their PoP change. Switches, and routers that speak BGP, tell each other every ``bfd_ns``
+    that a link lives (RFC 5880), or trust the carrier and BGP's own timers (None); with
+    ``failover`` switches go round a dead link by themselves. The controller asks every server each
+    ``health_ns`` whether it serves (0: never). Half of the cities hear of a change of steering
+    within ``convergence_ns`` (0: all at once), as BGP would have it. With ``upstream`` BGP there is
+    nothing to stand in for it: speakers with these ``timers``.
     """
 
     name: str

@@ -181,7 +181,7 @@ class NetworkFile(_Part):
     )
     bfd: Time = Field(
         None,
-        description="How often switches tell each other that a link lives (BFD), in whole ms;"
+        description="How often switches, and routers, tell each other that they live (BFD), in ms;"
         " three in a row may be lost. Default: never, they trust the carrier.",
     )
     failover: bool = Field(

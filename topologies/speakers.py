@@ -35,6 +35,8 @@ PREFERENCE = {Neighbour.CUSTOMER: 300, Neighbour.PEER: 200, Neighbour.PROVIDER: 
 _CUSTOMERS_ONLY = f"{US}:1"
 _HEARD_FROM = {kind: f"{US}:{100 + kind}" for kind in Neighbour}
 _NS_PER_METRIC = 1000
+_BFD = "every"
+"""The name of the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,28 @@ def _between(plan: Plan) -> Iterator[tuple[LinkPlan, tuple[Neighbour, Neighbour]
 # -- in the words of FRR
 
 
-def configuration(speaker: Speaker, told: Announcement, timers: Timers) -> str:
+def configuration(
+    speaker: Speaker, told: Announcement, timers: Timers, *, bfd: bool = False
+) -> str:
     """The file that bgpd reads (FRR's user guide, chapter BGP)."""
-    lines = (*_policies(speaker, told), *_router(speaker, told, timers))
+    lines = (*_policies(speaker, told), *_router(speaker, told, timers, bfd))
     return "\n".join(("frr defaults traditional", f"hostname {speaker.name}", *lines)) + "\n"
+
+
+def bfd(every_ns: int) -> str:
+    """The file that bfdd reads: three in a row may be lost (RFC 5880 section 6.8.4)."""
+    every_ms = every_ns // 10**6
+    return (
+        f"bfd\n profile {_BFD}\n  transmit-interval {every_ms}\n  receive-interval {every_ms}\n"
+        "  detect-multiplier 3\n"
+    )
+
+
+def watched(peer: IPv4Address, on: bool) -> tuple[str, ...]:
+    """The words that have a neighbour watched by BFD, or no more."""
+    if on:
+        return (f"neighbor {peer} bfd", f"neighbor {peer} bfd profile {_BFD}")
+    return (f"no neighbor {peer} bfd",)
 
 
 def changed(before: Announcement, now: Announcement) -> tuple[str, ...]:
@@ -189,7 +209,7 @@ def changed(before: Announcement, now: Announcement) -> tuple[str, ...]:
     )
 
 
-def _router(speaker: Speaker, told: Announcement, timers: Timers) -> Iterator[str]:
+def _router(speaker: Speaker, told: Announcement, timers: Timers, bfd: bool) -> Iterator[str]:
     yield f"router bgp {speaker.asn}"
     yield f" bgp router-id {speaker.identifier}"
     yield " bgp bestpath compare-routerid"  # else the oldest route wins a tie
@@ -208,6 +228,7 @@ def _router(speaker: Speaker, told: Announcement, timers: Timers) -> Iterator[st
             yield f"{peer} update-source {session.local}"
         else:
             yield f"{peer} advertisement-interval {timers.advertisement_s}"
+            yield from watched(session.peer, True) if bfd else ()
     yield " address-family ipv4 unicast"
     yield "  maximum-paths 1"
     yield "  maximum-paths ibgp 1"

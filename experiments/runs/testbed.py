@@ -235,8 +235,10 @@ class Testbed(Lab):
         """Start the controller first: it takes longer than the wiring."""
         wiring.raise_loopback()
         if self._captured:
+            routers = (router.name for router in self.plan.routers)
+            switches = dict.fromkeys(self.switch_namespaces.values())
             hosts = (host.name for host in self.plan.hosts)
-            self.capture = Capture((*dict.fromkeys(self.switch_namespaces.values()), *hosts))
+            self.capture = Capture((*switches, *routers, *hosts))
         self.start_controllers()
 
     def start(self) -> None:
@@ -271,6 +273,8 @@ class Testbed(Lab):
         patience_s = BGP_PATIENCE_S + len(self.plan.routers) * network.timers.advertisement_s
         prefixes = next(iter(announcements(World(self.plan)).values())).prefixes
         self.wait(self.speakers.rest(prefixes), "BGP to come to rest", patience_s)
+        if network.bfd_ns is not None:
+            self.wait(self.speakers.hear, "routers to hear each other (BFD)", patience_s)
 
     def stop(self) -> None:
         """End the capture, then as a Lab."""

@@ -38,7 +38,7 @@ PULLED, SILENT, CUT = "uplink pulled", "uplink silent", "link cut"
 CHANGES = (NOTHING, WITHDRAWN, ANNOUNCED, PULLED, SILENT, CUT)
 GONE = (WITHDRAWN, PULLED, SILENT)
 """After these a PoP serves nobody."""
-SDN = "SDN"
+SDN, WITH_BFD = "SDN", ", BFD"
 
 MS = 10**6
 BEFORE_S = 1.0
@@ -57,6 +57,9 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
         raise UsageError(f"{network.name} needs clients, and a PoP that can stand in for another.")
     if network.upstream is Upstream.SDN:
         return replace(network, bfd_ns=100 * MS)
+    every_ms = params["bfd_ms"]
+    assert isinstance(every_ms, int | float)
+    network = replace(network, bfd_ns=round(every_ms) * MS or None)
     paces, hold_s = params["mrai_s"], params["hold_s"]
     assert isinstance(paces, tuple)
     assert isinstance(hold_s, int | float)
@@ -73,7 +76,8 @@ def arms(e: Trial | Evidence) -> tuple[str, ...]:
     """By whom changes are met."""
     if e.plan.network.upstream is Upstream.SDN:
         return (SDN,)
-    return tuple(f"MRAI {mrai_s:g} s" for mrai_s in e.spec.numbers("mrai_s"))
+    paces = [f"MRAI {mrai_s:g} s" for mrai_s in e.spec.numbers("mrai_s")]
+    return (*paces, f"{paces[0]}{WITH_BFD}") if e.spec.number("bfd_ms") else tuple(paces)
 
 
 def mrai_s(arm: str) -> float:
@@ -89,6 +93,8 @@ def trial(t: Trial) -> None:
         if arm != SDN:
             with t.step(f"BGP at {arm}"):
                 t.lab.speakers.pace(int(mrai_s(arm)))
+                if t.param("bfd_ms"):
+                    t.lab.speakers.watch(arm.endswith(WITH_BFD))
                 t.lab.come_to_rest()
         for change in CHANGES:
             if change != CUT or link is not None:
@@ -102,7 +108,8 @@ def trial(t: Trial) -> None:
 
 def watched_s(t: Trial, arm: str, change: str) -> float:
     """How long clients are watched after a change."""
-    silent_s = t.param("hold_s") if change == SILENT and arm != SDN else 0.0
+    by_timers = change == SILENT and arm != SDN and not arm.endswith(WITH_BFD)
+    silent_s = t.param("hold_s") if by_timers else 0.0
     return SETTLE_S + silent_s + ROUNDS * mrai_s(arm) * (change != NOTHING)
 
 
@@ -421,8 +428,11 @@ def _notices(e: Evidence, follows: pd.DataFrame) -> Check:
     good = total = 0
     for arm in arms(e):
         least_s, most_s = hold_s - max(1, hold_s // 3), hold_s + 1.0 + ROUNDS * mrai_s(arm)
-        if arm == SDN:
-            least_s, most_s = 0.0, 1.0
+        if arm == SDN or arm.endswith(WITH_BFD):  # four intervals, and what BGP takes
+            least_s, most_s = (
+                0.0,
+                4e-3 * (e.spec.number("bfd_ms") or 100) + 1.0 + ROUNDS * mrai_s(arm),
+            )
         mine = _of(follows, arm, SILENT)
         away_s = mine[mine["client"].isin(home)]["back_ms"] / 1e3
         total += len(away_s)
@@ -463,6 +473,7 @@ STUDY = Study(
     parameters={
         "mrai_s": Parameter((0, 5, 30), (0, 5), "least time between two updates of a session, s"),
         "hold_s": Parameter(9, 6, "a BGP session that is silent for so long is over, seconds"),
+        "bfd_ms": Parameter(0, 0, "how often BFD says that a link lives, ms (0: never; real time)"),
         "packets": Parameter(1500, 300, "probes of each client around a change"),
     },
     trial=trial,

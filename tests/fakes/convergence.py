@@ -58,7 +58,8 @@ def _asked(
     """The probes of one client, which is away for a while if its PoP changes."""
     away_ms = 100.0
     if change == convergence.SILENT:
-        away_ms = 300.0 if arm == convergence.SDN else 1e3 * spec.number("hold_s") - 500.0
+        quick = arm == convergence.SDN or arm.endswith(convergence.WITH_BFD)
+        away_ms = 300.0 if quick else 1e3 * spec.number("hold_s") - 500.0
     moves = ends[0] != ends[1]
     last_ms = 1e3 * (spec.number("hold_s") + 5)
     times = [-1000.0 + n * (last_ms + 1000.0) / PROBES for n in range(PROBES)]

@@ -54,7 +54,10 @@ def clock(request: pytest.FixtureRequest) -> Clock:
 
 
 LONG = {
-    "churn": "two minutes and a half in real time; test_second_chance.py changes what churn changes"
+    "churn": "two minutes and a half; test_second_chance.py changes what churn changes",
+    "convergence": "a minute; test_bgp.py has a silent PoP in real time",
+    "playbook": "it does what inflation does, more often",
+    "shedding": "a minute and a half of waiting; what sheds has tests of its own",
 }
 """Studies that are run in virtual time alone, and why."""
 

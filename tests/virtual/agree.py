@@ -21,6 +21,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from benchmarks.ases import network
 from controller.core.announcing import announcements
 from controller.core.events import Event, PopSet, PopState, PrependSet, ScopeSet
 from controller.core.steering import vectorised
@@ -29,7 +30,6 @@ from controller.core.steering.bgp import Route as Modelled
 from controller.core.steering.vectorised import Sites
 from controller.core.world import World
 from tests.core.topologies.network_strategies import networks
-from tests.fakes.ases import network
 from topologies.emulation import netns, routers, rtnetlink, vty, wiring
 from topologies.emulation import speakers as emulated
 from topologies.emulation.rtnetlink import CableEnd, Netlink

@@ -97,7 +97,8 @@ class Lab(Mininet):
         self._modules: dict[str, tuple[str, ...]] = {}
         self._absent: set[str] = set()
         self._vswitches: list[VSwitch] = []
-        self.speakers = Speakers(speakers(self.plan), self.logs, network.timers)
+        said = speakers(self.plan)
+        self.speakers = Speakers(said, self.logs, network.timers, network.bfd_ns)
         """They speak if the upstream is BGP."""
 
     @property

@@ -18,7 +18,7 @@ from topologies.emulation import netns, vty
 from topologies.emulation.processes import LabError, Program, start
 from topologies.emulation.vty import SOCKETS
 from topologies.model import Timers
-from topologies.speakers import US, Announcement, Speaker, configuration
+from topologies.speakers import US, Announcement, Speaker, bfd, configuration, watched
 
 DAEMONS = Path("/usr/lib/frr")
 """Where Debian's package has them."""
@@ -68,8 +68,14 @@ def problem() -> str | None:
 class Speakers:
     """All speakers of a network, in namespaces of their names, which exist and are wired."""
 
-    def __init__(self, speakers: Iterable[Speaker], logs: Path, timers: Timers) -> None:
-        """Nothing runs yet; ``logs`` gets a file for each program."""
+    def __init__(
+        self, speakers: Iterable[Speaker], logs: Path, timers: Timers, bfd_ns: int | None = None
+    ) -> None:
+        """Nothing runs yet; ``logs`` gets a file for each program.
+
+        Every ``bfd_ns`` they tell their neighbours in other networks that they live (RFC 5880).
+        """
+        self._bfd_ns = bfd_ns
         self._speakers = {speaker.name: speaker for speaker in speakers}
         self._logs = logs
         self._timers = timers
@@ -83,11 +89,17 @@ class Speakers:
         for name, speaker in self._speakers.items():
             folder = SOCKETS / name
             folder.mkdir()
-            text = configuration(speaker, told.get(name, _SILENT), self._timers)
+            text = configuration(
+                speaker, told.get(name, _SILENT), self._timers, bfd=self._bfd_ns is not None
+            )
             (folder / "bgpd.conf").write_text(text)
+            (folder / "bfdd.conf").write_text(bfd(self._bfd_ns or 0))
             shutil.chown(folder, USER)
             with netns.inside(name):
                 self._launch(name, "zebra", "-f", "/dev/null")
+                if self._bfd_ns is not None:
+                    more = ("--bfdctl", str(folder / "bfdctl.sock"))
+                    self._launch(name, "bfdd", "-f", str(folder / "bfdd.conf"), *more)
                 self._launch(name, "bgpd", "-f", str(folder / "bgpd.conf"), "-P", "0")
             time.sleep(APART_S)
 
@@ -119,6 +131,21 @@ class Speakers:
         wanted = len(self._speakers[name].sessions)
         return len(peers) == wanted and all(map(_is_up, peers.values()))
 
+    def watch(self, on: bool) -> None:
+        """Have those who speak to another network watch each other by BFD, or no more.
+
+        Raises LabError.
+        """
+        for name, speaker in self._speakers.items():
+            outside = [session.peer for session in speaker.sessions if session.kind is not None]
+            words = [word for peer in outside for word in watched(peer, on)]
+            vty.say(name, "configure terminal", f"router bgp {speaker.asn}", *words, "end")
+
+    def hear(self) -> bool:
+        """Whether all that are watched by BFD are heard. Raises LabError."""
+        watched = (peer["peerBfdInfo"] for peer in self._neighbours() if "peerBfdInfo" in peer)
+        return all(found["status"] == "Up" for found in watched)
+
     def pace(self, advertisement_s: int) -> None:
         """Let at least so long lie between two updates of a session (MRAI). Raises LabError."""
         self._timers = replace(self._timers, advertisement_s=advertisement_s)
@@ -129,9 +156,7 @@ class Speakers:
 
     def updates(self) -> int:
         """How many updates all speakers have sent. Raises LabError."""
-        said = (vty.ask(name, "show bgp neighbors json") for name in self._speakers)
-        peers = (peer for neighbours in said for peer in neighbours.values())
-        return sum(int(peer["messageStats"]["updatesSent"]) for peer in peers)
+        return sum(int(peer["messageStats"]["updatesSent"]) for peer in self._neighbours())
 
     def tables(self) -> dict[str, int]:
         """By speaker, how often its table has changed; who has nothing left to say is at rest."""
@@ -166,6 +191,11 @@ class Speakers:
             return tuple(sorted(routes, key=lambda route: not route.best))
 
         return dict(self._each(known))
+
+    def _neighbours(self) -> Iterator[dict[str, Any]]:
+        """What every speaker says of each of its neighbours."""
+        for name in self._speakers:
+            yield from vty.ask(name, "show bgp neighbors json").values()
 
     def _summary(self, name: str) -> Mapping[str, Any]:
         return vty.ask(name, "show bgp ipv4 unicast summary json")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.ases import code, network
 from benchmarks.internet_inside import plain
 from controller.core.steering.bgp import OURS, Route
 from controller.core.steering.bgp import routes as scalar
 from controller.core.steering.valleys import strangers, valleys
 from controller.core.steering.vectorised import Routes, Sites, loads, routes, rtt_ms
 from controller.core.world import World
-from tests.fakes.ases import code, network
 from topologies.business import Neighbour
 from topologies.internet.generate import generate
 from topologies.internet.graph import Internet, check
