@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -28,6 +28,7 @@ from topologies.plan import HostPlan, Plan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.measure.echo import EchoProbe, EchoRow
     from experiments.measure.judge import Judge
     from experiments.runs.testbed import Testbed
 
@@ -130,6 +131,24 @@ class Trial:
     def address(self, host: HostPlan) -> Address:
         """A host's own address of the family of this trial."""
         return host.at(self.spec.family)
+
+    def ping(
+        self, probes: Sequence[EchoProbe], *, count: int, token: bytes | None = None
+    ) -> list[EchoRow]:
+        """Ping at the trial's pace: ``rate_per_s`` of all probes together, ``timeout_s`` for each.
+
+        ``token`` marks the requests, as for ``measure.ping``.
+        """
+        from experiments.measure.ping import ping
+
+        return ping(
+            probes,
+            count=count,
+            interval_s=len(probes) / self.param("rate_per_s"),
+            timeout_s=self.param("timeout_s"),
+            seed=self.spec.seed,
+            token=token,
+        )
 
     def announce(self, announced: set[str], wanted: set[str]) -> set[str]:
         """Of PoPs that are ``announced`` have these and no others; somebody serves all the while.
@@ -248,6 +267,13 @@ Prepare = Callable[[Network, Mapping[str, Value]], Network]
 
 
 def _as_it_is(network: Network, _params: Mapping[str, Value]) -> Network:
+    return network
+
+
+def with_a_choice(network: Network, _params: Mapping[str, Value]) -> Network:
+    """The network as it is, for a ``Study.prepare``. Raises UsageError if it has one PoP alone."""
+    if len(network.pops) < 2:
+        raise UsageError(f"{network.name} has one PoP: there is nothing to choose.")
     return network
 
 

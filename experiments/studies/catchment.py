@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial
+from experiments.parameters import Parameter
+from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import SHARE, Timed
 from topologies.geography import FIBRE_KM_PER_S, distance_km
-from topologies.model import Network, Policy
+from topologies.model import Policy
 from topologies.plan import HostPlan, HostRole, Plan
 
 if TYPE_CHECKING:
@@ -68,13 +67,6 @@ def steered(plan: Plan, oracle: Oracle) -> tuple[str, str, str]:
     return client.city, far, oracle.nearest_pops(client.name)[0]
 
 
-def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
-    """The network as it is. Raises UsageError if it has one PoP alone."""
-    if len(network.pops) < 2:
-        raise UsageError(f"{network.name} has one PoP: there is nothing to choose.")
-    return network
-
-
 def _look(t: Trial, arm: str) -> None:
     """Where everybody lands now, by all that can tell, and how long it takes."""
     t.lab.settle()
@@ -107,21 +99,14 @@ def _named(t: Trial, client: HostPlan) -> str:
 
 def _ping(t: Trial, arm: str, pops: Mapping[str, str]) -> None:
     """Ping the service, or by arm ``best`` a server; ``pops`` says where clients should land."""
-    from experiments.measure.ping import EchoProbe, ping
+    from experiments.measure.echo import EchoProbe
 
     servers = {client: t.plan.servers_of(pop)[0] for client, pop in pops.items() if pop}
     probes = [
         EchoProbe(client, t.address(servers[client]) if arm == BEST else t.service)
         for client in pops
     ]
-    rows = ping(
-        probes,
-        count=t.count("pings"),
-        interval_s=len(probes) / t.param("rate_per_s"),
-        timeout_s=t.param("timeout_s"),
-        seed=t.spec.seed,
-    )
-    for row in rows:
+    for row in t.ping(probes, count=t.count("pings")):
         server = servers.get(row.host)
         t.reporter.emit(
             {
@@ -357,7 +342,7 @@ STUDY = Study(
     trial=trial,
     evaluate=evaluate,
     draw=draw,
-    prepare=prepare,
+    prepare=with_a_choice,
     policies=tuple(Policy),
     timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0),
 )

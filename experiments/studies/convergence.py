@@ -265,8 +265,7 @@ def expected_by_bgp(plan: Plan, observed: Mapping[str, Any], change: str) -> dic
         world = _without(world, plan.links[observed["link"] - 1])
     elif change in GONE:
         pops = tuple(pop for pop in pops if pop != observed["victim"])
-    model = BgpOracle(world)
-    return {transit.city: model.catchment(transit.city, pops) for transit in plan.transits}
+    return BgpOracle(world).catchments(pops)
 
 
 # -- what the evidence says

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from controller.core.events import Event, PopSet, PopState, PrependSet, ScopeSet
 from controller.core.world import World
-from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial
+from experiments.parameters import Parameter
+from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import BgpOracle
 from experiments.verdict.result import Check, Metric
@@ -43,13 +42,6 @@ FLOOR_MS = 0.5
 OVER_MS = (25, 100)
 FAR_MS = 100
 """A round trip beyond that is felt."""
-
-
-def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
-    """The network as it is. Raises UsageError if it has one PoP alone."""
-    if len(network.pops) < 2:
-        raise UsageError(f"{network.name} has one PoP: there is nothing to choose.")
-    return network
 
 
 def trial(t: Trial) -> None:
@@ -153,16 +145,7 @@ def _sent(
     pops: Sequence[str],
     models: Sequence[float | None],
 ) -> None:
-    from experiments.measure.ping import ping
-
-    rows = ping(
-        probes,
-        count=t.count("pings"),
-        interval_s=len(probes) / t.param("rate_per_s"),
-        timeout_s=t.param("timeout_s"),
-        seed=t.spec.seed,
-    )
-    for row in rows:
+    for row in t.ping(probes, count=t.count("pings")):
         t.reporter.emit(
             {
                 "arm": arm,
@@ -386,6 +369,6 @@ STUDY = Study(
     families=(4,),
     policies=(Policy.BGP,),
     upstreams=(Upstream.BGP,),
-    prepare=prepare,
+    prepare=with_a_choice,
     timed=Timed(("arm", "client", "pop"), where=lambda samples: samples["sequence"] > 0),
 )

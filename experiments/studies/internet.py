@@ -27,7 +27,7 @@ from experiments.internet.arms import (
     SHIFTED,
 )
 from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial
+from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict.result import Check, Metric
 from topologies.model import Network, Policy
 
@@ -70,8 +70,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     relations = str(params["relations"])
     if relations != GENERATED and not Path(relations).is_absolute():
         raise UsageError(f"relations is `{GENERATED}` or the whole path of a file: {relations!r}.")
-    if len(network.pops) < 2:
-        raise UsageError(f"{network.name} has one PoP: there is nothing to choose.")
+    with_a_choice(network, params)
     for name in ("sites", "draws", "candidates", "greedy", "ways", "egress_cities", "tags"):
         given = params[name]
         for value in given if isinstance(given, tuple) else (given,):

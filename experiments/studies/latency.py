@@ -58,17 +58,10 @@ def _landed(t: Trial, clients: tuple[HostPlan, ...]) -> dict[str, dict[str, str]
 
 
 def _ping(t: Trial, targets: list[tuple[str, HostPlan, tuple[str, Address]]]) -> None:
-    from experiments.measure.ping import EchoProbe, ping
+    from experiments.measure.echo import EchoProbe
 
     probes = [EchoProbe(client.name, address) for _, client, (_, address) in targets]
-    rows = ping(
-        probes,
-        count=t.count("pings"),
-        interval_s=len(probes) / t.param("rate_per_s"),
-        timeout_s=t.param("timeout_s"),
-        seed=t.spec.seed,
-    )
-    for row in rows:
+    for row in t.ping(probes, count=t.count("pings")):
         arm, client, (pop, _) = targets[row.probe]
         t.reporter.emit(
             {

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 from controller.core.events import PrependSet, ScopeSet
 from controller.core.world import World
 from experiments import playbook
-from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
-from experiments.study import Evidence, Findings, Study, Trial
+from experiments.parameters import Parameter
+from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import BgpOracle
 from experiments.verdict.result import Check, Metric
-from topologies.model import Network, Policy, Upstream
+from topologies.model import Policy, Upstream
 from topologies.plan import HostRole, Plan
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 SHIFTED = "shifted"
 """All PoPs prepend alike: BGP sees no difference."""
 PLAIN, BEST = "plain", "best"
-
-
-def prepare(network: Network, _params: Mapping[str, Value]) -> Network:
-    """The network as it is. Raises UsageError if it has one PoP alone."""
-    if len(network.pops) < 2:
-        raise UsageError(f"{network.name} has one PoP: there is nothing to choose.")
-    return network
 
 
 def trial(t: Trial) -> None:
@@ -109,8 +101,7 @@ def catchments(made: Plan, way: str) -> dict[str, str | None]:
     world = World(made)
     for edge, (prepend, scope) in zip(made.edges, playbook.asked(way), strict=True):
         world = world.after(PrependSet(edge.city, prepend), ScopeSet(edge.city, scope))
-    model, pops = BgpOracle(world), tuple(edge.city for edge in made.edges)
-    return {transit.city: model.catchment(transit.city, pops) for transit in made.transits}
+    return BgpOracle(world).catchments(edge.city for edge in made.edges)
 
 
 def off_share(made: Plan, where: Mapping[str, str | None]) -> float:
@@ -277,5 +268,5 @@ STUDY = Study(
     families=(4,),
     policies=(Policy.BGP,),
     upstreams=(Upstream.BGP,),
-    prepare=prepare,
+    prepare=with_a_choice,
 )

@@ -24,7 +24,7 @@ def probed(t: Trial, clients: Sequence[HostPlan]) -> dict[str, dict[str, list[st
 
     The reply reaches any server of the PoP that it lands in, so all of them are watched.
     """
-    from experiments.measure.ping import EchoProbe, ping
+    from experiments.measure.echo import EchoProbe
     from experiments.measure.witness import Marked
 
     pairs = [(client, edge.city) for client in clients for edge in t.plan.edges]
@@ -34,14 +34,7 @@ def probed(t: Trial, clients: Sequence[HostPlan]) -> dict[str, dict[str, list[st
     ]
     token = t.random.randbytes(8)
     with Marked([server.name for server in t.plan.hosts_of(HostRole.SERVER)], token) as watch:
-        ping(
-            probes,
-            count=1,
-            interval_s=len(probes) / t.param("rate_per_s"),
-            timeout_s=t.param("timeout_s"),
-            seed=t.spec.seed,
-            token=token,
-        )
+        t.ping(probes, count=1, token=token)
         seen = watch.seen()
     found: dict[str, dict[str, list[str]]] = {client.name: {} for client in clients}
     for number, (client, pop) in enumerate(pairs):

@@ -150,6 +150,11 @@ class BgpOracle(Oracle):
         there = [client, *routers, server.switch, server.name]
         return (paths.delay_ns(self.plan, there) + self.delay_ns(server.name, client)) / NS_PER_MS
 
+    def catchments(self, pops: Iterable[str]) -> dict[str, str | None]:
+        """By city, as ``catchment``."""
+        pops = tuple(pops)
+        return {x.city: self.catchment(x.city, pops) for x in self.plan.transits}
+
     def catchment(self, city: str, pops: Iterable[str]) -> str | None:
         """The PoP that a city's packets come to if these announce; None without a route."""
         way = self._anycast(tuple(pops))[city]
