@@ -101,7 +101,7 @@ def speaking(made: Plan) -> Iterator[Speakers]:
     told = announcements(World(made))
     try:
         both.start({speaker_name(pop): what for pop, what in told.items()})
-        until(both.are_established)
+        until(both.rest(()))
         settle(both)
         yield both
     finally:
@@ -225,8 +225,8 @@ def leak() -> None:
     """Have every router tell everybody everything."""
     usual = emulated.configuration
 
-    def leaky(*words: Any) -> str:
-        return usual(*words).replace(" match community OF-CUSTOMERS\n", "")
+    def leaky(*words: Any, **named: Any) -> str:
+        return usual(*words, **named).replace(" match community OF-CUSTOMERS\n", "")
 
     emulated.configuration = leaky
 
