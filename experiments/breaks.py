@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 
+from experiments.errors import UsageError
 from topologies import paths, shortest
+from topologies.model import Network
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 
 PULLED, SILENT, DEAD_POP, BACKBONE = "pulled link", "silent link", "dead PoP", "backbone"
@@ -36,6 +38,12 @@ class Break:
     streams: tuple[Stream, ...]
     silent: bool = False
     borrowed: bool = False
+
+
+def need_a_stand_in(network: Network) -> None:
+    """Raise UsageError if nobody would feel it when a PoP dies, or nobody could serve instead."""
+    if len(network.pops) < 2 or not network.clients:
+        raise UsageError(f"{network.name} needs clients, and a PoP that can stand in for another.")
 
 
 def breaks(plan: Plan, most: int) -> tuple[Break, ...]:

@@ -20,7 +20,7 @@ from experiments.errors import UsageError
 from topologies.emulation import netns
 from topologies.emulation.processes import PATIENCE_S
 from topologies.family import Address
-from topologies.plan import End, HostPlan, HostRole, Plan
+from topologies.plan import HostPlan, HostRole, LinkKind, LinkPlan, Plan, host_mac
 
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
@@ -147,63 +147,56 @@ def explain(
 
 def _way(lab: Testbed, sender: HostPlan, packet: Packet) -> Iterator[dict[str, Any]]:
     """Every hop of a packet that a host sends."""
-    switch, in_port = sender.switch, sender.port
+    node, in_port = sender.switch, sender.port
     routers = {router.name for router in lab.plan.routers}
     for _ in range(MOST_HOPS):
-        if switch in routers:
-            hop, far = _routed(lab, switch, in_port, packet.destination)
-            yield hop
-            if far is None or far.port is None:
-                return
-            speaker = lab.plan.speaker(lab.plan.switch(switch).city)
-            if far.node not in routers and speaker is not None:
-                packet = replace(packet, eth_dst=mac(speaker.mac))
-            switch, in_port = far.node, far.port
-            continue
-        text = lab.appctl(switch, "ofproto/trace", switch, packet.words(in_port))
-        told = read(text, packet.eth_dst)
-        packet = replace(packet, eth_dst=told.eth_dst)
-        port = _port(told, in_port)
-        link = next((x for x in lab.plan.links_of(switch) if x.near(switch).port == port), None)
-        far = None if link is None else link.far(switch)
+        tell = _routed if node in routers else _switched
+        told, link, packet = tell(lab, node, in_port, packet)
+        far = None if link is None else link.far(node)
         yield {
-            "switch": switch,
+            "switch": node,
             "in_port": in_port,
-            "rules": [_rule(*rule) for rule in told.rules],
-            "label": _label(lab.plan, told.eth_dst),
-            "out": told.outputs[0] if told.outputs else None,
+            **told,
             "to": far.node if far else None,
             "cut": link is not None and link.number in lab.cut_links,
         }
         if far is None or far.port is None:
             return
-        switch, in_port = far.node, far.port
+        node, in_port = far.node, far.port
 
 
-def _routed(
-    lab: Testbed, router: str, in_port: int, destination: Address
-) -> tuple[dict[str, Any], End | None]:
-    """A hop at a router, by its kernel's route; and the end of the link that it takes."""
+Hop = tuple[dict[str, Any], LinkPlan | None, Packet]
+"""What a node does with a packet, the link that it takes, and the packet as it leaves."""
+
+
+def _switched(lab: Testbed, switch: str, in_port: int, packet: Packet) -> Hop:
+    """By the rules of a switch."""
+    text = lab.appctl(switch, "ofproto/trace", switch, packet.words(in_port))
+    told = read(text, packet.eth_dst)
+    port = _port(told, in_port)
+    link = next((x for x in lab.plan.links_of(switch) if x.near(switch).port == port), None)
+    hop = {
+        "rules": [_rule(*rule) for rule in told.rules],
+        "label": _label(lab.plan, told.eth_dst),
+        "out": told.outputs[0] if told.outputs else None,
+    }
+    return hop, link, replace(packet, eth_dst=told.eth_dst)
+
+
+def _routed(lab: Testbed, router: str, _in_port: int, packet: Packet) -> Hop:
+    """By the route of a router's kernel; to its PoP it sends to the speaker's MAC address."""
     words = ["nsenter", f"--net={netns.path(router)}", "ip", "-o", "route", "get", "fibmatch"]
-    done = subprocess.run(
-        [*words, str(destination)], check=False, capture_output=True, text=True, timeout=PATIENCE_S
-    )
+    words += [str(packet.destination)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     told = done.stdout.split()  # nothing, if there is no route
     out = told[told.index("dev") + 1] if "dev" in told else None
     link = next((x for x in lab.plan.links_of(router) if x.near(router).interface == out), None)
-    far = None if link is None else link.far(router)
     by = told[told.index("proto") + 1] if "proto" in told else "kernel"
-    duty = f"{told[0]} by {by}" if far else "no route"
-    hop = {
-        "switch": router,
-        "in_port": in_port,
-        "rules": [{"table": "kernel", "priority": 0, "duty": duty}],
-        "label": None,
-        "out": out,
-        "to": far.node if far else None,
-        "cut": link is not None and link.number in lab.cut_links,
-    }
-    return hop, far
+    duty = "no route" if link is None else f"{told[0]} by {by}"
+    rules = [{"table": "kernel", "priority": 0, "duty": duty}]
+    if link is not None and link.kind is LinkKind.UPLINK:
+        packet = replace(packet, eth_dst=mac(host_mac(link.address(link.far(router)))))
+    return {"rules": rules, "label": None, "out": out}, link, packet
 
 
 def _port(told: Told, in_port: int) -> int | None:

@@ -105,7 +105,7 @@ def changes(plan: Plan, oracle: Oracle) -> Iterator[Change]:
 
 def _busiest(plan: Plan, oracle: Oracle) -> str:
     """The PoP nearest to most clients, of those with servers enough to do without one."""
-    near = Counter(oracle.nearest_pops(c.name)[0] for c in plan.hosts_of(HostRole.CLIENT))
+    near = oracle.clients_by_pop()
     able = [edge.city for edge in plan.edges if len(plan.servers_of(edge.city)) > 1]
     return max(able, key=near.__getitem__)
 

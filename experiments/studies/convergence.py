@@ -17,15 +17,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.core.routing import uplink
 from controller.core.steering.bgp import ways
 from controller.core.world import World
+from experiments.breaks import need_a_stand_in
 from experiments.errors import UsageError
 from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
-from experiments.verdict.oracle import BgpOracle, oracle
+from experiments.verdict.oracle import BgpOracle
 from experiments.verdict.result import Check, Metric
 from topologies.model import Network, Policy, Timers, Upstream
-from topologies.plan import HostPlan, HostRole, LinkKind, LinkPlan, Plan
+from topologies.plan import HostPlan, HostRole, LinkKind, LinkPlan, Plan, transit_name
 from topologies.validate import NetworkError, problems
 
 if TYPE_CHECKING:
@@ -52,9 +54,8 @@ REST_S = 60.0
 
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
-    """With the timers asked for. Raises UsageError without a second PoP."""
-    if len(network.pops) < 2 or not network.clients:
-        raise UsageError(f"{network.name} needs clients, and a PoP that can stand in for another.")
+    """With the timers asked for. Raises UsageError, NetworkError."""
+    need_a_stand_in(network)
     if network.upstream is Upstream.SDN:
         return replace(network, bfd_ns=100 * MS)
     every_ms = params["bfd_ms"]
@@ -87,7 +88,7 @@ def mrai_s(arm: str) -> float:
 
 def trial(t: Trial) -> None:
     """Every change at every pace."""
-    victim, link = busiest(t.plan), felt(t.plan)
+    victim, link = t.oracle.busiest(), felt(t.plan)
     t.observed |= {"victim": victim, "link": None if link is None else link.number, "changes": []}
     for arm in arms(t):
         if arm != SDN:
@@ -183,9 +184,9 @@ def _change(t: Trial, change: str) -> None:
     elif change == ANNOUNCED:
         control.pop_announce(victim)
     elif change == PULLED:
-        control.link_cut(link_name(uplink(t.plan, victim)))
+        control.link_cut(link_name(uplink(t.plan, t.plan.edge(victim))))
     elif change == SILENT:
-        control.link_blackhole(link_name(uplink(t.plan, victim)))
+        control.link_blackhole(link_name(uplink(t.plan, t.plan.edge(victim))))
     elif change == CUT:
         control.link_cut(link_name(t.plan.links[t.observed["link"] - 1]))
 
@@ -193,7 +194,7 @@ def _change(t: Trial, change: str) -> None:
 def _mend(t: Trial, change: str) -> None:
     from experiments.control.words import link_name
 
-    broken = uplink(t.plan, t.observed["victim"])
+    broken = uplink(t.plan, t.plan.edge(t.observed["victim"]))
     if change == CUT:
         broken = t.plan.links[t.observed["link"] - 1]
     t.lab.control.link_restore(link_name(broken))
@@ -219,18 +220,6 @@ def _steered(t: Trial) -> dict[str, str | None]:
 # -- what a network is made of
 
 
-def uplink(plan: Plan, pop: str) -> LinkPlan:
-    """The link of a PoP to its city."""
-    return plan.link_between(plan.edge(pop).name, plan.transit(pop).name)
-
-
-def busiest(plan: Plan) -> str:
-    """The PoP that serves most clients; the first of several."""
-    model = oracle(plan)
-    served = [model.anycast_pops(x.name)[:1] for x in plan.hosts_of(HostRole.CLIENT)]
-    return max(model.pops, key=lambda pop: served.count((pop,)))
-
-
 def felt(plan: Plan) -> LinkPlan | None:
     """The link between cities that most clients' packets take and that BGP can do without."""
     links = [link for link in plan.links if link.kind is LinkKind.TRANSIT]
@@ -240,17 +229,13 @@ def felt(plan: Plan) -> LinkPlan | None:
 
     def takers(link: LinkPlan) -> int:
         ends = {link.a.node, link.b.node}
-        steps = (pairwise(map(_node, usual[city])) for city in clients)
+        steps = (pairwise(map(transit_name, usual[city])) for city in clients)
         return sum(any({*step} == ends for step in way) for way in steps)
 
     for link in sorted(links, key=lambda link: (-takers(link), link.number)):
         if takers(link) and all(ways(_without(world, link), pops)[city] for city in clients):
             return link
     return None
-
-
-def _node(city: str) -> str:
-    return f"t{city}"
 
 
 def _without(world: World, link: LinkPlan) -> World:

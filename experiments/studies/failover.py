@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.core.convergence import delay_ns
-from experiments.breaks import DEAD_POP, PULLED, SERVICE, SILENT, Break, breaks
-from experiments.errors import UsageError
+from experiments.breaks import DEAD_POP, PULLED, SERVICE, SILENT, Break, breaks, need_a_stand_in
 from experiments.parameters import Parameter, Value
 from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study, Trial
@@ -47,8 +46,7 @@ CONVERGED_MS = 300.0
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     """With BFD, so that a silent failure can be seen. Raises UsageError without a second PoP."""
-    if len(network.pops) < 2 or not network.clients:
-        raise UsageError(f"{network.name} needs clients, and a PoP that can stand in for another.")
+    need_a_stand_in(network)
     every_ms = params["bfd_ms"]
     assert isinstance(every_ms, int | float)
     return replace(network, bfd_ns=round(every_ms) * MS, failover=True)

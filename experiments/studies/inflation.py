@@ -47,7 +47,7 @@ FAR_MS = 100
 def trial(t: Trial) -> None:
     """Every PoP by its own address, then the service as each arm announces it."""
     clients = t.plan.hosts_of(HostRole.CLIENT)
-    victim = busiest(t.plan)
+    victim = t.oracle.busiest()
     t.observed |= {"victim": victim, "landed": []}
     with t.timed_step(f"{len(clients)} clients ping a server of every PoP"):
         _ping_unicast(t, clients)
@@ -90,13 +90,6 @@ def model(made: Plan, arm: str, victim: str, prepend: int) -> tuple[BgpOracle, t
     world = World(made) if change is None else World(made).after(change)
     pops = tuple(edge.city for edge in made.edges if arm != WITHDRAWN or edge.city != victim)
     return BgpOracle(world), pops
-
-
-def busiest(made: Plan) -> str:
-    """The PoP with most clients; the first of several."""
-    usual, pops = model(made, USUAL, "", 0)
-    served = [usual.catchment(x.city, pops) for x in made.hosts_of(HostRole.CLIENT)]
-    return max(pops, key=served.count)
 
 
 def _look(t: Trial, arm: str, clients: tuple[HostPlan, ...]) -> None:

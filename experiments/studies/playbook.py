@@ -72,7 +72,7 @@ def plain(made: Plan) -> str:
 def to_run(
     made: Plan, every: Iterable[str], prepends: int, runs: int
 ) -> tuple[tuple[str, str], ...]:
-    """By arm: the ways that are announced in the lab.
+    """By arm: the ways that are announced in the lab; the plain one is among ``every``.
 
     The best are those by which every city is served, each for a split of clients of its own.
     """
@@ -81,7 +81,7 @@ def to_run(
     found = {way: catchments(made, way) for way in every}
     whole = {way: where for way, where in found.items() if None not in where.values()}
     off = {way: off_share(made, where) for way, where in whole.items()}
-    seen = {_of_clients(made, catchments(made, usual))}
+    seen = {_of_clients(made, found[usual])}
     best: list[str] = []
     for way in sorted(off, key=lambda way: (off[way], way)):
         split = _of_clients(made, whole[way])

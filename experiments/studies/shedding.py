@@ -82,7 +82,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
         raise UsageError(f"{network.name} has one PoP: nobody could take what it sheds.")
     unit = params["unit_per_s"]
     assert isinstance(unit, int | float)
-    near = _by_pop(plan(network))
+    near = Oracle(plan(network)).clients_by_pop()
     full, clients = near.most_common(1)[0]
     rush = max(step.units for step in STEPS) * clients
     units = {
@@ -95,15 +95,9 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     return replace(network, pops=tuple(pops))
 
 
-def _by_pop(made: Plan) -> Counter[str]:
-    """How many clients are nearest to each PoP."""
-    oracle = Oracle(made)
-    return Counter(oracle.nearest_pops(c.name)[0] for c in made.hosts_of(HostRole.CLIENT))
-
-
 def region(made: Plan, oracle: Oracle) -> tuple[str, frozenset[str]]:
     """The PoP that has most clients, and those clients: there the rush is."""
-    full = _by_pop(made).most_common(1)[0][0]
+    full = oracle.clients_by_pop().most_common(1)[0][0]
     clients = (client.name for client in made.hosts_of(HostRole.CLIENT))
     return full, frozenset(c for c in clients if oracle.nearest_pops(c)[0] == full)
 

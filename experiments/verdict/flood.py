@@ -6,7 +6,6 @@ what is offered beyond the rate. Over the catchments of anycast the loads add up
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -64,18 +63,13 @@ class Load:
 
 def target(oracle: Oracle) -> str:
     """The PoP that most clients are nearest to: there the attack is strongest."""
-    return _clients(oracle).most_common(1)[0][0]
+    return oracle.clients_by_pop().most_common(1)[0][0]
 
 
 def victim(oracle: Oracle) -> str:
     """The PoP that fewest clients are nearest to, and not the target: it lends an address."""
-    full, near = target(oracle), _clients(oracle)
+    full, near = target(oracle), oracle.clients_by_pop()
     return min((pop for pop in oracle.pops if pop != full), key=lambda pop: near[pop])
-
-
-def _clients(oracle: Oracle) -> Counter[str]:
-    clients = oracle.plan.hosts_of(HostRole.CLIENT)
-    return Counter(oracle.nearest_pops(client.name)[0] for client in clients)
 
 
 def attack(oracle: Oracle, spec: Spec) -> dict[str, float]:

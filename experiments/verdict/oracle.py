@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from controller.core.steering.bgp import ways, ways_home
@@ -66,6 +67,15 @@ class Oracle:
     def anycast_pops(self, host: str) -> tuple[str, ...]:
         """The PoPs to which anycast may bring a host's packets while all announce."""
         return self.nearest_pops(host)
+
+    def clients_by_pop(self) -> Counter[str]:
+        """How many clients anycast brings to each PoP while all announce."""
+        clients = self.plan.hosts_of(HostRole.CLIENT)
+        return Counter(pop for client in clients for pop in self.anycast_pops(client.name)[:1])
+
+    def busiest(self) -> str:
+        """The PoP with most clients; the first of several."""
+        return max(self.pops, key=self.clients_by_pop().__getitem__)
 
     def nearest_of(self, host: str, pops: Iterable[str]) -> tuple[str, ...]:
         """Those of some PoPs with the least delay from a host, ties included."""

@@ -17,7 +17,7 @@ def followed(spec: Spec, made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any
     """Rows and observations: everybody is lost for a tenth of a second, or until timers say so."""
     link = convergence.felt(made)
     observed: dict[str, Any] = {
-        "victim": convergence.busiest(made),
+        "victim": oracle.busiest(),
         "link": None if link is None else link.number,
         "changes": [],
     }

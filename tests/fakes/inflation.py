@@ -12,7 +12,7 @@ from topologies.plan import HostRole, Plan
 
 def brought(spec: Spec, made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Pings and observations: everybody lands where the policy says, in the model's time."""
-    victim, prepend = inflation.busiest(made), int(spec.number("prepend"))
+    victim, prepend = oracle.busiest(), int(spec.number("prepend"))
     clients = made.hosts_of(HostRole.CLIENT)
     rows, landed = [], []
     for client in clients:

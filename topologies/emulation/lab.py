@@ -407,7 +407,7 @@ class Lab(Mininet):
 
     def namespace(self, end: PlannedEnd) -> str:
         """Where the interface at an end of a link is."""
-        return self.switch_namespaces.get(end.node, end.node)
+        return wiring.namespace_of(self.switch_namespaces, end.node)
 
     def planned(self, link: LinkPlan) -> Impairment:
         """What the network says that a link does, either way."""

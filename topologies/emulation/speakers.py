@@ -120,13 +120,8 @@ class Speakers:
         """Whether every speaker can be asked."""
         return all(vty.door(name).exists() for name in self._speakers)
 
-    def are_established(self) -> bool:
-        """Whether every speaker listens, and every session is up that there can be."""
-        return self.listen() and all(
-            self._talks(name, found) for name, found in self._each(self._summary)
-        )
-
     def _talks(self, name: str, summary: Mapping[str, Any]) -> bool:
+        """Whether every session of a speaker is up."""
         peers = dict(summary.get("peers", {}))
         wanted = len(self._speakers[name].sessions)
         return len(peers) == wanted and all(map(_is_up, peers.values()))

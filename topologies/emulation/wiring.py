@@ -73,6 +73,11 @@ def switch_namespaces(plan: Plan, datapath: DatapathChoice) -> SwitchNamespaces:
     return {name: names[index - index % size] for index, name in enumerate(names)}
 
 
+def namespace_of(of_switch: SwitchNamespaces, node: str) -> str:
+    """Where a node's interfaces are: switches may share one, all else has its own."""
+    return of_switch.get(node, node)
+
+
 def raise_loopback() -> None:
     """Bring 127.0.0.1 to life in the present namespace."""
     with Netlink() as here:
@@ -125,7 +130,7 @@ def _interfaces(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> Mapping
     for link in plan.links:
         for end in (link.a, link.b):
             if end.port is not None:
-                found[of_switch.get(end.node, end.node)].append(end.interface)
+                found[namespace_of(of_switch, end.node)].append(end.interface)
         if inner and is_emulated(link):
             found[LINKS].extend(link.inner)
     return found
@@ -171,11 +176,12 @@ def _cables(
     routers = {router.name for router in plan.routers}
 
     def cable_end(link: LinkPlan, end: End) -> CableEnd:
-        if end.node in routers:
-            return CableEnd(end.interface, namespaces[end.node], router_mac(link, end))
-        if end.port is not None:
-            return CableEnd(end.interface, namespaces[of_switch[end.node]])
-        return CableEnd(end.interface, namespaces[end.node], plan.host(end.node).mac, ETH0)
+        there = namespaces[namespace_of(of_switch, end.node)]
+        if end.port is None:
+            return CableEnd(end.interface, there, plan.host(end.node).mac, ETH0)
+        return CableEnd(
+            end.interface, there, router_mac(link, end) if end.node in routers else None
+        )
 
     for link in plan.links:
         if inner and is_emulated(link):
@@ -225,7 +231,7 @@ def set_port(of_switch: SwitchNamespaces, link: LinkPlan, up: bool) -> None:
     """Set a plain cable's end at a switch up or down; the other end sees its carrier change."""
     end = link.b if link.a.port is None else link.a
     change = rtnetlink.up if up else rtnetlink.down
-    with netns.inside(of_switch.get(end.node, end.node)), Netlink() as own:
+    with netns.inside(namespace_of(of_switch, end.node)), Netlink() as own:
         _carry_out(own, [change(end.interface)], f"at {end.node}")
 
 
