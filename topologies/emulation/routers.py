@@ -40,7 +40,6 @@ def configure(plan: Plan) -> None:
             index = rtnetlink.indices()["eth0"]
             own.send([rtnetlink.up("eth0"), rtnetlink.address(index, ours, _PAIR)])
             own.send([rtnetlink.neighbour(index, theirs, router_mac(uplink, uplink.b))])
-            wiring.disable_offloads("eth0")
 
 
 def _set_up(own: Netlink, plan: Plan, link: LinkPlan, router: str) -> None:

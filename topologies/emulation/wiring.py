@@ -111,10 +111,9 @@ def wire(plan: Plan, of_switch: SwitchNamespaces, inner: bool) -> None:
         with netns.inside(namespace), Netlink() as own:
             _carry_out(own, map(rtnetlink.up, interfaces), f"in {namespace}")
     for host in plan.hosts:
-        if host.role is not HostRole.SPEAKER:
-            with netns.inside(host.name), Netlink() as own:
-                _carry_out(own, _settings(plan, host), f"in {host.name}")
-                disable_offloads("eth0")
+        with netns.inside(host.name), Netlink() as own:
+            _carry_out(own, _settings(plan, host), f"in {host.name}")
+            disable_offloads("eth0")
 
 
 def _carry_out(handle: Netlink, requests: Iterable[Request], where: str) -> None:
@@ -221,8 +220,6 @@ def _way_out(host: HostPlan) -> Iterator[Request]:
 
 def restore(host: HostPlan) -> None:
     """Give a host whose interface may have been down its way out again."""
-    if host.role is HostRole.SPEAKER:
-        return  # it keeps what it has
     with netns.inside(host.name), Netlink() as own:
         _carry_out(own, [rtnetlink.up("eth0"), *_way_out(host)], f"in {host.name}")
 
@@ -236,16 +233,13 @@ def set_port(of_switch: SwitchNamespaces, link: LinkPlan, up: bool) -> None:
 
 
 def is_configured(host: HostPlan) -> bool:
-    """Whether the host has its address and its default route, asked of the kernel.
-
-    A PoP's speaker needs none: it talks to its neighbour.
-    """
+    """Whether the host has its address and its default route, asked of the kernel."""
     with netns.inside(host.name):
         addresses = Path("/proc/thread-self/net/fib_trie").read_text()
         routes = Path("/proc/thread-self/net/route").read_text().splitlines()[1:]
     has_default = any(route.split()[:2] == ["eth0", "00000000"] for route in routes)
     has_address = re.search(rf"-- {re.escape(str(host.address))}\s+/32 host LOCAL", addresses)
-    return (has_default or host.role is HostRole.SPEAKER) and has_address is not None
+    return has_default and has_address is not None
 
 
 def disable_offloads(interface: str) -> None:
