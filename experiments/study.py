@@ -162,6 +162,8 @@ class Trial:
             if pop in announced - wanted:
                 self.lab.control.pop_withdraw(pop)
         self.lab.settle()
+        if self.plan.routers:
+            self.lab.come_to_rest(told=bool(wanted))
         return wanted
 
     def counters(self) -> Counters:

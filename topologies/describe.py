@@ -56,7 +56,8 @@ def addresses(plan: Plan) -> Table:
     for pool in network.pools:
         ports = 65536 >> network.port_set_bits
         each = f"{network.sets_per_address} port sets of {ports} ports per address"
-        rows.append((str(pool.prefix), f"lending pool, tag {pool.tag}", each))
+        pieces = f", /{pool.more_specifics} from home" if pool.more_specifics else ""
+        rows.append((str(pool.prefix), f"lending pool, tag {pool.tag}{pieces}", each))
     rows += [(str(edge.prefix), f"PoP {edge.city}", _members(plan, edge)) for edge in plan.edges]
     rows += [(str(at.prefix), f"city {at.city}", _members(plan, at)) for at in plan.transits]
     return Table("Addresses", ("prefix", "for", "hosts"), tuple(rows))

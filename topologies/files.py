@@ -183,6 +183,7 @@ class _Meaning:
                     self._prefix(("pools", i, "prefix"), pool.prefix, "203.0.113.0/24"),
                     pool.tag,
                     pool.country,
+                    pool.more_specifics,
                 )
                 for i, pool in enumerate(file.pools)
             ),

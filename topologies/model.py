@@ -183,11 +183,22 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A prefix whose addresses are lent to servers; ``tag`` is what a borrower asks for."""
+    """A prefix whose addresses are lent to servers; ``tag`` is what a borrower asks for.
+
+    Every PoP announces all of it. With ``more_specifics``, the length of a longer prefix, it is cut
+    into pieces, and the one PoP where a piece's addresses are at home announces that piece too.
+    """
 
     prefix: IPv4Network
     tag: str = COMMON_TAG
     country: str = ""
+    more_specifics: int | None = None
+
+    def piece(self, address: IPv4Address) -> IPv4Network | None:
+        """The piece that an address of it belongs to; None if it is not cut."""
+        if self.more_specifics is None:
+            return None
+        return IPv4Network((address, self.more_specifics), strict=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,9 @@ class PoolFile(_Part):
     prefix: str
     tag: str = Field(COMMON_TAG, description="What a borrower asks for.")
     country: str = Field("", description="ISO 3166-1, two letters, for the geofeed.")
+    more_specifics: int | None = Field(
+        None, description="Length of the pieces that their home PoP announces too (upstream bgp)."
+    )
 
 
 class TimersFile(_Part):

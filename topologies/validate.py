@@ -22,6 +22,7 @@ from topologies.model import (
     Link,
     Network,
     Policy,
+    Pool,
     Pop,
     Timers,
     Upstream,
@@ -495,7 +496,20 @@ def _addresses(network: Network) -> Iterator[Problem]:
                 f"{pool.country!r} is no country code",
                 "use two capital letters (ISO 3166-1)",
             )
+        yield from _more_specifics(network, i, pool)
     yield from _lendable(network)
+
+
+def _more_specifics(network: Network, i: int, pool: Pool) -> Iterator[Problem]:
+    """Pieces of a pool are announced by speakers, and are pieces."""
+    at, length = ("pools", i, "more_specifics"), pool.more_specifics
+    if length is None:
+        return
+    if network.upstream is not Upstream.BGP:
+        yield Problem(at, "only BGP draws what is for a longer prefix", "use upstream: bgp")
+    if not pool.prefix.prefixlen < length <= pool.prefix.max_prefixlen:
+        cause = f"{pool.prefix} has no pieces that are /{length}"
+        yield Problem(at, cause, f"use {pool.prefix.prefixlen + 1} to {pool.prefix.max_prefixlen}")
 
 
 def _lendable(network: Network) -> Iterator[Problem]:

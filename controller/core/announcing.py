@@ -3,11 +3,13 @@
 A PoP announces every service prefix and every pool: all PoPs share them. One that is withdrawn or
 drained, or where nobody serves, announces none (RFC 4786 section 4.4.1). Where some PoP withholds a
 service address, all announce that address for itself and the rest of its prefix in pieces; else
-longer prefixes would draw what is meant for all (RFC 4271 section 9.1.4).
+longer prefixes would draw what is meant for all (RFC 4271 section 9.1.4). By the same rule a PoP
+draws what is for the addresses at home there, where pools are cut into pieces.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
@@ -21,16 +23,36 @@ def announcements(world: World) -> Mapping[str, Announcement]:
     if not world.plan.routers:
         return {}
     services = _pieces(world.plan.network.service_prefixes, {at for at, _ in world.withheld})
-    return {edge.city: _announcement(world, edge.city, services) for edge in world.plan.edges}
+    pieces = _at_home(world)
+    return {
+        edge.city: _announcement(world, edge.city, services, pieces[edge.city])
+        for edge in world.plan.edges
+    }
 
 
-def _announcement(world: World, pop: str, services: Iterable[IPv4Network]) -> Announcement:
+def _announcement(
+    world: World, pop: str, services: Iterable[IPv4Network], pieces: Iterable[IPv4Network]
+) -> Announcement:
     told: tuple[IPv4Network, ...] = ()
     if world.told(pop) is PopState.ANNOUNCED:
         withheld = {IPv4Network(at) for at, by in world.withheld if by == pop}
         pools = (pool.prefix for pool in world.plan.network.pools)
-        told = (*(prefix for prefix in services if prefix not in withheld), *pools)
+        told = (*(prefix for prefix in services if prefix not in withheld), *pools, *pieces)
     return Announcement(told, world.prepend(pop), world.scope(pop))
+
+
+def _at_home(world: World) -> Mapping[str, list[IPv4Network]]:
+    """By PoP: the pieces of pools in which it is at home, and nobody else."""
+    homes: defaultdict[IPv4Network, set[str]] = defaultdict(set)
+    for pool in world.plan.network.pools:
+        for address, home in world.homes.items() if pool.more_specifics else ():
+            if address in pool.prefix and (piece := pool.piece(address)):
+                homes[piece].add(home.pop)
+    found: defaultdict[str, list[IPv4Network]] = defaultdict(list)
+    for piece, pops in sorted(homes.items()):
+        if len(pops) == 1:
+            found[next(iter(pops))].append(piece)
+    return found
 
 
 def _pieces(prefixes: Iterable[IPv4Network], apart: set[IPv4Address]) -> tuple[IPv4Network, ...]:

@@ -75,8 +75,9 @@ class Book:
     """The lease book. Verbs decide in O(log n); ``apply`` makes decisions true.
 
     A port set is named by its address and any of its ports. ``pools`` may repeat a tag; addresses
-    are opened in the order given, lowest first, and an address is filled before the next one is
-    opened, so few addresses serve many servers. ``port_set_bits`` is the usual size. To so many
+    are opened in the order given, lowest first, but in pieces of a PoP's own where pools are cut
+    into pieces; an address is filled before the next one is opened, so few addresses serve many
+    servers. ``port_set_bits`` is the usual size. To so many
     servers as ``promised`` says of a tag a first set is promised: whoever has one already gets
     no more of the last ones.
     """
@@ -329,7 +330,7 @@ class Book:
     ) -> tuple[IPv4Address, int]:
         """The port set to lend next: its address and first port."""
         shelf = self._shelf(tag)
-        address = shelf.with_room(pop, order) or shelf.unopened()
+        address = shelf.with_room(pop, order) or shelf.unopened(pop)
         if address is None:
             elsewhere = (shelf.with_room(other, order) for other in abroad)
             address = next((found for found in elsewhere if found is not None), None)

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 
 from controller.core import ports
 from controller.core.lease import Lease, LeaseState
+from controller.core.pieces import Pieces
 from topologies.model import Pool
 
 Key = int
@@ -50,6 +51,7 @@ class Shelf:
     def __init__(self, pools: Sequence[Pool], order: int) -> None:
         self._order = order
         self._prefixes = [pool.prefix for pool in pools]
+        self._pieces = Pieces(pools)
         self._starts = [0]
         for prefix in self._prefixes:
             self._starts.append(self._starts[-1] + prefix.num_addresses)
@@ -81,14 +83,17 @@ class Shelf:
                 return self.address(ports.lowest(addresses))
         return None
 
-    def unopened(self) -> IPv4Address | None:
-        """The lowest address without a home."""
-        return self.address(ports.lowest(self.closed)) if self.closed else None
+    def unopened(self, pop: str) -> IPv4Address | None:
+        """The address without a home that a PoP should open: the lowest of its best pieces."""
+        best = self._pieces.best(self.closed, pop)
+        return self.address(ports.lowest(best)) if best else None
 
     def place(self, address: IPv4Address, before: Opened | None, after: Opened | None) -> None:
         """An address stands otherwise than before; None: it has no home, all of it is free."""
         index = self.index(address)
         assert index is not None
+        was, now = (None if opened is None else opened.home for opened in (before, after))
+        self._pieces.move(index, was, now)
         bit = 1 << index
         self.closed = self.closed | bit if after is None else self.closed & ~bit
         self.sets += self._count(after) - self._count(before)

@@ -1,24 +1,27 @@
-"""Reverse-path checks at the upstream of every PoP (RFC 3704), as rules of the lab's own switches.
+"""Reverse-path checks at the upstream of every PoP (RFC 3704), by its own routes.
 
-The upstream of a PoP is its city's transit switch. A check is made of the switch's own routes by
-the time: *strict* lets a source pass whose packets the switch would send back where they come from,
-*loose* one to which it has any route at all. Labelled packets are let be, because a label stands
-for a tunnel, from whose outer addresses it could be seen that they are the PoP's own.
+*Strict* lets a source pass whose packets the upstream would send back where they come from, *loose*
+one to which it has any route at all. The upstream of a PoP is its city's. A router's kernel knows
+both checks; for a transit switch they are rules, made of its routes by the time. There labelled
+packets are let be, because a label stands for a tunnel, from whose outer addresses it could be seen
+that they are the PoP's own.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
 from controller.core.priorities import ADMIT_NEVER
 from controller.core.rules import Table
-from topologies.plan import GATEWAY_MAC, Plan
+from topologies.emulation import netns
+from topologies.plan import GATEWAY_MAC, End, Plan
 
-__all__ = ["Check", "checking", "refused", "routes"]
+__all__ = ["Check", "checking", "routes"]
 
 _COOKIE = "cookie=0x77"
 _FROM_A_POP = f"{_COOKIE},table={Table.ADMISSION.value},in_port={{port}},ip,dl_dst={GATEWAY_MAC}"
@@ -36,6 +39,9 @@ class Check(StrEnum):
     STRICT = "strict"
 
 
+_KERNELS = {Check.NONE: "0", Check.STRICT: "1", Check.LOOSE: "2"}
+
+
 def routes(switch: str) -> list[tuple[str, int]]:
     """Where a switch sends what while all links live, prefix and port, as it says itself.
 
@@ -48,19 +54,67 @@ def routes(switch: str) -> list[tuple[str, int]]:
 
 
 @contextmanager
-def checking(plan: Plan, check: Check) -> Iterator[None]:
-    """Check at every upstream within the block, by the routes as they are at its beginning.
+def checking(plan: Plan, check: Check) -> Iterator[Callable[[], dict[str, int]]]:
+    """Check at every upstream within the block; what is yielded tells what they have refused.
 
-    Caches of the switches follow a moment later. Raises CalledProcessError if a switch refuses.
+    By PoP, in packets. Switches check by their routes as they are at the block's beginning, and
+    count up to a second late; their caches follow a moment later. Raises CalledProcessError if a
+    switch refuses, OSError if a router does.
     """
-    for edge in plan.edges if check is not Check.NONE else ():
-        upstream = plan.transit(edge.city).name
-        port = plan.link_between(edge.name, upstream).near(upstream).port
-        assert port is not None
-        _check(upstream, port, strict=check is Check.STRICT)
-    yield
+    with (_in_routers if plan.routers else _in_switches)(plan, check) as refused:
+        yield refused
+
+
+def _upstreams(plan: Plan) -> Iterator[tuple[str, End]]:
+    """Every PoP and the end of its uplink where its upstream checks."""
     for edge in plan.edges:
-        _ofctl("del-flows", plan.transit(edge.city).name, f"{_COOKIE}/-1")
+        upstream = plan.transit(edge.city).name
+        yield edge.city, plan.link_between(edge.name, upstream).near(upstream)
+
+
+@contextmanager
+def _in_routers(plan: Plan, check: Check) -> Iterator[Callable[[], dict[str, int]]]:
+    """By Linux, where 1 is strict and 2 is loose (ip-sysctl: rp_filter)."""
+    ends = dict(_upstreams(plan))
+
+    def count() -> dict[str, int]:
+        return {pop: _refused_by_kernel(end.node) for pop, end in ends.items()}
+
+    before = count()
+    for end in ends.values():
+        _set_filter(end, _KERNELS[check])
+    try:
+        yield lambda: {pop: now - before[pop] for pop, now in count().items()}
+    finally:
+        for end in ends.values():
+            _set_filter(end, _KERNELS[Check.NONE])
+
+
+def _set_filter(end: End, value: str) -> None:
+    with netns.inside(end.node):
+        Path(f"/proc/sys/net/ipv4/conf/{end.interface}/rp_filter").write_text(value)
+
+
+def _refused_by_kernel(router: str) -> int:
+    with netns.inside(router):
+        names, values = (
+            line.split()
+            for line in Path("/proc/thread-self/net/netstat").read_text().splitlines()
+            if line.startswith("TcpExt:")
+        )
+    return int(values[names.index("IPReversePathFilter")])
+
+
+@contextmanager
+def _in_switches(plan: Plan, check: Check) -> Iterator[Callable[[], dict[str, int]]]:
+    for _, end in _upstreams(plan) if check is not Check.NONE else ():
+        assert end.port is not None
+        _check(end.node, end.port, strict=check is Check.STRICT)
+    try:
+        yield lambda: {pop: _refused_by_rules(end.node) for pop, end in _upstreams(plan)}
+    finally:
+        for _, end in _upstreams(plan):
+            _ofctl("del-flows", end.node, f"{_COOKIE}/-1")
 
 
 def _check(upstream: str, port: int, *, strict: bool) -> None:
@@ -72,14 +126,10 @@ def _check(upstream: str, port: int, *, strict: bool) -> None:
     _ofctl("add-flow", upstream, f"{here},priority={_REFUSE},actions=drop")
 
 
-def refused(plan: Plan) -> dict[str, int]:
-    """By PoP: the packets that its upstream has refused; it counts them up to a second late."""
-    found = {}
-    for edge in plan.edges:
-        lines = _ofctl("dump-flows", plan.transit(edge.city).name, f"{_COOKIE}/-1")
-        counts = (_PACKETS.search(line) for line in lines if f"priority={_REFUSE}," in line)
-        found[edge.city] = sum(int(count.group(1)) for count in counts if count)
-    return found
+def _refused_by_rules(upstream: str) -> int:
+    lines = _ofctl("dump-flows", upstream, f"{_COOKIE}/-1")
+    counts = (_PACKETS.search(line) for line in lines if f"priority={_REFUSE}," in line)
+    return sum(int(count.group(1)) for count in counts if count)
 
 
 def _ofctl(verb: str, switch: str, *words: str) -> list[str]:

@@ -266,13 +266,19 @@ class Testbed(Lab):
                 str(AGENT_ORDERS),
             )
             self.wait(self._all_lent, "every server to borrow an address")
+        if any(pool.more_specifics for pool in self.plan.network.pools):
+            with self.phase("pieces"):
+                self.come_to_rest()
 
-    def come_to_rest(self) -> None:
-        """Wait until BGP has nothing to say: all routers know ways to all that PoPs announce."""
+    def come_to_rest(self, *, told: bool = True) -> None:
+        """Wait until BGP has nothing to say: all routers know ways to all that PoPs share.
+
+        Unless no PoP has ``told`` them of it.
+        """
         network = self.plan.network
         patience_s = BGP_PATIENCE_S + len(self.plan.routers) * network.timers.advertisement_s
-        prefixes = next(iter(announcements(World(self.plan)).values())).prefixes
-        self.wait(self.speakers.rest(prefixes), "BGP to come to rest", patience_s)
+        shared = next(iter(announcements(World(self.plan)).values())).prefixes if told else ()
+        self.wait(self.speakers.rest(shared), "BGP to come to rest", patience_s)
         if network.bfd_ns is not None:
             self.wait(self.speakers.hear, "routers to hear each other (BFD)", patience_s)
 

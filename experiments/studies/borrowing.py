@@ -29,6 +29,7 @@ from experiments.study import (
 )
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
+from topologies.model import Policy, Upstream
 from topologies.plan import HostPlan, HostRole
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _fetch(t: Trial, phase: str, fetches: list[Fetch], spacing_s: float, timeout
                 "server": fetch.server.name,
                 "pop": fetch.server.city,
                 "origin": fetch.origin.name,
-                "landing_pop": t.oracle.nearest_pops(fetch.origin.name)[0],
+                "landing_pop": t.oracle.anycast_pops(fetch.origin.name, t.oracle.pops)[0],
                 "outcome": row.outcome,
                 "seen_address": row.fields.get("client"),
                 "source_port": row.local_port,
@@ -172,8 +173,7 @@ def _model_rtt_ms(t: Trial, fetch: Fetch) -> float:
     if owner is not None:
         return t.oracle.rtt_ms(server, owner.name) + t.oracle.rtt_ms(owner.name, origin)
     if fetch.design == BORROWED:
-        landing = t.oracle.nearest_pops(origin)[0]
-        return t.oracle.borrowed_rtt_ms(server, origin, landing)
+        return t.oracle.borrowed_rtt_ms(server, origin, t.oracle.pops)
     return t.oracle.rtt_ms(server, origin)
 
 
@@ -327,6 +327,8 @@ STUDY = Study(
         "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds (longer on long paths)"),
     },
     families=(4,),  # what is lent is IPv4
+    policies=(Policy.NEAREST, Policy.BGP),
+    upstreams=tuple(Upstream),
     trial=trial,
     evaluate=evaluate,
     draw=draw,

@@ -235,7 +235,8 @@ class _Round:
         t, client = self._t, self._t.plan.host(row.host)
         server, model_rtt_ms = row.fields.get("server"), None
         if server is not None:
-            model_rtt_ms = t.oracle.borrowed_rtt_ms(server, row.host, place.pop(client.city))
+            landed = place.pop(client.city)
+            model_rtt_ms = t.oracle.borrowed_rtt_ms(server, row.host, (landed,))
         model = None
         if self._arm.predicted and row.port is not None:
             flow = Flow(t.address(client), t.service, row.port)

@@ -131,7 +131,7 @@ def _fetch(t: Trial, oracle: Oracle, state: str, name: str, pops: Sequence[str])
         landed = crosspop.landing(oracle, origin.name, pops)
         model_ms = oracle.rtt_ms(server.name, origin.name)
         if arm == BORROWED:
-            model_ms = oracle.borrowed_rtt_ms(server.name, origin.name, landed)
+            model_ms = oracle.borrowed_rtt_ms(server.name, origin.name, (landed,))
         rtt_ms = None if row.handshake_rtt_ns is None else row.handshake_rtt_ns / 1e6
         times = {"model_rtt_ms": model_ms, "rtt_ms": rtt_ms}
         _emit(t, state, name, arm, (server, origin), row.outcome, landed, **times)

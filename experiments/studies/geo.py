@@ -269,7 +269,7 @@ def _emit(t: Trial, without: str, fetch: Fetch, row: HttpRow) -> None:
             "seen_address": row.fields.get("client"),
             "seen_port": None if port is None else int(port),
             "rtt_ms": None if row.warm_rtt_ns is None else row.warm_rtt_ns / 1e6,
-            "model_rtt_ms": to_via_ms + t.oracle.borrowed_rtt_ms(via, origin, home),
+            "model_rtt_ms": to_via_ms + t.oracle.borrowed_rtt_ms(via, origin, (home,)),
         }
     )
 

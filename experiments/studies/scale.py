@@ -249,7 +249,7 @@ def _model_rtt_ms(t: Trial, host: str, origin: str | None) -> float:
     if origin is None:
         nearest = t.plan.servers_of(t.oracle.nearest_pops(host)[0])[0]
         return t.oracle.rtt_ms(host, nearest.name)
-    return t.oracle.borrowed_rtt_ms(host, origin, t.oracle.nearest_pops(origin)[0])
+    return t.oracle.borrowed_rtt_ms(host, origin, t.oracle.pops)
 
 
 def _handed_up(t: Trial) -> dict[str, int]:

@@ -76,4 +76,4 @@ def landing(oracle: Oracle, origin: str, announced: Sequence[str]) -> str:
 
 def extra_ms(oracle: Oracle, server: str, origin: str, landed: str) -> float:
     """How much longer a round trip takes that comes home by way of another PoP."""
-    return oracle.borrowed_rtt_ms(server, origin, landed) - oracle.rtt_ms(server, origin)
+    return oracle.borrowed_rtt_ms(server, origin, (landed,)) - oracle.rtt_ms(server, origin)

@@ -64,14 +64,15 @@ class Oracle:
         """The PoPs with the least delay from a host, ties included; ``without`` is withdrawn."""
         return self.nearest_of(host, (pop for pop in self.pops if pop != without))
 
-    def anycast_pops(self, host: str) -> tuple[str, ...]:
-        """The PoPs to which anycast may bring a host's packets while all announce."""
-        return self.nearest_pops(host)
+    def anycast_pops(self, node: str, announced: Iterable[str]) -> tuple[str, ...]:
+        """The PoPs to which anycast may bring a host's or switch's packets if these announce."""
+        return self.nearest_of(node, announced)
 
     def clients_by_pop(self) -> Counter[str]:
         """How many clients anycast brings to each PoP while all announce."""
         clients = self.plan.hosts_of(HostRole.CLIENT)
-        return Counter(pop for client in clients for pop in self.anycast_pops(client.name)[:1])
+        landed = (self.anycast_pops(client.name, self.pops) for client in clients)
+        return Counter(pop for pops in landed for pop in pops[:1])
 
     def busiest(self) -> str:
         """The PoP with most clients; the first of several."""
@@ -80,7 +81,7 @@ class Oracle:
     def nearest_of(self, host: str, pops: Iterable[str]) -> tuple[str, ...]:
         """Those of some PoPs with the least delay from a host, ties included."""
         delays = {pop: self.delay_ns(host, self.plan.edge(pop).name) for pop in pops}
-        least = min(delays.values())
+        least = min(delays.values(), default=0)
         return tuple(pop for pop, delay in delays.items() if delay == least)
 
     def one_site(self) -> str:
@@ -99,13 +100,28 @@ class Oracle:
 
         return min(self.pops, key=total)
 
-    def borrowed_rtt_ms(self, server: str, origin: str, landing: str) -> float:
-        """The round trip from a server by its lease: out straight, back by way of ``landing``."""
+    def borrowed_rtt_ms(self, server: str, origin: str, announced: Iterable[str]) -> float:
+        """The round trip from a server by its lease: out straight, back to where it is announced.
+
+        That is the PoP to which anycast brings the reply; from there it goes home by label. Raises
+        KeyError: no way.
+        """
         home = self.plan.host(server)
-        out = self.delay_ns(server, origin)
-        back = self.delay_ns(origin, self.plan.edge(landing).name)
+        out, back = self.delay_ns(server, origin), self.anycast_way(origin, announced)
         last = self.delay_ns(home.switch, server)
-        return (out + back + self._home(landing, home.city) + last) / NS_PER_MS
+        landing = self.plan.switch(back[-1]).city
+        way = paths.delay_ns(self.plan, back) + self._home(landing, home.city)
+        return (out + way + last) / NS_PER_MS
+
+    def anycast_way(self, host: str, announced: Iterable[str]) -> list[str]:
+        """The nodes from a host to the edge of the PoP where its packets land if these announce.
+
+        Raises KeyError: no way.
+        """
+        pops = self.anycast_pops(host, announced)
+        if not pops:
+            raise KeyError(host)
+        return self.way(host, self.plan.edge(pops[0]).name)
 
     def _home_delay_ns(self, landing: str, home: str) -> int:
         """From the PoP where a reply landed to the one where its address lives."""
@@ -142,23 +158,29 @@ class BgpOracle(Oracle):
         cities = [self.plan.transit(x).name for x in between]
         return [*here[:-1], *cities, *reversed(there[:-1])]
 
-    def anycast_pops(self, host: str) -> tuple[str, ...]:
-        """The PoP to which BGP brings a host's packets; none without a route."""
-        pop = self.catchment(self.plan.host(host).city, self.pops)
+    def anycast_pops(self, node: str, announced: Iterable[str]) -> tuple[str, ...]:
+        """The PoP to which BGP brings a host's or switch's packets; none without a route."""
+        city = self.plan.switch(self._behind(node)[-1]).city
+        pop = self.catchment(city, announced)
         return () if pop is None else (pop,)
 
-    def anycast_rtt_ms(self, client: str, pops: Iterable[str]) -> float | None:
-        """The round trip from a client to where BGP brings it if these PoPs announce.
-
-        The way there is that of the shared prefix, which may be another than to the PoP's own.
-        """
-        cities = self._anycast(tuple(pops))[self.plan.host(client).city]
+    def anycast_way(self, host: str, announced: Iterable[str]) -> list[str]:
+        """The way of the shared prefix, which may be another than to the PoP's own hosts."""
+        cities = self._anycast(tuple(announced))[self.plan.host(host).city]
         if not cities:
-            return None
-        server = self.plan.servers_of(cities[-1])[0]
+            raise KeyError(host)
         routers = [self.plan.transit(city).name for city in cities]
-        there = [client, *routers, server.switch, server.name]
-        return (paths.delay_ns(self.plan, there) + self.delay_ns(server.name, client)) / NS_PER_MS
+        return [host, *routers, self.plan.edge(cities[-1]).name]
+
+    def anycast_rtt_ms(self, client: str, pops: Iterable[str]) -> float | None:
+        """The round trip from a client to where BGP brings it if these PoPs announce."""
+        try:
+            there = self.anycast_way(client, pops)
+        except KeyError:
+            return None
+        server = self.plan.servers_of(self.plan.switch(there[-1]).city)[0]
+        out_ns = paths.delay_ns(self.plan, [*there, server.name])
+        return (out_ns + self.delay_ns(server.name, client)) / NS_PER_MS
 
     def catchments(self, pops: Iterable[str]) -> dict[str, str | None]:
         """By city, as ``catchment``."""

@@ -62,7 +62,7 @@ class _Connections:
         self._holders[number] = now if broken or before is None else before
         server = None if broken else self._holders[number]
         rtt_ms = server and self._oracle.borrowed_rtt_ms(
-            server, client.name, place.pop(client.city)
+            server, client.name, (place.pop(client.city),)
         )
         return {
             "arm": self._arm.name,

@@ -375,8 +375,7 @@ def _fetch_by_tag(
 ) -> dict[str, Any]:
     held = [x for x in leases if (x["tag"], x["pop"]) == (tag, via)]
     server, proxy = (made.servers_of(x)[0].name for x in (pop, via))
-    landing = oracle.nearest_pops(origin)[0]
-    model_ms = oracle.rtt_ms(server, proxy) + oracle.borrowed_rtt_ms(proxy, origin, landing)
+    model_ms = oracle.rtt_ms(server, proxy) + oracle.borrowed_rtt_ms(proxy, origin, oracle.pops)
     return {
         "design": design,
         "server": server,

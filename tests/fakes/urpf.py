@@ -31,8 +31,7 @@ def _fetches(made: Plan, oracle: Oracle, check: Check, announced: study.Announce
         for origin in made.hosts_of(HostRole.ORIGIN):
             rtt_ms = None
             if announced.pops:
-                landing = oracle.nearest_of(origin.name, announced.pops)[0]
-                rtt_ms = oracle.borrowed_rtt_ms(server.name, origin.name, landing)
+                rtt_ms = oracle.borrowed_rtt_ms(server.name, origin.name, announced.pops)
             yield {
                 "check": check.value,
                 "announced": announced.name,

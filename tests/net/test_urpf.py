@@ -5,12 +5,13 @@ How the check is made is told in ``experiments.measure.reverse_path``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from experiments.measure.reverse_path import Check, checking, refused
+from experiments.measure.reverse_path import Check, checking
 from experiments.measure.tcp import TcpAttempt, connect
 from experiments.runs.testbed import Testbed
 from topologies.emulation import anyip
@@ -20,9 +21,9 @@ from topologies.sources import load
 pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
 
 
-def refusing(lab: Testbed) -> set[str]:
+def refusing(refused: Callable[[], Mapping[str, int]]) -> set[str]:
     """The PoPs whose upstream has refused anything."""
-    return {pop for pop, packets in refused(lab.plan).items() if packets}
+    return {pop for pop, packets in refused().items() if packets}
 
 
 def egress(lab: Testbed) -> set[str]:
@@ -55,22 +56,26 @@ def announce(lab: Testbed, pops: set[str]) -> None:
 def test_egress_passes_where_its_prefix_is_announced_and_nowhere_else(lab_folder: Path) -> None:
     with Testbed(load("triangle"), folder=lab_folder) as lab:
         everywhere = {edge.city for edge in lab.plan.edges}
-        with checking(lab.plan, Check.STRICT):
+        with checking(lab.plan, Check.STRICT) as refused:
             assert egress(lab) == everywhere
-            assert refusing(lab) == set()
+            assert refusing(refused) == set()
         for home in sorted(everywhere):
             announce(lab, {home})
             assert egress(lab) == everywhere  # without a check replies find their way home still
-            with checking(lab.plan, Check.STRICT):
+            with checking(lab.plan, Check.STRICT) as refused:
                 assert egress(lab) == {home}
-                lab.wait(lambda pop=home: refusing(lab) == everywhere - {pop}, "it to be counted")
+                others = everywhere - {home}
+                lab.wait(lambda x=others: refusing(refused) == x, "it to be counted")
         announce(lab, everywhere)
-        with checking(lab.plan, Check.STRICT):
+        with checking(lab.plan, Check.STRICT) as refused:
             assert egress(lab) == everywhere
 
 
 def test_what_is_borrowed_abroad_passes_where_its_holder_stands(lab_folder: Path) -> None:
-    with Testbed(load("triangle"), folder=lab_folder) as lab, checking(lab.plan, Check.STRICT):
+    with (
+        Testbed(load("triangle"), folder=lab_folder) as lab,
+        checking(lab.plan, Check.STRICT) as refused,
+    ):
         lease = lab.control.lease_acquire("LHR-s1", client_id="abroad")
         place, address = (lease["address"], lease["first_port"]), IPv4Address(lease["address"])
         moved = lab.controller_api.change_lease("move", *place, server="FCO-s1")
@@ -79,4 +84,4 @@ def test_what_is_borrowed_abroad_passes_where_its_holder_stands(lab_folder: Path
         origin, port = lab.plan.hosts_of(HostRole.ORIGIN)[0].address, lease["first_port"]
         (row,) = connect([TcpAttempt("FCO-s1", origin, 80, address, (port, port))], timeout_s=2)
         assert row.outcome == "ok"
-        assert refusing(lab) == set()
+        assert refusing(refused) == set()

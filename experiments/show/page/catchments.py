@@ -77,7 +77,7 @@ def _measured(network: Network, tables: Mapping[str, pd.DataFrame]) -> list[Serv
 def _modelled(plan: Plan) -> Iterable[Served]:
     model = oracle(plan)
     for client in plan.hosts_of(HostRole.CLIENT):
-        for pop in model.anycast_pops(client.name)[:1]:
+        for pop in model.anycast_pops(client.name, model.pops)[:1]:
             yield client.city, pop
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from controller.core.announcing import announcements
 from controller.core.events import (
     HealthSet,
+    LeaseChanged,
     OverrideSet,
     PolicySet,
     PopSet,
@@ -20,14 +21,16 @@ from controller.core.events import (
     ScopeSet,
     ServiceSet,
 )
+from controller.core.lending import Book
 from controller.core.world import UnknownError, World
-from topologies.model import Policy, Scope, Upstream
+from topologies.model import Policy, Pool, Scope, Upstream
 from topologies.plan import plan
 from topologies.sources import load
 from topologies.speakers import Announcement
+from topologies.validate import problems
 
 SERVICES = (IPv4Network("198.51.100.0/28"), IPv4Network("198.51.100.200/32"))
-POOL = IPv4Network("203.0.113.0/24")
+POOL, OTHER = IPv4Network("203.0.113.0/24"), IPv4Network("192.0.2.0/24")
 BGP = replace(
     load("triangle"), upstream=Upstream.BGP, steering=Policy.BGP, service_prefixes=SERVICES
 )
@@ -78,6 +81,40 @@ def test_an_address_that_a_pop_withholds_stands_for_itself_at_all(
             for at in prefix:
                 lengths.setdefault(at, set()).add(prefix.prefixlen)
     assert all(len(found) == 1 for found in lengths.values())
+
+
+CUT = World(plan(replace(BGP, pools=(Pool(POOL, more_specifics=26),))))
+
+
+def _lent(world: World, *homes: tuple[int, str]) -> World:
+    """With some addresses of the pool at home in these PoPs."""
+    book = Book(world.plan.network.pools, 1)
+    for n, pop in homes:
+        lease = book.acquire(f"{pop}-s{n}", pop, 0).after
+        world = world.after(LeaseChanged(replace(lease, address=POOL[n], home=pop)))
+    return world
+
+
+def test_a_pop_announces_the_pieces_where_it_alone_is_at_home_beside_the_whole() -> None:
+    first, second, *_ = POOL.subnets(new_prefix=26)
+    world = _lent(CUT, (0, "LHR"), (1, "LHR"), (64, "ARN"))
+    told = {pop: set(x.prefixes) - set(SERVICES) for pop, x in announcements(world).items()}
+    assert told == {"LHR": {POOL, first}, "ARN": {POOL, second}, "FCO": {POOL}}
+    shared = announcements(_lent(world, (65, "LHR")))
+    assert second not in {prefix for x in shared.values() for prefix in x.prefixes}
+
+
+def test_a_pop_that_is_withdrawn_keeps_its_pieces_to_itself() -> None:
+    world = _lent(CUT, (0, "LHR")).after(PopSet("LHR", PopState.WITHDRAWN))
+    assert not announcements(world)["LHR"].prefixes
+
+
+def test_pieces_need_bgp_and_are_pieces() -> None:
+    cut = replace(BGP, pools=(Pool(POOL, more_specifics=26), Pool(OTHER, "b", more_specifics=24)))
+    wrong = {problem.path: problem.mend for problem in problems(cut) if "pools" in problem.path}
+    assert wrong == {("pools", 1, "more_specifics"): "use 25 to 32"}
+    sdn = replace(load("triangle"), pools=(Pool(POOL, more_specifics=26),))
+    assert [problem.mend for problem in problems(sdn)] == ["use upstream: bgp"]
 
 
 def test_nobody_tells_routers_where_to_go() -> None:
