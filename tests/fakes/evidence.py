@@ -19,6 +19,7 @@ from experiments.studies import failover, geo, isolation, scarcity
 from experiments.study import Evidence
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle, oracle
+from tests.fakes.announcing import told
 from tests.fakes.catchment import caught
 from tests.fakes.churn import churned
 from tests.fakes.computed import computed
@@ -449,6 +450,7 @@ MAKERS = {
 }
 
 OF_SPEC = {
+    "announcing": told,
     "convergence": followed,
     "inflation": brought,
     "playbook": played,

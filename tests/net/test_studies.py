@@ -20,7 +20,6 @@ from tests.fakes.routed import four_networks
 from tests.virtual.runs import Runs as FirstRuns
 from tests.virtual.runs import network_of
 from topologies import sources
-from topologies.model import Upstream
 from topologies.plan import HostRole, plan
 
 PLAN = plan(sources.load("triangle"))
@@ -83,8 +82,7 @@ def runs(clock: Clock, first: FirstRuns, tmp_path_factory: pytest.TempPathFactor
     def made(name: str) -> Result:
         if name in LONG:
             pytest.skip(LONG[name])
-        network = "triangle" if Upstream.SDN in study(name).upstreams else network_of(name)
-        return run(name, network, quick=True, clock="real", results=results)
+        return run(name, network_of(name), quick=True, clock="real", results=results)
 
     return Runs(made)
 

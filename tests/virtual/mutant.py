@@ -209,6 +209,7 @@ MUTATIONS: dict[str, Callable[[Testbed], None]] = {
 
 FROM_THE_START: dict[str, tuple[str, tuple[str, ...]]] = {
     "withdrawals are never told": ("controller", ()),
+    "pieces are not announced": ("controller", ()),
     "tags mixed up": ("controller.agent", ()),
     "any tag served": ("controller.agent", ()),
     "addresses wasted": ("controller", ()),

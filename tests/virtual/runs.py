@@ -9,11 +9,12 @@ from pathlib import Path
 
 from benchmarks.clocks import busy_machine
 from experiments import run
+from experiments.study import study as study_of
 from experiments.verdict.result import Result
 from tests.fakes.routed import four_networks
 from topologies.emulation.sandbox import root
 from topologies.emulation.sandbox.files import PROJECT
-from topologies.model import Network
+from topologies.model import Network, Upstream
 
 EXACT_US = 5.0
 """How far any RTT may be from the model."""
@@ -24,7 +25,7 @@ ROOT = "host" if root.find() is None else "hermetic"
 
 def network_of(study: str) -> Network | str:
     """The network on which a study is tested: the triangle, or one in which BGP has choices."""
-    return four_networks() if study in ("convergence", "inflation", "playbook") else "triangle"
+    return four_networks() if Upstream.BGP is study_of(study).upstreams[0] else "triangle"
 
 
 def virtual_run(study: str, results: Path, **options: object) -> Result:

@@ -117,8 +117,18 @@ def withdrawals_untold() -> None:
     voices.changed = kept
 
 
+def pieces_untold() -> None:
+    """Nobody announces the pieces of pools that are at home with it."""
+    from collections import defaultdict
+
+    from controller.core import announcing
+
+    announcing._at_home = lambda _world: defaultdict(list)
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "withdrawals are never told": withdrawals_untold,
+    "pieces are not announced": pieces_untold,
     "tags mixed up": tags_mixed_up,
     "any tag served": any_tag_served,
     "addresses wasted": addresses_wasted,

@@ -109,6 +109,9 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
         "convergence": "every client ends where the model says, and is answered there",
         "inflation": "control: a PoP that is withdrawn gets nobody",
     },
+    "pieces are not announced": {
+        "announcing": "twin: with their pieces announced from home none do"
+    },
     "routes are leaked": {"inflation": "the study's times are the model's"},
     "leases are shorter than is said": {
         "scarcity": "control: lab: a pool one address too small refuses, and says until when"
@@ -152,6 +155,7 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
         "convergence",
         "inflation",
         "playbook",
+        "announcing",
     ],
 )
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:

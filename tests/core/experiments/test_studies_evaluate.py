@@ -169,6 +169,14 @@ PROMISED = {
         "abroad_accuracy",
         "detour_p50",
     },
+    "announcing": {
+        "everywhere_elsewhere_share",
+        "everywhere_extra_p50",
+        "at_home_elsewhere_share",
+        "at_home_prefixes",
+        "one_pop_strict_refused_share",
+        "plain_anycast_lost_share",
+    },
     "playbook": {"ways", "plain_off_share", "best_off_share", "moved_share"},
     "inflation": {
         "usual_inflation_p50",
@@ -232,7 +240,7 @@ def test_a_run_in_which_nothing_came_back_is_invalid_and_whole(
     kept = {column: value for column, value in lost.items() if column in evidence.samples}
     if name == "isolation":
         kept = {"outcome": "dropped", "seen_by": ""}
-    if name in ("borrowing", "geo", "urpf", "crosspop"):
+    if name in ("announcing", "borrowing", "geo", "urpf", "crosspop"):
         del kept["pop"]  # there it is the server's own
     if name == "internet":
         kept = {"reached_share": 0.0}

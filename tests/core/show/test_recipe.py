@@ -86,7 +86,8 @@ def test_so_it_is_for_every_study(
 ) -> None:
     network = network_for(study, "triangle")
     spec = runner.make_spec(study, network if ours else own(network), quick=True)
-    adds = study in ("geo", "scarcity")  # pools to the network, each time that it is asked for
+    # Pools to the network, each time that it is asked for.
+    adds = study in ("announcing", "geo", "scarcity")
     files = set() if ours else {"spec.json"} if adds else {"network.json"}
     again(spec, files, "python" if adds and not ours else f"run {study}", tmp_path, monkeypatch)
 
