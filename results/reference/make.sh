@@ -22,7 +22,7 @@ place() { # STUDY NETWORK: the run under its name, without what is of this host
 
 whole="latency borrowing"
 computed="internet" # without a lab
-routed="convergence inflation playbook" # where routers speak BGP
+routed="announcing convergence inflation playbook" # where routers speak BGP
 quick=$(.venv/bin/python -c "from experiments.study import STUDIES; print(*set(STUDIES) - set('$whole $computed $routed'.split()))")
 # A manifest says whether the tree was clean: nothing is replaced before all have been made.
 for study in $whole; do in_lab "$study" --network europe; done
