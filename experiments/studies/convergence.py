@@ -330,7 +330,7 @@ def evaluate(e: Evidence) -> Findings:
     metrics: dict[str, Metric] = {}
     for case in e.observed["changes"]:
         mine = _of(follows, case["arm"], case["change"])
-        name = f"{case['arm']}_{case['change']}".lower().replace(" ", "_")
+        name = f"{case['arm']}_{case['change']}".lower().replace(",", "").replace(" ", "_")
         moved = mine[mine["moved"]]
         metrics |= {
             f"{name}_first": Metric(stats.quantile(moved["settled_ms"], 0.0), "ms"),

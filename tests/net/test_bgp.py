@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,20 @@ def test_a_silent_pop_is_missed_until_timers_say(lab_folder: Path) -> None:
         assert [served_by(lab, "LON-c1") for _ in range(5)] == [None] * 5
 
 
+def test_routers_that_watch_each_other_miss_a_silent_pop_at_once(lab_folder: Path) -> None:
+    """The twin: three silent tenths of a second are enough (BFD), and they hear it again."""
+    with Testbed(replace(four_networks(), bfd_ns=100_000_000), folder=lab_folder) as lab:
+        assert served_by(lab, "LON-c1") == "LHR"
+        begin = time.monotonic()
+        lab.control.link_blackhole("eLHR-tLHR")
+        lab.wait(lambda: served_by(lab, "LON-c1") == "JFK", "LON to be served by JFK", 10)
+        assert time.monotonic() - begin < HOLD_S / 10
+        lab.control.link_restore("eLHR-tLHR")
+        lab.wait(lambda: served_by(lab, "LON-c1") == "LHR", "LON to be served by LHR", 30)
+
+
 def test_a_pulled_pop_is_not(lab_folder: Path) -> None:
-    """The twin: its router sees it, and tells the others."""
+    """Another twin: its router sees it, and tells the others."""
     with Testbed(four_networks(), folder=lab_folder) as lab:
         assert served_by(lab, "LON-c1") == "LHR"
         lab.control.link_cut("eLHR-tLHR")

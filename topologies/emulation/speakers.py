@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from topologies.emulation import netns, vty
-from topologies.emulation.processes import LabError, Program, start
+from topologies.emulation.processes import LabError, Program, start, until
 from topologies.emulation.vty import SOCKETS
 from topologies.model import Timers
 from topologies.speakers import US, Announcement, Speaker, bfd, configuration, watched
@@ -95,12 +95,17 @@ class Speakers:
             (folder / "bgpd.conf").write_text(text)
             (folder / "bfdd.conf").write_text(bfd(self._bfd_ns or 0))
             shutil.chown(folder, USER)
-            with netns.inside(name):
-                self._launch(name, "zebra", "-f", "/dev/null")
-                if self._bfd_ns is not None:
-                    more = ("--bfdctl", str(folder / "bfdctl.sock"))
-                    self._launch(name, "bfdd", "-f", str(folder / "bfdd.conf"), *more)
-                self._launch(name, "bgpd", "-f", str(folder / "bgpd.conf"), "-P", "0")
+            self._launch(name, "zebra", "-f", "/dev/null")
+            time.sleep(APART_S)
+        for name in self._speakers:
+            folder = SOCKETS / name
+            # Who finds no zebra asks again after ten seconds, and what it has learnt meanwhile is
+            # never used: zebra was not asked whether the next hop is there.
+            until((folder / "zebra.vty").exists, f"zebra of {name} to listen")
+            if self._bfd_ns is not None:
+                more = ("--bfdctl", str(folder / "bfdctl.sock"))
+                self._launch(name, "bfdd", "-f", str(folder / "bfdd.conf"), *more)
+            self._launch(name, "bgpd", "-f", str(folder / "bgpd.conf"), "-P", "0")
             time.sleep(APART_S)
 
     def _launch(self, name: str, daemon: str, *words: str) -> None:
@@ -108,7 +113,8 @@ class Speakers:
         own = ("-u", USER, "-g", USER, "-i", str(folder / f"{daemon}.pid"))
         sockets = ("-z", str(folder / "zebra.sock"), "--vty_socket", str(folder))
         argv = [str(DAEMONS / daemon), *own, *sockets, "--log", "stdout", *words]
-        self.programs[f"{daemon} {name}"] = start(f"{daemon}-{name}", argv, self._logs)
+        with netns.inside(name):
+            self.programs[f"{daemon} {name}"] = start(f"{daemon}-{name}", argv, self._logs)
 
     def stop(self) -> None:
         """End all at once, as a power cut would: nobody says goodbye."""
