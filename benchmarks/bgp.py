@@ -21,8 +21,7 @@ from topologies.internet.generate import generate
 from topologies.model import Line, Link, Network, Policy, Upstream
 
 EUROPE_S, EUROPE_MB = 40.0, 1500.0
-ASES, SITES, ASES_S = 40, 5, 180.0
-"""Of 100 zebra computes for a minute in one instant of the guest's, who takes it for hung."""
+ASES, SITES, ASES_S = 100, 5, 180.0
 PINGS = ("ping", "-q", "-i", "0.2", "-c", "3000", "198.51.100.1")
 """Ten minutes of them."""
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.core.events import PrependSet
 from controller.core.world import World
+from experiments import run
 from experiments.verdict.oracle import BgpOracle
 from tests.fakes.routed import four_networks
-from tests.virtual.runs import ROOT
+from tests.virtual.runs import ROOT, virtual_run
 from topologies.emulation.sandbox.guest import Guest
 from topologies.explicit import dump_json
 from topologies.plan import plan
@@ -147,3 +149,20 @@ def test_the_three_states_are_not_one() -> None:
 
 def test_nobody_steers_routers_by_hand(told: Mapping[str, Any]) -> None:
     assert "nobody steers its cities by hand" in told["refused"]["error"]
+
+
+def test_who_watch_each_other_miss_a_silent_pop_at_once(tmp_path: Path) -> None:
+    """By BFD, beside the same pace without."""
+    params = {"mrai_s": (0,), "bfd_ms": 100}
+    result = virtual_run("convergence", tmp_path, params=params)
+    assert [check for check in result.checks if not check.passed] == []
+    away_ms = {
+        arm: result.metrics[f"mrai_0_s{arm}_uplink_silent_away_max"].value for arm in ("", "_bfd")
+    }
+    assert away_ms["_bfd"] < 1000 < 3000 < away_ms[""]
+
+
+@pytest.mark.parametrize("study", ["borrowing", "urpf"])
+def test_lending_holds_over_bgp_too(study: str, tmp_path: Path) -> None:
+    result = run(study, four_networks(), quick=True, clock="virtual", root=ROOT, results=tmp_path)
+    assert [check for check in result.checks if not check.passed] == []

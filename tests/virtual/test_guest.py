@@ -96,6 +96,31 @@ print(start, worked - start, time.time_ns() - worked)
     assert ticks == sorted(ticks)
 
 
+def test_who_asks_over_and_over_naps_and_who_finds_something_does_not(tmp_path: Path) -> None:
+    """FRR asks so for the last part of a millisecond; without naps that is 3,900 times."""
+    program = """
+import os, select, time
+there, here = os.pipe()
+asked = select.poll()
+asked.register(there, select.POLLIN)
+def times(until_ns):
+    begin, times = time.monotonic_ns(), 0
+    while time.monotonic_ns() - begin < until_ns:
+        asked.poll(0)
+        times += 1
+    return times
+time.sleep(0.02)  # until timers of the guest, which has just begun, are exact
+print(times(1_000_000))
+os.write(here, b'x')
+print(times(1_000_000))
+"""
+    lines: list[str] = []
+    Guest().run(python(program), tmp_path, told=lines.append)
+    in_vain, found = map(int, lines)
+    assert 20 <= in_vain <= 40
+    assert found > 1000
+
+
 def test_randomness_is_that_of_the_seed(tmp_path: Path) -> None:
     program = "import os, random, uuid; print(os.urandom(8), random.random(), uuid.uuid4(), id([]))"
 

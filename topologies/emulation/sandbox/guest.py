@@ -39,7 +39,8 @@ MACHINE = "x86_64"
 START_NS = 1_767_225_600_000_000_000
 """What the guest's wall clock says at its boot: 2026-01-01, always."""
 
-MEMORY = "2G"
+MEMORY = "4G"
+"""At most; what a guest never uses takes no room on the host."""
 STALL_S = 60.0
 """Seconds on the wall in which a living guest's clock must move."""
 LOOK_S = 0.25
