@@ -10,7 +10,7 @@ from experiments.live.state import MAPPED
 from experiments.show.page import atlas
 from experiments.show.page.markup import HERE as REPORT
 from experiments.show.page.markup import fill
-from topologies.plan import LinkKind, Plan
+from topologies.plan import HostRole, LinkKind, Plan
 
 __all__ = ["FILES", "KINDS", "render"]
 
@@ -38,6 +38,8 @@ def render(plan: Plan) -> str:
         atlas=atlas.atlas(network, {}),
         names=_names(plan),
         marks={pop: [look.colour, look.outline] for pop, look in looks.items()},
+        targets=[*map(str, network.services), *(host.name for host in plan.hosts)],
+        senders=[host.name for host in plan.hosts if host.role is not HostRole.SPEAKER],
         city_names={city.code: city.name for city in network.cities},
     )
 

@@ -2,7 +2,8 @@
 
 ``GET /TOKEN/`` is the page, ``GET /TOKEN/events`` a stream of server-sent events (``view`` with the
 whole state, ``log`` with lines, ``beat`` to show that the server lives), ``POST /TOKEN/act`` and
-``POST /TOKEN/undo`` change the lab.
+``POST /TOKEN/undo`` change the lab, ``POST /TOKEN/way`` asks for the way of a packet, and
+``GET /TOKEN/scenario.yaml`` is what was done so far.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from experiments.live.follower import Follower, Sight
 from experiments.live.hands import Hands, RefusedActError
 from experiments.live.hub import Hub, Seen
 from experiments.live.markup import FILES, KINDS, render
+from experiments.live.questions import Questions
 
 __all__ = ["application", "listening", "new_token"]
 
@@ -66,6 +68,8 @@ def application(lab: Path, port: int, token: str) -> web.Application:
             web.get(f"/{token}/events", desk.events),
             web.post(f"/{token}/act", desk.act),
             web.post(f"/{token}/undo", desk.undo),
+            web.post(f"/{token}/way", desk.way),
+            web.get(f"/{token}/scenario.yaml", desk.scenario),
             web.get(f"/{token}/{{name}}", desk.file),
         ]
     )
@@ -81,7 +85,7 @@ class Desk:
     def __init__(self, lab: Path) -> None:
         self._hub, self._pages = Hub(), 0
         self._follower = Follower(lab)
-        self._hands = Hands(Remote(lab), self._follower)
+        self._hands, self._questions = Hands(Remote(lab), self._follower), Questions(Remote(lab))
         self._sight = self._follower.sight
         self._page, self._edition = render(self._sight.plan), 0
 
@@ -180,6 +184,25 @@ class Desk:
             return _answer(409, error=str(error))
         self._show()
         return _answer(200, said=undone.sentence)
+
+    async def way(self, request: web.Request) -> web.Response:
+        """The way of a packet."""
+        try:
+            found = await self._questions.way(self._sight.plan, await _said(request))
+        except BadActError as error:
+            return _answer(400, error=str(error))
+        except RefusedActError as error:
+            return _answer(409, error=str(error))
+        return web.json_response(found)
+
+    async def scenario(self, _request: web.Request) -> web.Response:
+        """What was done to the lab, to be saved."""
+        try:
+            text = await self._questions.scenario()
+        except RefusedActError as error:
+            raise web.HTTPConflict(text=f"{error}\n") from None
+        saved = {"Content-Disposition": 'attachment; filename="scenario.yaml"'}
+        return web.Response(text=text, content_type="application/yaml", headers=saved)
 
 
 async def _said(request: web.Request) -> Any:

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from experiments.control import places
+from experiments.control import places, trace
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, serving_live
+from tests.fakes.way import BACK, THERE, WAY
 from topologies.plan import plan
 from topologies.sources import load
 
@@ -296,6 +297,41 @@ def test_a_port_set_is_moved_back_and_revoked(seen: Seen) -> None:
     dialog = seen.open("port-sets", name)
     expect(dialog.get_by_role("button", name="Move")).to_be_disabled()
     expect(dialog.get_by_role("button", name="Revoke")).to_be_disabled()
+
+
+def test_the_way_of_a_packet_is_drawn_and_cleared(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets: list[Any] = []
+    monkeypatch.setattr(trace, "explain", lambda _lab, *packet: packets.append(packet) or WAY)
+    page = seen.page
+    page.get_by_label("from", exact=True).fill("FCO-c1")
+    page.get_by_label("port", exact=True).fill("8080")
+    page.get_by_label("port", exact=True).press("Enter")
+    expect(page.locator("#way")).to_contain_text("delivered: FCO-c1")
+    assert packets == [("FCO-c1", "198.51.100.1", 8080, "tcp", None, 40000)]
+    for name, kind in ((THERE[0], "there"), (BACK[0], "back"), (BACK[1], "back")):
+        expect(line(seen, name)).to_have_class(f"line {kind}")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#way")).to_be_hidden()
+    expect(line(seen, THERE[0])).to_have_class("line")
+
+
+def test_a_packet_that_cannot_be_is_refused_in_words(browser: Browser, tmp_path: Path) -> None:
+    with at(tmp_path) as (lab, link), opened(browser, lab, link) as seen:
+        seen.page.get_by_label("from", exact=True).fill("CDG-c1")
+        seen.page.get_by_role("button", name="Show the way").click()
+        expect(seen.page.locator("#way-error")).to_contain_text("no host 'CDG-c1'")
+        expect(seen.page.locator("#way")).to_be_hidden()
+
+
+def test_what_was_done_is_saved_as_a_scenario(seen: Seen) -> None:
+    seen.open("links", "FCO-LHR").get_by_role("button", name="Cut").click()
+    expect(seen.page.locator("#said")).to_contain_text("Done")
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("link", name="Save as scenario").click()
+    assert download.value.suggested_filename == "scenario.yaml"
+    assert "do: cut" in Path(download.value.path()).read_text()
 
 
 def test_what_the_lab_refuses_is_told_where_it_was_asked(browser: Browser, tmp_path: Path) -> None:

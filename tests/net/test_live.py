@@ -32,6 +32,9 @@ def test_a_real_lab_is_seen_and_changed(lab: subprocess.Popen[bytes], tmp_path: 
         act(link, "pop.withdraw", pop="LHR")
         until(told, "view", lambda view: view["lab"]["cities"]["LHR"] == "FCO")
         asking.until(lambda: asking.served(tmp_path)[-1] == "pop=FCO")
+        packet = {"host": "LHR-c1", "destination": "198.51.100.1", "protocol": "tcp", "port": 80}
+        way = ask(link, "way", packet).data
+        assert way["links"] == {"there": ["FCO-LHR"], "back": ["FCO-LHR"]}
         act(link, "link.cut", link="FCO-LHR")
         until(
             told,

@@ -1,6 +1,7 @@
 // What can be done: a dialog for a link, a PoP or a port set, the policy, and undo.
 
 import { button, element, write } from "./rows.js";
+import { post } from "./stream.js";
 import { sentence, taken } from "./strips.js";
 
 const at = (name) => document.getElementById(name);
@@ -15,14 +16,7 @@ async function send(where, data) {
   busy = true;
   refresh();
   try {
-    const answer = await fetch(where, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(data),
-    });
-    return await answer.json();
-  } catch {
-    return { error: "The server of this page does not answer." };
+    return await post(where, data);
   } finally {
     busy = false;
     refresh();

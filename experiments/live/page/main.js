@@ -3,6 +3,7 @@
 import * as acts from "./acts.js";
 import * as map from "./map.js";
 import * as strips from "./strips.js";
+import * as way from "./way.js";
 import { listen } from "./stream.js";
 import { element, table, write } from "./rows.js";
 
@@ -44,6 +45,7 @@ let last = null;
 function tools(undo = last) {
   last = undo;
   acts.show(phase === "up" && !lost ? lab : null, undo);
+  way.show(phase === "up" && !lost);
   headline();
 }
 
@@ -84,6 +86,7 @@ function beat() {
 
 map.prepare(acts.openPop, acts.openLink);
 acts.prepare();
+way.prepare();
 listen({
   view,
   log,

@@ -29,3 +29,17 @@ export function listen(hear) {
     if (silent || source.readyState === EventSource.CLOSED) connect();
   }, AGAIN_MS);
 }
+
+/** Send something to the server: what it answers, or an error in words. */
+export async function post(where, data) {
+  try {
+    const answer = await fetch(where, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(data),
+    });
+    return await answer.json();
+  } catch {
+    return { error: "The server of this page does not answer." };
+  }
+}

@@ -41,7 +41,7 @@ def test_what_a_network_is_called_stays_text() -> None:
 def test_the_page_brings_nothing_inline_and_asks_nothing_of_others() -> None:
     text = render(plan(load("triangle")))
     assert not re.search(r"\sstyle=|\son\w+=|<style", text)
-    assert set(re.findall(r'(?:src|href)="([^"]+)"', text)) <= FILES.keys()
+    assert set(re.findall(r'(?:src|href)="([^"]+)"', text)) <= {*FILES, "scenario.yaml"}
     for name, body in FILES.items():
         imported = re.findall(r'from "\./([^"]+)"', body.decode())
         assert set(imported) <= FILES.keys(), name

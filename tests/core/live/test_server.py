@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from experiments.control import places
+from experiments.control import places, scenario, trace
 from experiments.errors import TrialError, UsageError
 from experiments.live import commands, server
 from experiments.live.markup import FILES
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, ask, events, serving_live, until
+from tests.fakes.way import ASKED, BACK, THERE, WAY
 from topologies.plan import plan
 from topologies.sources import load
 
@@ -64,7 +65,7 @@ def test_the_page_and_every_file_of_it_are_there(quiet: Link) -> None:
     assert ask(quiet, "..%2fmarkup.py").status == 404
 
 
-@pytest.mark.parametrize("path", ["", "main.js", "events", "nothing"])
+@pytest.mark.parametrize("path", ["", "main.js", "events", "scenario.yaml", "nothing"])
 @pytest.mark.parametrize(
     ("other", "cause"),
     [
@@ -287,6 +288,37 @@ def test_what_can_no_more_be_undone_is_forgotten(live: tuple[FakeLab, Link]) -> 
     assert "not the last act any more" in again.data["error"]
 
 
+def test_what_was_done_is_saved_as_a_scenario_that_can_be_run(
+    live: tuple[FakeLab, Link], tmp_path: Path
+) -> None:
+    _, link = live
+    assert ask(link, "act", CUT).status == 200
+    assert ask(link, "undo", {"number": 1}).status == 200
+    saved = ask(link, "scenario.yaml")
+    assert "attachment" in saved.headers["Content-Disposition"]
+    file = tmp_path / "scenario.yaml"
+    file.write_text(saved.text)
+    steps = scenario.read(file, PLAN)
+    assert [step.word for step in steps] == ["link.cut", "link.restore"]
+
+
+def test_the_way_of_a_packet_is_asked_for(
+    live: tuple[FakeLab, Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, link = live
+    monkeypatch.setattr(trace, "explain", lambda _lab, *packet: WAY)
+    found = ask(link, "way", ASKED)
+    assert found.status == 200
+    assert found.data["links"] == {"there": THERE, "back": BACK}
+
+
+def test_a_packet_of_nobody_is_refused_in_the_words_of_the_lab(live: tuple[FakeLab, Link]) -> None:
+    _, link = live
+    refused = ask(link, "way", {**ASKED, "host": "CDG-c1"})
+    assert refused.status == 409
+    assert "no host 'CDG-c1'" in refused.data["error"]
+
+
 JSON = "application/json"
 KILL = {"word": "program.kill", "params": {"program": "controller"}}
 
@@ -299,6 +331,8 @@ KILL = {"word": "program.kill", "params": {"program": "controller"}}
         ("act", CUT, "text/plain", 400),
         ("act", KILL, JSON, 400),
         ("act", {"word": "note", "params": {"text": "x" * 9000}}, JSON, 413),
+        ("way", {}, JSON, 400),
+        ("way", "no JSON", JSON, 400),
         ("undo", {}, JSON, 400),
         ("undo", {"number": True}, JSON, 400),
         ("undo", [1], JSON, 400),
