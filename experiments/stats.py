@@ -33,6 +33,11 @@ def share(true: int, total: int) -> float | None:
     return true / total if total else None
 
 
+def known(value: float | None) -> float | None:
+    """A number that a table has; None if it has none there (NaN)."""
+    return None if value is None or value != value else float(value)
+
+
 def cdf(values: pd.Series[float]) -> tuple[list[float], list[float]]:
     """The empirical distribution as a step line: sorted values, and the share at or below each."""
     ordered = sorted(float(value) for value in values.dropna())

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from controller.core.priorities import ADMIT_NEVER
 from controller.core.rules import Table
+from experiments.errors import UsageError
 from topologies.emulation import netns
 from topologies.plan import GATEWAY_MAC, End, Plan
 
-__all__ = ["Check", "checking", "routes"]
+__all__ = ["Check", "checking", "need_one_packet", "routes"]
 
 _COOKIE = "cookie=0x77"
 _FROM_A_POP = f"{_COOKIE},table={Table.ADMISSION.value},in_port={{port}},ip,dl_dst={GATEWAY_MAC}"
@@ -37,6 +38,20 @@ class Check(StrEnum):
     NONE = "none"
     LOOSE = "loose"
     STRICT = "strict"
+
+
+SYN_AGAIN_S = 1.0
+"""When Linux sends a SYN again (RFC 6298): who gives up before that has sent one packet."""
+
+
+def need_one_packet(timeout_s: object) -> None:
+    """Raise UsageError if who waits so long for an answer sends what was refused again."""
+    assert isinstance(timeout_s, int | float)
+    if not 0 < timeout_s < SYN_AGAIN_S:
+        raise UsageError(
+            f"After {SYN_AGAIN_S:g} s a packet that was refused is sent again: give up sooner than"
+            f" that, not after {timeout_s:g} s."
+        )
 
 
 _KERNELS = {Check.NONE: "0", Check.STRICT: "1", Check.LOOSE: "2"}

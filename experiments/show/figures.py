@@ -91,9 +91,7 @@ def latency_cdf(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
         values, shares = stats.cdf(clients[f"{arm}_rtt_ms"])
         middle = stats.median(clients[f"{arm}_rtt_ms"])
         label = label if middle is None else f"{label}: median {middle:.1f} ms"
-        start = [0.0] if values else []
-        axes.step([*values[:1], *values], [*start, *shares], where="post",
-                  label=label, **{"linewidth": 1.8} | look)  # fmt: skip
+        _steps(axes, values, shares, label=label, **{"linewidth": 1.8} | look)  # fmt: skip
     axes.axhline(0.5, color=GRID, linewidth=1, zorder=0)
     axes.set_xlabel("round-trip time to the service, ms (median of each client)")
     axes.set_xlim(left=0)
@@ -124,9 +122,7 @@ def agility(samples: pd.DataFrame, moves: Sequence[Mapping[str, Any]], path: Pat
     )
     for act, look in looks:
         values, shares = stats.cdf(samples[samples["act"] == act]["took_ms"])
-        start = [0.0] if values else []
-        left.step([*values[:1], *values], [*start, *shares], where="post",
-                  linewidth=2, label=act, **look)  # fmt: skip
+        _steps(left, values, shares, linewidth=2, label=act, **look)  # fmt: skip
     left.set_xlabel("from the wish until it is true, ms")
     left.set_xlim(left=0)
     _shares(left, "share of all tries")
@@ -410,6 +406,12 @@ def error_cdf(errors_us: Mapping[str, pd.Series[float]], path: Path) -> Path:
     )
 
 
+def _steps(axes: Axes, values: Sequence[float], shares: Sequence[float], **look: Any) -> None:
+    """A distribution as ``stats.cdf`` gives it, from nothing at the least of its values."""
+    start = [0.0] if values else []
+    axes.step([*values[:1], *values], [*start, *shares], where="post", **look)
+
+
 def _shares(axes: Axes, of: str) -> None:
     """Shares from 0 to all on the upright axis, as every distribution has them."""
     axes.set(ylabel=of, ylim=(0, 1.02))
@@ -609,8 +611,7 @@ def policy_cdf(
         values, shares = stats.cdf(rtt_ms)
         middle = stats.median(rtt_ms)
         label = policy if middle is None else f"{policy}: median {middle:.1f} ms"
-        start = [0.0] if values else []
-        axes.step([*values[:1], *values], [*start, *shares], where="post", label=label,
+        _steps(axes, values, shares, label=label,
                   **{"linewidth": 1.8, **(looks or POLICY_LOOKS)[policy]})  # fmt: skip
     axes.set_xlabel("round-trip time to the service, ms (median of each client)")
     axes.set_xlim(left=0)
@@ -1050,8 +1051,7 @@ def announcing(ways: pd.DataFrame, extra: pd.DataFrame, path: Path) -> Path:
     title(left, "What becomes of replies")
     for way, (colour, line) in ANNOUNCING_LOOKS.items():
         longer, reached = stats.cdf(extra[extra["way"] == way]["extra_ms"].dropna())
-        start = [0.0] if longer else []
-        right.step([*longer[:1], *longer], [*start, *reached], where="post", color=colour,
+        _steps(right, longer, reached, color=colour,
                    linestyle=line, linewidth=1.8, label=way)  # fmt: skip
     right.set_xlabel("round trip over that from an own address, ms")
     _shares(right, "servers and origins")
@@ -1094,8 +1094,7 @@ def crosspop(ways: pd.DataFrame, downloads: pd.DataFrame, rate_mbit_s: float, pa
     over = downloads[downloads["crossings"] > 0]
     for state, colour, line in (("free", BLUE, "-"), ("limited", ORANGE, "--")):
         values, shares = stats.cdf(over[over["state"] == state]["mbit_s"])
-        start = [0.0] if values else []
-        right.step([*values[:1], *values], [*start, *shares], where="post", color=colour,
+        _steps(right, values, shares, color=colour,
                    linestyle=line, linewidth=1.8,
                    label="no rate" if state == "free" else "with a rate")  # fmt: skip
     right.axvline(rate_mbit_s, color=INK, linewidth=1, linestyle=":", label="the rate")

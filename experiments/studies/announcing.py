@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import pools
 from experiments.errors import UsageError
 from experiments.measure.reverse_path import Check as Asked
+from experiments.measure.reverse_path import need_one_packet
 from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict.oracle import Oracle
@@ -48,9 +49,6 @@ TAG = "pieces"
 PIECE = 24
 """The longest prefix that networks take from each other (RFC 7454 section 6.1.3)."""
 
-SYN_AGAIN_S = 1.0
-"""When Linux sends a SYN again (RFC 6298): who gives up before that has sent one packet."""
-
 
 def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     """The network with a pool of a piece for each PoP, beside pools that are not cut.
@@ -61,13 +59,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     for pop in with_a_choice(network, params).pops:
         if pop.scope is not Scope.ALL:
             raise UsageError(f"A piece of {pop.city} is not known to all: let its scope be all.")
-    timeout_s = params["timeout_s"]
-    assert isinstance(timeout_s, int | float)
-    if not 0 < timeout_s < SYN_AGAIN_S:
-        raise UsageError(
-            f"After {SYN_AGAIN_S:g} s a packet that was refused is sent again: give up sooner than"
-            f" that, not after {timeout_s:g} s."
-        )
+    need_one_packet(params["timeout_s"])
     whole = tuple(replace(pool, more_specifics=None) for pool in network.pools)
     addresses = pools.one_prefix(len(network.pops)) << (32 - PIECE)
     made = pools.with_pools(replace(network, pools=whole), [pools.Wanted(TAG, addresses)])
@@ -205,7 +197,10 @@ def _attempts(
 
 def evaluate(e: Evidence) -> Findings:
     """Way by way: where replies land, how much longer they take, what is refused and lost."""
-    ways, landings = ways_table(e), landings_table(e)
+    from experiments import stats
+
+    landings = landings_table(e)
+    ways = ways_table(e, landings)
     by_way = {row["way"]: row for row in ways.to_dict("records")}
     metrics = {"pops": Metric(len(e.oracle.pops), "1")}
     for way, row in by_way.items():
@@ -216,15 +211,11 @@ def evaluate(e: Evidence) -> Findings:
         metrics[f"{key}_addresses"] = Metric(int(row["addresses"]), "1")
         metrics[f"{key}_prefixes"] = Metric(int(row["prefixes"]), "1")
         if way in BORROWED:
-            metrics[f"{key}_extra_p50"] = Metric(_number(row["extra_p50_ms"]), "ms")
-            metrics[f"{key}_extra_max"] = Metric(_number(row["extra_max_ms"]), "ms")
+            metrics[f"{key}_extra_p50"] = Metric(stats.known(row["extra_p50_ms"]), "ms")
+            metrics[f"{key}_extra_max"] = Metric(stats.known(row["extra_max_ms"]), "ms")
     checks = tuple(_checks(e, by_way, landings))
     tables = {"ways": ways, "landings": landings}
     return Findings(_answer(metrics), metrics, checks, tables)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def extra_ms(e: Evidence) -> pd.DataFrame:
@@ -252,7 +243,7 @@ def landings_table(e: Evidence) -> pd.DataFrame:
     for way, check in product(WAYS, CHECKS):
         tried = e.samples[(e.samples["way"] == way) & (e.samples["check"] == check)]
         took = {pop: passes(e.oracle, check, way, pop) for pop in e.oracle.pops}
-        away = tried[(tried["pop"] != tried["landing_pop"]) & tried["pop"].isin(_those(took))]
+        away = tried[(tried["pop"] != tried["landing_pop"]) & tried["pop"].map(took).eq(True)]
         for pop in e.oracle.pops:
             mine, key = int((tried["pop"] == pop).sum()), (way, check.value, pop)
             lands = int((away["landing_pop"] == pop).sum()) if way in BORROWED else 0
@@ -263,15 +254,11 @@ def landings_table(e: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _those(took: Mapping[str, bool]) -> list[str]:
-    return [pop for pop, taken in took.items() if taken]
-
-
-def ways_table(e: Evidence) -> pd.DataFrame:
+def ways_table(e: Evidence, landings: pd.DataFrame) -> pd.DataFrame:
     """A row per way: shares of fetches, extra round trip, and what it takes to announce it."""
     import pandas as pd
 
-    landings, extra, rows = landings_table(e), extra_ms(e), []
+    extra, rows = extra_ms(e), []
     for way in WAYS:
         mine = e.samples[(e.samples["way"] == way) & (e.samples["check"] == Asked.NONE)]
         counted = landings[landings["way"] == way]

@@ -205,7 +205,7 @@ def evaluate(e: Evidence) -> Findings:
         for name in ("extra", "model_extra"):
             metrics[f"{state}_{name}_p50"] = Metric(stats.median(away[f"{name}_ms"]), "ms")
             most = away[f"{name}_ms"].max() if len(away) else None
-            metrics[f"{state}_{name}_max"] = Metric(_known(most), "ms")
+            metrics[f"{state}_{name}_max"] = Metric(stats.known(most), "ms")
         everywhere = mine[mine["announced"] == EVERYWHERE]
         extra = stats.median(everywhere["extra_ms"])
         metrics[f"{state}_everywhere_extra_p50"] = Metric(extra, "ms")
@@ -219,10 +219,6 @@ def evaluate(e: Evidence) -> Findings:
         metrics[f"{state}_goodput_p50"] = Metric(stats.median(crossing["mbit_s"]), "Mbit/s")
     tables = {"ways": ways, "downloads": loads}
     return Findings(_answer(metrics), metrics, tuple(_checks(e, ways, loads)), tables)
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or value != value else float(value)
 
 
 def ways_table(e: Evidence) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
 from experiments.measure.reverse_path import Check as Asked
+from experiments.measure.reverse_path import need_one_packet
 from experiments.parameters import Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.oracle import Oracle
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 EVERYWHERE, ALONE, NOWHERE = "everywhere", "one PoP", "nowhere"
 KINDS = (EVERYWHERE, ALONE, NOWHERE)
 """Where the pools are announced."""
-
-SYN_AGAIN_S = 1.0
-"""When Linux sends a SYN again (RFC 6298): who gives up before that has sent one packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +73,7 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
         raise UsageError("One PoP at least has to announce alone: use alone=1 or more.")
     if len(network.pops) < 2:
         raise UsageError(f"{network.name} has one PoP, which is everywhere: give it more (--pops).")
-    timeout_s = params["timeout_s"]
-    assert isinstance(timeout_s, int | float)
-    if not 0 < timeout_s < SYN_AGAIN_S:
-        raise UsageError(
-            f"After {SYN_AGAIN_S:g} s a packet that was refused is sent again: give up sooner than"
-            f" that, not after {timeout_s:g} s."
-        )
+    need_one_packet(params["timeout_s"])
     return network
 
 
