@@ -45,7 +45,7 @@ class Control:
     # -- queries
 
     def status(self) -> dict[str, Any]:
-        """What lab this is, whether it is ready, and its switches."""
+        """What lab this is, whether it is ready, its switches, and which servers are killed."""
         try:
             controller = self._lab.controller_api.status()
         except OSError:
@@ -61,6 +61,7 @@ class Control:
             "links": self._lab.emulator.name if self._lab.emulator else None,
             "switches": controller["switches"],
             "programs": [program.name for program in self._lab.programs()],
+            "killed": sorted(self._lab.killed),
         }
 
     def network(self) -> dict[str, Any]:

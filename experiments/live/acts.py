@@ -6,22 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.live.state import CUT, SILENT
+from experiments.live.state import CUT, KILLED, SILENT
 
 __all__ = ["ACTS", "Act", "BadActError", "read", "undoing"]
 
-ACTS: Mapping[str, frozenset[str]] = {
-    "link.cut": frozenset({"link"}),
-    "link.blackhole": frozenset({"link"}),
-    "link.restore": frozenset({"link"}),
-    "pop.drain": frozenset({"pop"}),
-    "pop.withdraw": frozenset({"pop"}),
-    "pop.announce": frozenset({"pop"}),
-    "policy.set": frozenset({"policy"}),
-    "lease.move": frozenset({"lease", "server"}),
-    "lease.revoke": frozenset({"lease"}),
+ACTS: Mapping[str, tuple[str, ...]] = {
+    "link.cut": ("link",),
+    "link.blackhole": ("link",),
+    "link.set": ("link", "delay", "loss"),
+    "link.restore": ("link",),
+    "pop.drain": ("pop",),
+    "pop.withdraw": ("pop",),
+    "pop.announce": ("pop",),
+    "policy.set": ("policy",),
+    "server.kill": ("server",),
+    "server.restart": ("server",),
+    "server.sick": ("server",),
+    "server.well": ("server",),
+    "lease.move": ("lease", "server"),
+    "lease.revoke": ("lease",),
 }
-"""The words that the page may say, and the parameters of each. It may say no others."""
+"""The words that the page may say, and the parameters of each, its subject first. It may say no
+others."""
+
+_SAID = {"server": "to"}
+"""How a parameter that is no subject is called in a sentence, if not by its name."""
 
 _POP_WORDS = {"announced": "pop.announce", "drained": "pop.drain", "withdrawn": "pop.withdraw"}
 
@@ -39,17 +48,14 @@ class Act:
 
     @property
     def sentence(self) -> str:
-        """The act in words, ``link cut LHR-CDG``, as the log has it."""
-        subject, *others = (self.params[name] for name in sorted(self.params, key=_subject_first))
-        return " ".join([*self.word.split("."), subject, *(f"to {other}" for other in others)])
+        """The act in words, ``link cut LHR-CDG``, much as the log has it."""
+        subject, *others = ACTS[self.word]
+        more = (f"{_SAID.get(name, name)} {self.params[name]}" for name in others)
+        return " ".join([*self.word.split("."), self.params[subject], *more])
 
     def dump(self) -> dict[str, Any]:
         """As ``read`` takes it."""
         return {"word": self.word, "params": dict(self.params)}
-
-
-def _subject_first(name: str) -> bool:
-    return name == "server"  # the one parameter that is no subject
 
 
 def read(data: Any) -> Act:
@@ -59,8 +65,8 @@ def read(data: Any) -> Act:
     word, params = data["word"], data["params"]
     if not isinstance(word, str) or word not in ACTS:
         raise BadActError(f"The page does not say {word!r}: it says {', '.join(ACTS)}.")
-    if not isinstance(params, dict) or params.keys() != ACTS[word]:
-        raise BadActError(f"{word} takes {' and '.join(sorted(ACTS[word]))}.")
+    if not isinstance(params, dict) or params.keys() != set(ACTS[word]):
+        raise BadActError(f"{word} takes {' and '.join(ACTS[word])}.")
     if not all(isinstance(value, str) for value in params.values()):
         raise BadActError(f"What {word} takes is text.")
     return Act(word, params)
@@ -77,10 +83,15 @@ def undoing(act: Act, before: Mapping[str, Any]) -> Act | None:
 
 def _link(act: Act, before: Mapping[str, Any]) -> Act | None:
     ends = sorted(act.params["link"].split("-"))
-    was = next((x["state"] for x in before["links"] if sorted(x["link"].split("-")) == ends), None)
-    words = {CUT: "link.cut", SILENT: "link.blackhole"}
-    word = words.get(was or "", "link.restore")
-    return None if was is None or word == act.word else Act(word, act.params)
+    was = next((x for x in before["links"] if sorted(x["link"].split("-")) == ends), None)
+    if was is None:
+        return None
+    link = {"link": act.params["link"]}
+    if act.word == "link.set":
+        does = {"delay": f"{was['delay_ms']:.10g} ms", "loss": f"{100 * was['loss']:.6g} %"}
+        return Act("link.set", link | does)
+    word = {CUT: "link.cut", SILENT: "link.blackhole"}.get(was["state"], "link.restore")
+    return None if word == act.word else Act(word, link)
 
 
 def _pop(act: Act, before: Mapping[str, Any]) -> Act | None:
@@ -104,10 +115,23 @@ def _lease(act: Act, before: Mapping[str, Any]) -> Act | None:
     return Act("lease.move", {"lease": found["lease"], "server": found["server"]})
 
 
+def _server(act: Act, before: Mapping[str, Any]) -> Act | None:
+    name = act.params["server"]
+    was = next((x for x in before["servers"] if x["server"] == name), None)
+    if was is None:
+        return None
+    if act.word in ("server.kill", "server.restart"):
+        word = "server.kill" if was["state"] == KILLED else "server.restart"
+    else:
+        word = "server.well" if was["weight"] else "server.sick"
+    return None if word == act.word else Act(word, act.params)
+
+
 _UNDOING: Mapping[str, Callable[[Act, Mapping[str, Any]], Act | None]] = {
     "link": _link,
     "pop": _pop,
     "policy": _policy,
+    "server": _server,
     "lease": _lease,
 }
 

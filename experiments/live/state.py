@@ -12,7 +12,7 @@ from experiments.control.words import link_name
 from topologies.model import SYSTEM_PORTS, Policy
 from topologies.plan import LinkKind, LinkPlan, Plan
 
-__all__ = ["MAPPED", "NO_CARRIER", "SILENT", "UP", "Told", "state"]
+__all__ = ["KILLED", "MAPPED", "NO_CARRIER", "SERVING", "SICK", "SILENT", "UP", "Told", "state"]
 
 State = dict[str, Any]
 
@@ -22,6 +22,9 @@ MAPPED = frozenset({LinkKind.TRANSIT, LinkKind.BACKBONE})
 UP, CUT, SILENT, NO_CARRIER = "up", "cut", "silent", "no carrier"
 """What a link is: its cable was pulled, or it loses everything and tells nobody, or a switch at
 its end has no carrier though nobody pulled the cable."""
+
+SERVING, SICK, KILLED = "serving", "sick", "killed"
+"""What a server is: one that is sick gets no new connections, one that is killed answers nobody."""
 
 PORTS = 1 << 16
 
@@ -49,7 +52,7 @@ def state(plan: Plan, told: Told) -> State:
         "pops": [_pop(plan, told, edge.city) for edge in plan.edges],
         "links": list(_links(plan, told)),
         "addresses": list(_addresses(told)),
-        "servers": sorted(world["servers"]),
+        "servers": list(_servers(plan, told)),
     }
 
 
@@ -72,6 +75,19 @@ def _pop(plan: Plan, told: Told, pop: str) -> State:
     }
 
 
+def _servers(plan: Plan, told: Told) -> Iterator[State]:
+    """Every server: whether it serves, and what it has borrowed."""
+    killed, leases = told.view.status["killed"], told.view.leases
+    for name, weight in told.view.world["servers"].items():
+        yield {
+            "server": name,
+            "pop": plan.host(name).city,
+            "state": KILLED if name in killed else SERVING if weight else SICK,
+            "weight": weight,
+            "leases": [_name(x) for x in leases if (x["server"], x["state"]) == (name, "lent")],
+        }
+
+
 def _links(plan: Plan, told: Told) -> Iterator[State]:
     """The links of the map. One without delay is a plain cable, of which carriers alone tell."""
     said = {link["link"]: link for link in told.links}
@@ -80,14 +96,23 @@ def _links(plan: Plan, told: Told) -> Iterator[State]:
         if link.kind in MAPPED:
             found = said.get(link_name(link), {})
             ways = found.get("ways", ())
+            delay_ms = round(_most(ways, "delay_ns", link.line.delay_ns) / 1e6, 3)
+            loss = _most(ways, "loss", link.line.loss if not ways else 0.0)
             yield {
                 "link": link_name(link),
                 "kind": "backbone" if link.kind is LinkKind.BACKBONE else "link",
                 "ends": [plan.switch(end.node).city for end in (link.a, link.b)],
                 "state": _condition(found, ways, _dark(link, down)),
-                "delay_ms": round(_most(ways, "delay_ns", link.line.delay_ns) / 1e6, 3),
-                "loss": _most(ways, "loss", link.line.loss if not ways else 0.0),
+                "shaped": bool(ways),
+                "changed": (delay_ms, loss) != _planned(link),
+                "delay_ms": delay_ms,
+                "loss": loss,
             }
+
+
+def _planned(link: LinkPlan) -> tuple[float, float]:
+    """Delay (ms) and loss, as the network has them."""
+    return round(link.line.delay_ns / 1e6, 3), link.line.loss
 
 
 def _condition(found: Mapping[str, Any], ways: Iterable[Mapping[str, Any]], dark: bool) -> str:
@@ -136,6 +161,10 @@ def _strip(taken: Iterable[Mapping[str, Any]], now_s: float) -> Iterator[State]:
         yield _free(at, PORTS - 1)
 
 
+def _name(lease: Mapping[str, Any]) -> str:
+    return f"{lease['address']}:{lease['first_port']}"
+
+
 def _free(first: int, last: int) -> State:
     return {"first": first, "last": last, "state": "free"}
 
@@ -147,7 +176,7 @@ def _set(lease: Mapping[str, Any], now_s: float) -> State:
         "first": lease["first_port"],
         "last": lease["last_port"],
         "state": lease["state"],
-        "lease": f"{lease['address']}:{lease['first_port']}",
+        "lease": _name(lease),
         "server": lease["server"],
         "pop": lease["pop"],
         "heir": lease["heir"],

@@ -272,6 +272,42 @@ def test_a_link_is_silenced(seen: Seen) -> None:
     assert not any(shape.blackhole for shape in seen.lab.shape.values())
 
 
+def test_a_link_is_slowed_and_made_lossy(seen: Seen) -> None:
+    dialog = seen.open("links", "LHR-ARN")
+    was = seen.row("links", "LHR-ARN").locator("td").nth(2).inner_text()
+    dialog.get_by_label("delay").fill("77.5")
+    dialog.get_by_label("loss").fill("2")
+    dialog.get_by_role("button", name="Set").click()
+    expect(seen.row("links", "LHR-ARN")).to_contain_text("77.5 ms")
+    expect(seen.row("links", "LHR-ARN")).to_contain_text("2 %")
+    assert {shape.delay_ns for shape in seen.lab.shape.values()} >= {77_500_000}
+    seen.page.get_by_role("button", name=re.compile("Undo: link set LHR-ARN delay")).click()
+    expect(seen.row("links", "LHR-ARN")).to_contain_text(was)
+    dialog = seen.open("links", "LHR-ARN")
+    expect(dialog.get_by_role("button", name="Restore")).to_be_disabled()
+    dialog.get_by_label("delay").fill("-1")
+    dialog.get_by_role("button", name="Set").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("delay")
+    seen.complaints.clear()  # Chromium writes down that this was refused
+
+
+def test_a_server_is_stopped_and_started(seen: Seen) -> None:
+    row = seen.row("servers", "LHR-s1")
+    expect(row).to_contain_text("203.0.113.0:2048")
+    seen.open("servers", "LHR-s1").get_by_role("button", name="Stop").click()
+    expect(row).to_contain_text("killed")
+    assert seen.lab.killed == {"LHR-s1"}
+    seen.open("servers", "LHR-s1").get_by_role("button", name="Start").click()
+    expect(row).to_contain_text("serving")
+    seen.open("servers", "LHR-s1").get_by_role("button", name="Send nothing new").click()
+    expect(row).to_contain_text("sick")
+    assert seen.lab.now.weight("LHR-s1") == 0
+    seen.page.get_by_role("button", name="Undo: server sick LHR-s1").click()
+    expect(row).to_contain_text("serving")
+    seen.page.get_by_role("button", name="Undo: server restart LHR-s1").click()
+    expect(row).to_contain_text("killed")
+
+
 def test_the_policy_is_set_and_undone(seen: Seen) -> None:
     seen.page.get_by_label("Policy").select_option("bgp")
     seen.page.get_by_role("button", name="Set policy").click()

@@ -46,6 +46,7 @@ class FakeLab:
         self.emulated_links = tuple(link for link in plan.links if link.line.delay_ns)
         self.shape = {link.number: impairment(link.line) for link in self.emulated_links}
         self.cut_links: set[int] = set()
+        self.killed: set[str] = set()
         self.alive = True  # the controller
         self.ended = False
         self.asked = 0  # how often for its world
@@ -71,6 +72,9 @@ class FakeLab:
         for end in (link.a, link.b):
             if end.port is not None:
                 self._happen(PortStatus(end.node, end.port, up))
+
+    def serve(self, server: str, up: bool) -> None:
+        (self.killed.discard if up else self.killed.add)(server)
 
     # -- the emulator
 

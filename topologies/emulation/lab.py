@@ -93,6 +93,8 @@ class Lab(Mininet):
         self._on_phase = on_phase
         self.cut_links: set[int] = set()
         """The numbers of the links whose cable is pulled."""
+        self.killed: set[str] = set()
+        """The hosts whose services were ended."""
         self._programs: dict[str, Program] = {}
         self._modules: dict[str, tuple[str, ...]] = {}
         self._absent: set[str] = set()
@@ -316,6 +318,7 @@ class Lab(Mininet):
     def serve(self, host: str, up: bool) -> None:
         """Start (True) or end what a host serves, as a crash would. Raises LabError."""
         _order(f"{'start' if up else 'stop'} {host}")
+        (self.killed.discard if up else self.killed.add)(host)
 
     def bind(self, how: Names, among: Iterable[IPv4Network]) -> None:
         """Bind names otherwise, to the addresses of some prefixes. Raises LabError."""

@@ -73,11 +73,26 @@ export function show(now, last) {
 
 /** Open a link, by its name. */
 export function openLink(name) {
-  open(`Link ${name}`, () => lab.links.find((link) => link.link === name), linkFacts, (link) => [
+  const find = () => lab.links.find((link) => link.link === name);
+  const delay = number("delay", find()?.delay_ms, 0.001, "ms");
+  const loss = number("loss", +(100 * find()?.loss).toFixed(3), 0, "%");
+  const set = { link: name, delay: delay.said, loss: loss.said };
+  open(`Link ${name}`, find, linkFacts, (link) => [
     choice("Cut", "link.cut", { link: name }, link.state !== "cut"),
-    choice("Silence", "link.blackhole", { link: name }, link.state === "up" && link.delay_ms > 0),
-    choice("Restore", "link.restore", { link: name }, link.state !== "up"),
+    choice("Silence", "link.blackhole", { link: name }, link.state === "up" && link.shaped),
+    choice("Restore", "link.restore", { link: name }, link.state !== "up" || link.changed),
+    choice("Set", "link.set", set, link.shaped),
   ]);
+  if (find()?.shaped) at("dialog-acts").lastChild.before(delay.label, loss.label);
+}
+
+/** A number that is chosen in the dialog, and how it is said: `30 ms`. */
+function number(name, now, least, unit) {
+  const label = element("label", "", `${name} `);
+  const input = element("input");
+  Object.assign(input, { type: "number", id: `link-${name}`, min: least, step: "any", value: now });
+  label.append(input, ` ${unit}`);
+  return { label, said: () => `${input.value} ${unit}` };
 }
 
 function linkFacts(link) {
@@ -98,6 +113,22 @@ function popFacts(pop) {
   return `${pop.name}, ${pop.state}. ${pop.serving} of ${pop.servers} servers serve ${cities}.`;
 }
 
+/** Open a server, by its name. */
+export function openServer(name) {
+  const server = { server: name };
+  open(`Server ${name}`, () => lab.servers.find((one) => one.server === name), serverFacts, (one) => [
+    choice("Stop", "server.kill", server, one.state !== "killed"),
+    choice("Start", "server.restart", server, one.state === "killed"),
+    choice("Send nothing new", "server.sick", server, one.weight > 0),
+    choice("Send new again", "server.well", server, one.weight === 0),
+  ]);
+}
+
+function serverFacts(one) {
+  const held = one.leases.join(", ") || "nothing";
+  return `In ${one.pop}, ${one.state}. It has borrowed ${held}.`;
+}
+
 /** Open a port set, by its address and first port. */
 export function openSet(name) {
   const find = () => taken(lab).find((set) => set.lease === name);
@@ -105,7 +136,8 @@ export function openSet(name) {
     choice("Move", "lease.move", { lease: name, server: heir }, set.state === "lent"),
     choice("Revoke", "lease.revoke", { lease: name }, ["lent", "draining"].includes(set.state)),
   ]);
-  const others = lab.servers.filter((server) => server !== find()?.server);
+  const names = lab.servers.map((one) => one.server);
+  const others = names.filter((server) => server !== find()?.server);
   const label = element("label", "", "to ");
   const select = element("select");
   select.id = "heir";

@@ -57,6 +57,7 @@ function draw() {
     long: 2,
     badge: (pop) => map.badge(pop.pop),
   });
+  table("servers", lab.servers, (one) => one.server, serverCells, { open: acts.openServer });
   table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
   const cities = Object.entries(lab.cities);
   const cells = ([city, pop]) => [city, cityNames[city] ?? "", pop ?? "nobody"];
@@ -68,6 +69,10 @@ function popCells(pop) {
   const switched = pop.switch ? "connected" : "not connected";
   const cities = pop.cities.length ? `${pop.cities.length}: ${pop.cities.join(", ")}` : "none";
   return [pop.pop, pop.state, cities, servers, `${pop.lent}`, `${pop.addresses}`, switched];
+}
+
+function serverCells(one) {
+  return [one.server, one.state, `${one.weight}`, one.leases.join(", ") || "nothing"];
 }
 
 function linkCells(link) {

@@ -42,6 +42,7 @@ class Straw:
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.cut_links: set[int] = set()
+        self.killed: set[str] = set()
         self.emulated_links = tuple(link for link in PLAN.links if link.line.delay_ns)
         self.emulator = self.controller_api = self
         self.name = "straw"

@@ -87,8 +87,22 @@ def test_what_is_fetched_must_be_what_is_pinned(monkeypatch: pytest.MonkeyPatch)
     mirrors = ["http://first", "http://second"]
     assert root._fetch(mirrors, "pool/x.deb", right) == b"a package"
     assert asked == ["http://first/pool/x.deb", "http://second/pool/x.deb"]
-    with pytest.raises(SandboxError, match="not what uml/root.lock pins"):
+    with pytest.raises(SandboxError, match=r"first says 404; .*not what uml/root.lock pins"):
         root._fetch(mirrors, "pool/x.deb", "0" * 64)
+
+
+def test_a_mirror_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([OSError("502"), TimeoutError(), io.BytesIO(b"a package")])
+
+    def urlopen(address: str, timeout: float) -> io.BytesIO:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    right = hashlib.sha256(b"a package").hexdigest()
+    assert root._fetch(["http://first", "http://second"], "pool/x.deb", right) == b"a package"
 
 
 def test_every_locked_package_has_a_hash() -> None:

@@ -35,7 +35,8 @@ def steered(lab: FakeLab) -> Any:
         for x in address["sets"]
         if x["state"] != "free"
     ]
-    return found["policy"], found["cities"], found["links"], found["pops"], holders
+    servers = [(x["server"], x["state"], x["weight"]) for x in found["servers"]]
+    return found["policy"], found["cities"], found["links"], found["pops"], servers, holders
 
 
 UNDONE = [
@@ -45,6 +46,9 @@ UNDONE = [
     Act("pop.drain", {"pop": "LHR"}),
     Act("pop.withdraw", {"pop": "LHR"}),
     Act("policy.set", {"policy": "bgp"}),
+    Act("link.set", {"link": "LHR-FCO", "delay": "30.5 ms", "loss": "0.5 %"}),
+    Act("server.kill", {"server": "LHR-s1"}),
+    Act("server.sick", {"server": "LHR-s1"}),
     Act("lease.move", {"lease": held(), "server": "FCO-s1"}),
 ]
 
@@ -76,6 +80,26 @@ def test_a_link_goes_back_to_what_it_was(first: str, second: str, undo: str) -> 
     assert undoing(Act(second, {"link": "LHR-FCO"}), seen(lab)) == Act(undo, {"link": "LHR-FCO"})
 
 
+def test_a_link_that_was_set_goes_back_to_what_was_set_before() -> None:
+    lab = FakeLab(PLAN)
+    given = {"link": "LHR-FCO", "delay": "31.25 ms", "loss": "0.125 %"}
+    Control(lab, "up").say("link.set", given)  # type: ignore[arg-type]
+    later = Act("link.set", given | {"delay": "1 ms"})
+    assert undoing(later, seen(lab)) == Act("link.set", given)
+
+
+def test_a_server_that_was_killed_can_be_sick_too() -> None:
+    lab = FakeLab(PLAN)
+    server = {"server": "LHR-s1"}
+    for word in ("server.kill", "server.sick"):
+        Control(lab, "up").say(word, server)  # type: ignore[arg-type]
+    now = seen(lab)
+    assert undoing(Act("server.restart", server), now) == Act("server.kill", server)
+    assert undoing(Act("server.well", server), now) == Act("server.sick", server)
+    assert undoing(Act("server.kill", server), now) is None
+    assert undoing(Act("server.sick", server), now) is None
+
+
 def test_a_pop_goes_back_to_what_it_was() -> None:
     lab = FakeLab(PLAN)
     Control(lab, "up").pop_drain("LHR")  # type: ignore[arg-type]
@@ -94,6 +118,10 @@ def test_a_pop_goes_back_to_what_it_was() -> None:
         Act("pop.announce", {"pop": "LHR"}),
         Act("pop.drain", {"pop": "CDG"}),
         Act("policy.set", {"policy": "nearest"}),
+        Act("link.set", {"link": "LHR-CDG", "delay": "1 ms", "loss": "0 %"}),
+        Act("server.kill", {"server": "CDG-s1"}),
+        Act("server.restart", {"server": "LHR-s1"}),
+        Act("server.well", {"server": "LHR-s1"}),
     ],
     ids=lambda act: act.sentence,
 )
@@ -104,12 +132,14 @@ def test_what_changes_nothing_or_stays_has_no_undo(act: Act) -> None:
 def test_every_act_is_a_word_with_these_parameters() -> None:
     for name, given in ACTS.items():
         known = words()[name].__code__
-        assert given <= set(known.co_varnames[1 : known.co_argcount]), name
+        assert set(given) <= set(known.co_varnames[1 : known.co_argcount]), name
 
 
 def test_an_act_is_told_in_the_words_of_the_log() -> None:
     assert Act("link.cut", {"link": "LHR-CDG"}).sentence == "link cut LHR-CDG"
     moved = Act("lease.move", {"server": "FCO-s1", "lease": "203.0.113.0:2048"})
+    slowed = Act("link.set", {"link": "LHR-CDG", "delay": "30 ms", "loss": "1 %"})
+    assert slowed.sentence == "link set LHR-CDG delay 30 ms loss 1 %"
     assert moved.sentence == "lease move 203.0.113.0:2048 to FCO-s1"
 
 

@@ -78,6 +78,18 @@ def test_a_city_that_nobody_serves_has_no_pop() -> None:
     assert seen(lab)["cities"] == dict.fromkeys(("LHR", "ARN", "FCO"))
 
 
+def test_servers_serve_are_sick_or_killed() -> None:
+    lab = FakeLab(PLAN)
+    control = Control(lab, "up")  # type: ignore[arg-type]
+    control.server_sick("LHR-s1")
+    control.server_kill("FCO-s1")
+    servers = {one["server"]: one for one in seen(lab)["servers"]}
+    states = {name: one["state"] for name, one in servers.items()}
+    assert states == dict.fromkeys(servers, "serving") | {"LHR-s1": "sick", "FCO-s1": "killed"}
+    assert servers["LHR-s1"]["leases"] == ["203.0.113.0:2048"]
+    assert servers["ARN-s1"]["pop"] == "ARN"
+
+
 def test_a_pop_counts_the_servers_that_serve_and_what_is_lent() -> None:
     lab = FakeLab(PLAN)
     lab.happen({"event": "WeightSet", "server": "LHR-s1", "weight": 0})

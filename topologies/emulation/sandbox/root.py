@@ -53,6 +53,7 @@ _NEEDED = (
 """What runs in a guest needs these and what they depend on, in the locked versions."""
 
 _MIRRORS = ("http://deb.debian.org/debian", "http://snapshot.debian.org/archive/debian/{snapshot}")
+_TRIES = 3
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _UNNEEDED = tuple(f"usr/share/{name}" for name in ("doc", "man", "locale", "info", "lintian"))
 _OUTWARD = "usr/lib/python3.11/sitecustomize.py"
@@ -222,18 +223,20 @@ def _unpack_debian(root: Path) -> None:
 
 
 def _fetch(mirrors: Iterable[str], path: str, sha256: str) -> bytes:
-    why = ""
-    for mirror in mirrors:
+    """One package, asked for a few times: mirrors fail now and then. Raises SandboxError."""
+    why = []
+    for mirror in (*mirrors,) * _TRIES:
         try:
             with urllib.request.urlopen(f"{mirror}/{path}", timeout=60) as answer:
                 content = bytes(answer.read())
         except (OSError, urllib.error.URLError) as error:
-            why = str(error)
+            why.append(f"{mirror} says {error}")
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
-        why = "it is not what uml/root.lock pins"
-    raise SandboxError(f"{path} could not be fetched from Debian: {why}.")
+        why.append(f"{mirror} has not what uml/root.lock pins")
+    causes = "; ".join(dict.fromkeys(why))
+    raise SandboxError(f"{path} could not be fetched from Debian: {causes}.")
 
 
 def _unpack(package: bytes, root: Path) -> None:
