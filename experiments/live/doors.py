@@ -13,7 +13,7 @@ import hmac
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["HEADERS", "guard", "secure"]
+__all__ = ["HEADERS", "guard", "secure", "secure_frames"]
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -58,6 +58,19 @@ def _refusal(request: web.Request, hosts: set[str], token: str) -> str | None:
     if not hmac.compare_digest(said.encode(errors="replace"), token.encode()):
         return "The link has another token: open it as `poplab live` printed it."
     return None
+
+
+FRAMED = HEADERS | {
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace(
+        "frame-ancestors 'none'", "frame-ancestors 'self'; frame-src 'self'"
+    )
+}
+"""The same where pages of ours may show each other."""
+
+
+async def secure_frames(_request: web.Request, response: web.StreamResponse) -> None:
+    """Put the headers on an answer of which our own pages may make a frame."""
+    response.headers.update(FRAMED)
 
 
 async def secure(_request: web.Request, response: web.StreamResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from experiments.show.page.markup import HERE as REPORT
 from experiments.show.page.markup import fill
 from topologies.plan import HostRole, LinkKind, Plan
 
-__all__ = ["FILES", "KINDS", "render"]
+__all__ = ["FILES", "KINDS", "render", "render_pair"]
 
 HERE = Path(__file__).parent / "page"
 
@@ -27,14 +28,18 @@ FILES = {
 """Everything that the page may fetch."""
 
 
-def render(plan: Plan) -> str:
-    """The page for a lab with this plan, before anything is known of the lab itself."""
+def render(plan: Plan, played: Mapping[str, Any] | None = None) -> str:
+    """The page for a lab with this plan, before anything is known of the lab itself.
+
+    For a finished run ``played`` says its ``length_ms``, and ``news_ms``, when something happened.
+    """
     network = plan.network
     looks = atlas.looks(network)
     return fill(
         "live.html",
         HERE,
         network=network,
+        played=played,
         atlas=atlas.atlas(network, {}),
         names=_names(plan),
         marks={pop: [look.colour, look.outline] for pop, look in looks.items()},
@@ -42,6 +47,11 @@ def render(plan: Plan) -> str:
         senders=[host.name for host in plan.hosts if host.role is not HostRole.SPEAKER],
         city_names={city.code: city.name for city in network.cities},
     )
+
+
+def render_pair(titles: Sequence[str], length_ms: float) -> str:
+    """The page that has two runs side by side, on one slider."""
+    return fill("pair.html", HERE, titles=titles, played={"length_ms": length_ms, "news_ms": []})
 
 
 def _names(plan: Plan) -> dict[Any, str]:

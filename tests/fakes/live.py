@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from experiments.live import server
+from experiments.live import player, server
+from experiments.live.playback import Playback
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,25 @@ class Link:
 @contextmanager
 def serving_live(lab: Path, link: Link | None = None) -> Iterator[Link]:
     """Within the block, the live view of the lab with this socket; at a link of before if given."""
+    with serving(lambda port, token: server.application(lab, port, token), link) as made:
+        yield made
+
+
+@contextmanager
+def viewing(runs: Sequence[Playback]) -> Iterator[Link]:
+    """Within the block, finished runs are played back."""
+    with serving(lambda port, token: player.application(runs, port, token)) as made:
+        yield made
+
+
+@contextmanager
+def serving(
+    application: Callable[[int, str], web.Application], link: Link | None = None
+) -> Iterator[Link]:
+    """Within the block, a server; at a link of before if given."""
     with server.listening(link.port if link else 0) as listening:
         link = link or Link(listening.getsockname()[1], server.new_token())
-        app = server.application(lab, link.port, link.token)
+        app = application(link.port, link.token)
         loop, ready = asyncio.new_event_loop(), threading.Event()
 
         async def serve(over: asyncio.Event) -> None:

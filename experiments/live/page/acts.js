@@ -6,6 +6,7 @@ import { sentence, taken } from "./strips.js";
 
 const at = (name) => document.getElementById(name);
 let lab = null;
+let acting = true; // what is played back cannot be changed
 let undo = null;
 let opened = null; // what the dialog shows: how it is found, told, and what can be done
 let busy = false;
@@ -60,7 +61,8 @@ export function prepare() {
 }
 
 /** What the lab is now; null while there is none to act on. */
-export function show(now, last) {
+export function show(now, last, may) {
+  acting = may;
   if (now && now.policy !== at("policy").dataset.now) {
     at("policy").replaceChildren(...now.policies.map((policy) => element("option", "", policy)));
     at("policy").value = at("policy").dataset.now = now.policy;
@@ -83,7 +85,7 @@ export function openLink(name) {
     choice("Restore", "link.restore", { link: name }, link.state !== "up" || link.changed),
     choice("Set", "link.set", set, link.shaped),
   ]);
-  if (find()?.shaped) at("dialog-acts").lastChild.before(delay.label, loss.label);
+  if (acting && find()?.shaped) at("dialog-acts").lastChild.before(delay.label, loss.label);
 }
 
 /** A number that is chosen in the dialog, and how it is said: `30 ms`. */
@@ -136,6 +138,7 @@ export function openSet(name) {
     choice("Move", "lease.move", { lease: name, server: heir }, set.state === "lent"),
     choice("Revoke", "lease.revoke", { lease: name }, ["lent", "draining"].includes(set.state)),
   ]);
+  if (!acting || !find()) return;
   const names = lab.servers.map((one) => one.server);
   const others = names.filter((server) => server !== find()?.server);
   const label = element("label", "", "to ");
@@ -157,7 +160,7 @@ function open(title, find, facts, choices) {
   opened = { find, facts, choices };
   write(at("dialog-title"), title);
   write(at("dialog-error"), "");
-  const buttons = choices(find()).map(({ text, word, params }) =>
+  const buttons = (acting ? choices(find()) : []).map(({ text, word, params }) =>
     button(text, () => act(word, said(params))),
   );
   at("dialog-acts").replaceChildren(...buttons);

@@ -2,7 +2,9 @@
 
 import * as acts from "./acts.js";
 import * as map from "./map.js";
+import * as player from "./player.js";
 import * as strips from "./strips.js";
+import * as trips from "./trips.js";
 import * as way from "./way.js";
 import { listen } from "./stream.js";
 import { element, table, write } from "./rows.js";
@@ -14,6 +16,7 @@ let edition = null;
 let phase = "starting";
 let lost = false;
 let lab = null;
+const played = at("played") !== null;
 
 const TOLD = {
   starting: "The lab is starting.",
@@ -44,7 +47,7 @@ let last = null;
 
 function tools(undo = last) {
   last = undo;
-  acts.show(phase === "up" && !lost ? lab : null, undo);
+  acts.show(phase === "up" && !lost ? lab : null, undo, !played);
   way.show(phase === "up" && !lost);
   headline();
 }
@@ -89,16 +92,21 @@ function beat() {
   if (lab) strips.draw(lab, acts.openSet); // seconds of quarantine run
 }
 
+function hearLost(is) {
+  if (is === lost) return;
+  lost = is;
+  tools();
+}
+
+function moment(now) {
+  strips.setClock(now.at_s);
+  view({ edition: 0, phase: "up", undo: null, lab: now.lab });
+  trips.draw(now.trips);
+  log({ whole: true, lines: now.lines });
+}
+
 map.prepare(acts.openPop, acts.openLink);
 acts.prepare();
 way.prepare();
-listen({
-  view,
-  log,
-  beat,
-  lost: (is) => {
-    if (is === lost) return;
-    lost = is;
-    tools();
-  },
-});
+if (played) player.prepare(player.moments({ moment, lost: hearLost }));
+else listen({ view, log, beat, trips: trips.draw, lost: hearLost });

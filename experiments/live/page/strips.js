@@ -54,7 +54,14 @@ function cells(set) {
   return [set.lease, `${set.first}-${set.last}`, set.state, set.server, set.heir, left(set)];
 }
 
+let clock = null;
+
+/** What time it is (Unix, seconds), if it is not now. */
+export function setClock(seconds) {
+  clock = seconds;
+}
+
 function left(set) {
   if (set.until_s === null) return "";
-  return `${Math.max(0, Math.round(set.until_s - Date.now() / 1000))} s`;
+  return `${Math.max(0, Math.round(set.until_s - (clock ?? Date.now() / 1000)))} s`;
 }

@@ -1,0 +1,238 @@
+"""A finished run at any moment of it: its world, its leases, its links, by its event log alone.
+
+What a lab says of itself when it is asked is made here of what has happened until then, so that
+``state`` shows both alike. Replay goes on from a copy that was kept every so many records.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller.core.events import (
+    Command,
+    Event,
+    LeaderSet,
+    LeaseChanged,
+    Note,
+    PopState,
+    SwitchSet,
+    of_record,
+)
+from controller.core.lease import Lease, LeaseState
+from controller.core.steering import rank
+from controller.core.world import World
+from experiments.control import screen
+from experiments.control.words import find_link, link_name
+from experiments.errors import UsageError
+from experiments.live.state import State, Told, state
+from experiments.live.trips import Trips
+from experiments.runs import runfolder
+from experiments.runs.spec import Spec
+from topologies.plan import HostRole, LinkPlan, Plan, plan
+from topologies.units import parse_share, parse_time
+
+__all__ = ["LINES", "Playback", "read"]
+
+LINES = 200
+"""How many lines of the log are shown at most."""
+
+KEPT_EVERY = 512
+"""Records from one kept copy to the next."""
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Lab:
+    """What is so after some of the records."""
+
+    world: World
+    leases: dict[tuple[Any, int], Lease] = field(default_factory=dict)
+    links: dict[int, dict[str, Any]] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    connected: set[str] = field(default_factory=set)
+    leader: str | None = None
+
+    def copy(self) -> _Lab:
+        """One that goes on by itself."""
+        links = {number: dict(link) for number, link in self.links.items()}
+        sets = (set(self.killed), set(self.connected))
+        return _Lab(self.world, dict(self.leases), links, *sets, self.leader)
+
+    def take(self, event: Event | Note) -> None:
+        """Go on to what is so once an event has happened."""
+        if isinstance(event, Event):
+            self.world = self.world.after(event)
+        match event:
+            case LeaseChanged(lease):
+                if lease.state is LeaseState.FREE:
+                    self.leases.pop(lease.key, None)
+                else:
+                    self.leases[lease.key] = lease
+            case SwitchSet(switch, connected):
+                (self.connected.add if connected else self.connected.discard)(switch)
+            case LeaderSet(leader):
+                self.leader = leader
+            case Command(word, params):
+                self._obey(word, params)
+
+    def _obey(self, word: str, params: Mapping[str, Any]) -> None:
+        """A word was said; those of which events tell need nothing more."""
+        subject, _, verb = word.partition(".")
+        if word in ("server.kill", "server.restart"):
+            (self.killed.add if verb == "kill" else self.killed.discard)(params["server"])
+        elif subject == "link" and verb != "metric":
+            link = find_link(self.world.plan, params["link"])
+            was = self.links.get(link.number, _planned(link))
+            self.links[link.number] = _changed(was, link, verb, params)
+
+
+def _planned(link: LinkPlan) -> dict[str, Any]:
+    return {
+        "delay_ns": link.line.delay_ns,
+        "loss": link.line.loss,
+        "blackhole": False,
+        "cut": False,
+    }
+
+
+def _changed(
+    was: dict[str, Any], link: LinkPlan, verb: str, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A link after a word was said to it."""
+    if verb == "cut":
+        return was | {"cut": True}
+    if verb == "restore":
+        return _planned(link)
+    if verb == "blackhole":
+        return _planned(link) | {"blackhole": True, "cut": was["cut"]}
+    given: dict[str, Any] = {}
+    if params.get("delay") is not None:
+        given["delay_ns"] = parse_time(params["delay"])
+    if params.get("loss") is not None:
+        given["loss"] = parse_share(params["loss"])
+    return was | given
+
+
+class Playback:
+    """A run by its records, each as a line of the log file has it."""
+
+    def __init__(
+        self, made: Plan, purpose: str, records: Sequence[Mapping[str, Any]], trips: Trips
+    ) -> None:
+        """``trips`` are its round trips, by the same clock as the records (Unix, ns)."""
+        self.plan, self.purpose = made, purpose
+        self._trips = trips
+        self._events = [of_record(record) for record in records]
+        self._at = [int(record["at_ns"]) for record in records]
+        self.start_ns = self._at[0] if records else trips.start_ns
+        self.end_ns = max(self._at[-1] if records else 0, trips.end_ns, self.start_ns)
+        sieve = screen.Sieve()
+        news = [record for record in records if sieve.passes(record)]
+        self._lines = [screen.line(record) for record in news]
+        self._news = [int(record["at_ns"]) for record in news]
+        self._kept: list[_Lab] = []
+        self._keep()
+
+    @property
+    def length_ms(self) -> float:
+        """From the first record to the last, or to the last round trip."""
+        return (self.end_ns - self.start_ns) / 1e6
+
+    @property
+    def news_ms(self) -> list[float]:
+        """When something happened, from the start."""
+        return sorted({(at - self.start_ns) / 1e6 for at in self._news})
+
+    def view(self, ms: float) -> State:
+        """All that the page shows so many milliseconds after the start."""
+        # By so little time and its floats are inexact: what happens at a moment is seen at it.
+        now_ns = self.start_ns + round(ms * 1e6) + 500
+        lab = self._lab(bisect_right(self._at, now_ns))
+        seen = bisect_right(self._news, now_ns)
+        pops = (edge.city for edge in self.plan.edges)
+        announced = [pop for pop in pops if lab.world.pop_state(pop) is PopState.ANNOUNCED]
+        return {
+            "at_s": now_ns / NS_PER_S,
+            "lab": state(self.plan, self._told(lab, now_ns)),
+            "trips": self._trips.until(now_ns, announced),
+            "lines": self._lines[max(0, seen - LINES) : seen],
+        }
+
+    def _keep(self) -> None:
+        lab = _Lab(World(self.plan))
+        for number, event in enumerate(self._events):
+            if number % KEPT_EVERY == 0:
+                self._kept.append(lab.copy())
+            lab.take(event)
+        if not self._kept:
+            self._kept.append(lab)
+
+    def _lab(self, records: int) -> _Lab:
+        """What is so after so many records."""
+        place = min(records // KEPT_EVERY, len(self._kept) - 1)
+        lab = self._kept[place].copy()
+        for event in self._events[place * KEPT_EVERY : records]:
+            lab.take(event)
+        return lab
+
+    def _told(self, lab: _Lab, now_ns: int) -> Told:
+        """What the lab would say."""
+        world, made = lab.world, self.plan
+        switches = {x.name: {"connected": x.name in lab.connected} for x in made.switches}
+        status = {
+            "network": made.network.name,
+            "purpose": self.purpose,
+            "ready": all(switch["connected"] for switch in switches.values()),
+            "fault": None if lab.leader else "no controller yet",
+            "switches": switches,
+            "killed": lab.killed,
+        }
+        servers = made.hosts_of(HostRole.SERVER)
+        steered = {
+            "policy": world.policy.value,
+            "pops": {edge.city: world.pop_state(edge.city).value for edge in made.edges},
+            "ranking": {city: list(pops) for city, pops in rank(world).items()},
+            "servers": {server.name: world.weight(server.name) for server in servers},
+            "down": [f"{switch} port {port}" for switch, port in sorted(world.down)],
+        }
+        leases = [_described(lease, now_ns) for lease in lab.leases.values()]
+        links = [_link(link, lab.links.get(link.number)) for link in made.links]
+        return Told(screen.View(status, steered, leases), links, now_ns / NS_PER_S)
+
+
+def _described(lease: Lease, now_ns: int) -> dict[str, Any]:
+    """A lease as the controller tells it."""
+    names = "first_port last_port server pop home tag heir"
+    return {name: getattr(lease, name) for name in names.split()} | {
+        "address": str(lease.address),
+        "state": lease.state.value,
+        "expires_in_s": (lease.until_ns - now_ns) / NS_PER_S,
+    }
+
+
+def _link(link: LinkPlan, does: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A link as the lab tells it: both ways do the same."""
+    now = does or _planned(link)
+    ways = [now, now] if link.line.delay_ns else []
+    return {"link": link_name(link), "cut": now["cut"], "ways": ways}
+
+
+def read(folder: Path) -> Playback:
+    """The run in a folder. Raises UsageError if it is none, or had no lab."""
+    from experiments.runs import rundata
+
+    manifest, _, _ = rundata.head(folder)
+    spec, log = Spec.read(folder / "spec.json"), folder / runfolder.LOG
+    if not log.exists():
+        raise UsageError(f"{folder} has no event log, so there is nothing to play back.")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    made = plan(spec.network)
+    ahead_ns = records[0]["at_ns"] - records[0]["monotonic_ns"] if records else 0
+    trips = Trips.of_samples(made, rundata.load(folder, compact=True).samples, ahead_ns)
+    return Playback(made, f"{spec.study}, {manifest['start']}", records, trips)

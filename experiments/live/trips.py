@@ -1,0 +1,115 @@
+"""Round trips as the page shows them: each client's last ones, the model's, and the best."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.verdict.oracle import oracle
+from topologies.plan import HostRole, Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RECENT", "Trip", "Trips"]
+
+RECENT = 40
+"""How many round trips of a client are shown."""
+
+NEEDED = {"client", "sent_ns", "rtt_ms", "outcome"}
+"""The columns of samples that tell round trips and their times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One round trip: when it was sent (ns), how long it took (ms; None is lost), and by what.
+
+    ``pop`` is the one that answered, ``model_ms`` how long the model says; "" and None if unknown.
+    """
+
+    sent_ns: int
+    rtt_ms: float | None
+    pop: str = ""
+    model_ms: float | None = None
+
+
+class Trips:
+    """Round trips by who asked (a client, and the arm of a study if it has some), in order."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Of nobody yet."""
+        self._plan, self._oracle = plan, oracle(plan)
+        self._of: defaultdict[tuple[str, str], list[Trip]] = defaultdict(list)
+
+    @classmethod
+    def of_samples(cls, plan: Plan, samples: pd.DataFrame, ahead_ns: int) -> Trips:
+        """Those of a run's samples; none if they do not tell when who asked.
+
+        ``ahead_ns`` is what the log's clock is ahead of that of the samples.
+        """
+        made = cls(plan)
+        if not set(samples.columns) >= NEEDED:
+            return made
+        clients = {host.name for host in plan.hosts_of(HostRole.CLIENT)}
+        for row in samples.sort_values("sent_ns", kind="stable").to_dict("records"):
+            if row["client"] in clients:
+                rtt_ms = float(row["rtt_ms"]) if row["outcome"] == "ok" else None
+                pop, model = row.get("pop"), row.get("model_rtt_ms")
+                made.add(
+                    str(row["client"]),
+                    Trip(
+                        int(row["sent_ns"]) + ahead_ns,
+                        rtt_ms,
+                        pop if isinstance(pop, str) else "",
+                        None if model is None or model != model else float(model),
+                    ),
+                    str(row.get("arm", "")),
+                )
+        return made
+
+    def add(self, client: str, trip: Trip, arm: str = "") -> None:
+        """One more, later than those before."""
+        self._of[client, arm].append(trip)
+
+    @property
+    def start_ns(self) -> int:
+        """When the first one was sent; 0 if there is none."""
+        return min((trips[0].sent_ns for trips in self._of.values()), default=0)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last one was sent."""
+        return max((trips[-1].sent_ns for trips in self._of.values()), default=0)
+
+    def until(self, now_ns: int, announced: Iterable[str]) -> list[dict[str, Any]]:
+        """The last ones of each that were sent by now, beside the nearest PoP that announces."""
+        pops, found = tuple(announced), []
+        for (client, arm), trips in sorted(self._of.items()):
+            upto = bisect_right(trips, now_ns, key=lambda trip: trip.sent_ns)
+            if upto:
+                last = trips[upto - 1]
+                found.append(
+                    {
+                        "client": client,
+                        "arm": arm,
+                        "pop": last.pop,
+                        "rtt_ms": last.rtt_ms,
+                        "model_ms": last.model_ms,
+                        "best_ms": self._best_ms(client, pops),
+                        "recent": [x.rtt_ms for x in trips[max(0, upto - RECENT) : upto]],
+                    }
+                )
+        return found
+
+    def _best_ms(self, client: str, pops: tuple[str, ...]) -> float | None:
+        """To a server of the nearest of some PoPs and back, by the model."""
+        return min(self._model_ms(client, pops), default=None)
+
+    def _model_ms(self, client: str, pops: Iterable[str]) -> Iterator[float]:
+        for pop in pops:
+            with suppress(KeyError):  # no way leads there
+                yield self._oracle.rtt_ms(client, self._plan.servers_of(pop)[0].name)
