@@ -37,7 +37,7 @@ SUBJECTS = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands for running labs."""
-    for command in (ps, status, links, events, watch, explain):
+    for command in (ps, status, links, probe, events, watch, explain):
         app.command()(command)
     groups = {
         subject: typer.Typer(help=text, no_args_is_help=True) for subject, text in SUBJECTS.items()
@@ -129,6 +129,17 @@ def status(lab: LabName = None, as_json: Json = False) -> None:
         put(remote.call("status") | {"world": remote.call("world")})
     else:
         console().print(screen.overview(screen.look(remote)))
+
+
+def probe(lab: LabName = None, as_json: Json = False) -> None:
+    """Ping the service once from every client: how long each round trip took."""
+    found = remote_of(lab).call("probe")
+    if as_json:
+        put(found)
+        return
+    times = ((x["client"], x["rtt_ms"]) for x in found)
+    rows = [(client, "lost" if ms is None else f"{ms:.3f} ms") for client, ms in times]
+    put_table(("client", "round trip"), rows)
 
 
 def links(lab: LabName = None, as_json: Json = False) -> None:

@@ -167,6 +167,10 @@ class Control:
             for link in links
         ]
 
+    def probe(self) -> list[dict[str, Any]]:
+        """Ping the service once from every client: how long each round trip took."""
+        return self._lab.probe()
+
     def explain(
         self,
         host: str,

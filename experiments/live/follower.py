@@ -1,17 +1,18 @@
-"""Follows a lab from outside: asks it for its state, and hears its log.
+"""Follows a lab from outside: asks it for its state and its round trips, and hears its log.
 
-Two threads, because the client of the control socket waits. An event of the log makes the state be
-asked for at once. A lab that ends is looked for until another answers at the same place.
+Three threads, because the client of the control socket waits. An event of the log makes the state
+be asked for at once. A lab that ends is looked for until another answers at the same place.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.control import screen
 from experiments.control.client import GoneError, Remote
@@ -24,6 +25,12 @@ __all__ = ["ENDED", "STARTING", "UP", "Follower", "Sight"]
 
 EVERY_S = 0.5
 """How often a lab is asked if nothing is heard of it."""
+
+PROBE_EVERY_S = 1.0
+"""Between a round of probes and the next."""
+
+FOR_PEOPLE = "up"
+"""The purpose of a lab in which nothing is measured but by hand."""
 
 LEAST_S = 0.05
 """Between two questions, however much is heard."""
@@ -55,6 +62,10 @@ Hear = Callable[[Sequence[str], bool], None]
 """Gets lines of the log, and whether they begin another log."""
 
 
+Meet = Callable[[Sequence[Mapping[str, Any]]], None]
+"""Gets what a round of probes met."""
+
+
 class Follower:
     """Tells what it sees and hears, from threads of its own."""
 
@@ -62,11 +73,17 @@ class Follower:
         """Raises TrialError if the lab with this socket does not say what network it has."""
         self._path, self._remote = path, Remote(path)
         self._poke, self._over, self._wanted = (threading.Event() for _ in range(3))
+        self._asked_for: bool | None = None
         self.sight = Sight(STARTING, self._birth(), _plan(self._remote), None)
 
-    def start(self, see: See, hear: Hear) -> None:
+    def start(self, see: See, hear: Hear, meet: Meet) -> None:
         """Begin to follow."""
-        for work, tell in ((self._look_on, see), (self._listen_on, hear)):
+        works: tuple[tuple[Callable[[Any], None], Any], ...] = (
+            (self._look_on, see),
+            (self._listen_on, hear),
+            (self._probe_on, meet),
+        )
+        for work, tell in works:
             threading.Thread(target=work, args=(tell,), name="live", daemon=True).start()
 
     def stop(self) -> None:
@@ -80,6 +97,17 @@ class Follower:
             self._wanted.set()
         else:
             self._wanted.clear()
+
+    def probe(self, on: bool) -> None:
+        """Whether clients ping the service while a page is open. A lab that is up is for that."""
+        self._asked_for = on
+
+    @property
+    def probing(self) -> bool:
+        """Whether they do."""
+        state = self.sight.state
+        usual = state is not None and state["purpose"] == FOR_PEOPLE
+        return usual if self._asked_for is None else self._asked_for
 
     def look(self) -> State:
         """The lab's state now. Raises TrialError."""
@@ -124,6 +152,14 @@ class Follower:
                         anew = False
                     self._poke.set()
             self._over.wait(EVERY_S)
+
+    def _probe_on(self, meet: Meet) -> None:
+        while not self._over.is_set():
+            self._wanted.wait()
+            if self.probing and self.sight.phase == UP:
+                with suppress(TrialError):  # it ends, or a client of it has
+                    meet(self._remote.call("probe"))
+            self._over.wait(PROBE_EVERY_S)
 
     def _plan_of(self, birth: Birth) -> Plan:
         """The plan that is known, if it is of the lab with this socket. Raises TrialError."""

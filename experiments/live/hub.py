@@ -1,7 +1,7 @@
-"""What is new, for every page that is open: the latest view, and the last lines of the log.
+"""What is new, for every page that is open: the latest views, and the last lines of the log.
 
-A page that reads slowly skips views, so that nothing heaps up. All of it runs in the server's event
-loop.
+There is a view of the lab, and one of round trips. A page that reads slowly skips views, so that
+nothing heaps up. All of it runs in the server's event loop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["LINES", "Hub", "Seen"]
@@ -23,7 +23,7 @@ LINES = 200
 class Seen:
     """How much one page has been told; of nothing yet, at first."""
 
-    view: int = 0
+    views: dict[str, int] = field(default_factory=dict)
     log: int = 0
     line: int = 0
 
@@ -32,18 +32,18 @@ class Hub:
     """The one place that pages hear from."""
 
     def __init__(self) -> None:
-        self._view, self._views = "", 0
+        self._views: dict[str, tuple[int, str]] = {}
         self._lines: deque[str] = deque(maxlen=LINES)
         self._logs, self._count = 1, 0
         self._bell = asyncio.Event()
         self.closed = False
 
-    def show(self, view: dict[str, Any]) -> None:
-        """Let pages show this from now on."""
+    def show(self, view: Any, kind: str = "view") -> None:
+        """Let pages show this from now on, in place of what they show of this kind."""
         text = json.dumps(view, separators=(",", ":"))
-        if text != self._view:
-            self._view = text
-            self._views += 1
+        number, before = self._views.get(kind, (0, ""))
+        if text != before:
+            self._views[kind] = number + 1, text
             self._ring()
 
     def tell(self, lines: Sequence[str], *, anew: bool = False) -> None:
@@ -63,9 +63,10 @@ class Hub:
     def news(self, seen: Seen) -> list[tuple[str, str]]:
         """What a page has not been told, as events and their JSON; it is ``seen`` from now on."""
         found = []
-        if self._views > seen.view:
-            found.append(("view", self._view))
-            seen.view = self._views
+        for kind, (number, text) in self._views.items():
+            if number > seen.views.get(kind, 0):
+                found.append((kind, text))
+                seen.views[kind] = number
         whole = seen.log != self._logs
         missing = self._count - (0 if whole else seen.line)
         if whole or missing:

@@ -1,8 +1,9 @@
 """The web server of a live view: the page, a stream of what is new, and acts.
 
 ``GET /TOKEN/`` is the page, ``GET /TOKEN/events`` a stream of server-sent events (``view`` with the
-whole state, ``log`` with lines, ``beat`` to show that the server lives), ``POST /TOKEN/act`` and
-``POST /TOKEN/undo`` change the lab, ``POST /TOKEN/way`` asks for the way of a packet, and
+whole state, ``trips`` with round trips, ``log`` with lines, ``beat`` to show that the server
+lives), ``POST /TOKEN/act`` and ``POST /TOKEN/undo`` change the lab, ``POST /TOKEN/probing`` has
+clients ping the service or not, ``POST /TOKEN/way`` asks for the way of a packet, and
 ``GET /TOKEN/scenario.yaml`` is what was done so far.
 """
 
@@ -12,7 +13,8 @@ import asyncio
 import json
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from experiments.live.hands import Hands, RefusedActError
 from experiments.live.hub import Hub, Seen
 from experiments.live.markup import FILES, KINDS, render
 from experiments.live.questions import Questions
+from experiments.live.trips import RECENT, Trips
 
 __all__ = ["application", "listening", "new_token"]
 
@@ -68,6 +71,7 @@ def application(lab: Path, port: int, token: str) -> web.Application:
             web.get(f"/{token}/events", desk.events),
             web.post(f"/{token}/act", desk.act),
             web.post(f"/{token}/undo", desk.undo),
+            web.post(f"/{token}/probing", desk.probing),
             web.post(f"/{token}/way", desk.way),
             web.get(f"/{token}/scenario.yaml", desk.scenario),
             web.get(f"/{token}/{{name}}", desk.file),
@@ -87,6 +91,7 @@ class Desk:
         self._follower = Follower(lab)
         self._hands, self._questions = Hands(Remote(lab), self._follower), Questions(Remote(lab))
         self._sight = self._follower.sight
+        self._trips = Trips(self._sight.plan, RECENT)
         self._page, self._edition = render(self._sight.plan), 0
 
     async def following(self, _app: web.Application) -> AsyncIterator[None]:
@@ -101,7 +106,11 @@ class Desk:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(lambda: self._hub.tell(lines, anew=anew))
 
-        self._follower.start(see, hear)
+        def meet(found: Sequence[Mapping[str, Any]]) -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._meet, found)
+
+        self._follower.start(see, hear, meet)
         yield
         self._follower.stop()
 
@@ -112,17 +121,32 @@ class Desk:
     def _see(self, sight: Sight) -> None:
         if sight.birth != self._sight.birth:
             self._hands.forget()
+            self._trips = Trips(sight.plan, RECENT)
         if sight.plan != self._sight.plan:
             self._page = render(sight.plan)
             self._edition += 1
         self._sight = sight
         self._show()
 
+    def _meet(self, found: Sequence[Mapping[str, Any]]) -> None:
+        state = self._sight.state
+        if state is not None and self._follower.sight.birth == self._sight.birth:
+            self._trips.met(found, state["cities"])
+            announced = [x["pop"] for x in state["pops"] if x["state"] == "announced"]
+            self._hub.show(self._trips.until(time.time_ns(), announced), "trips")
+
     def _show(self) -> None:
         last, sight = self._hands.last, self._sight
         undo = {"number": last.number, "text": last.sentence} if last else None
-        view = {"edition": self._edition, "phase": sight.phase, "undo": undo, "lab": sight.state}
-        self._hub.show(view)
+        self._hub.show(
+            {
+                "edition": self._edition,
+                "phase": sight.phase,
+                "undo": undo,
+                "probing": self._follower.probing,
+                "lab": sight.state,
+            }
+        )
 
     async def page(self, _request: web.Request) -> web.Response:
         """The page of the lab's network."""
@@ -184,6 +208,18 @@ class Desk:
             return _answer(409, error=str(error))
         self._show()
         return _answer(200, said=undone.sentence)
+
+    async def probing(self, request: web.Request) -> web.Response:
+        """Have clients ping the service while a page is open, or not."""
+        try:
+            data = await _said(request)
+            if not isinstance(data, dict) or type(data.get("on")) is not bool:
+                raise BadActError("Say on: true or false.")
+        except BadActError as error:
+            return _answer(400, error=str(error))
+        self._follower.probe(data["on"])
+        self._show()
+        return _answer(200, said=f"probing {'on' if data['on'] else 'off'}")
 
     async def way(self, request: web.Request) -> web.Response:
         """The way of a packet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,9 @@ class Trip:
 class Trips:
     """Round trips by who asked (a client, and the arm of a study if it has some), in order."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Of nobody yet."""
+    def __init__(self, plan: Plan, keep: int | None = None) -> None:
+        """Of nobody yet; only the last ``keep`` of each are kept, if it is given."""
+        self._keep = keep
         self._plan, self._oracle = plan, oracle(plan)
         self._of: defaultdict[tuple[str, str], list[Trip]] = defaultdict(list)
 
@@ -73,7 +74,17 @@ class Trips:
 
     def add(self, client: str, trip: Trip, arm: str = "") -> None:
         """One more, later than those before."""
-        self._of[client, arm].append(trip)
+        mine = self._of[client, arm]
+        mine.append(trip)
+        if self._keep is not None:
+            del mine[: -self._keep]
+
+    def met(self, found: Iterable[Mapping[str, Any]], cities: Mapping[str, str | None]) -> None:
+        """Add what a lab's ``probe`` says, while these PoPs served these cities."""
+        for one in found:
+            pop = cities.get(self._plan.host(one["client"]).city)
+            model = min(self._model_ms(one["client"], [pop] if pop else []), default=None)
+            self.add(one["client"], Trip(one["sent_ns"], one["rtt_ms"], pop or "", model))
 
     @property
     def start_ns(self) -> int:

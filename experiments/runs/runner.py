@@ -335,6 +335,7 @@ def conclude(folder: Path) -> Result:
             "capture": capture,
             "links": observed["links"],
             "fidelity": result.contract()["fidelity"],
+            "probes": observed["probes"],
             "calibration": observed["calibration"],
             "lab": observed["lab"],
             "leases": observed["leases"],

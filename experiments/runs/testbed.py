@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +18,7 @@ from controller.core.world import World
 from experiments.control.words import Control, find_link, link_name
 from experiments.errors import RefusedError, TrialError
 from experiments.measure.capture import Capture
+from experiments.measure.ping import EchoProbe, ping
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
 from topologies.emulation.processes import Program, tell
@@ -46,6 +48,9 @@ def _later(endpoint: str, ports: int) -> str:
     host, _, port = endpoint.rpartition(":")
     return f"{host}:{int(port) + ports}"
 
+
+PROBE_WITHIN_S = 0.2
+"""The clients' probes are spread over so long."""
 
 AGENT_ORDERS = Path("/run/agent.sock")
 """Where the servers' agents take orders."""
@@ -218,6 +223,8 @@ class Testbed(Lab):
         self.control = Control(self, purpose)
         self.controller_places = tuple(Place.of(number + 1) for number in range(controllers))
         self.controller_api = Controller(*(place.rest for place in self.controller_places))
+        self.probes = 0
+        """How many packets ``probe`` has sent."""
         self.capture: Capture | None = None
         self._captured = captured
 
@@ -299,6 +306,25 @@ class Testbed(Lab):
         program = self.launch(f"record {name}", "experiments.measure.recorder", str(file), *ends)
         self.wait(file.exists, f"the frames of {name} to be recorded")
         return program
+
+    def probe(self) -> list[dict[str, Any]]:
+        """Ping the first service address once from every client: when (Unix, ns), and the RTT.
+
+        An RTT of None was lost: nothing came within a second.
+        """
+        clients, service = self.plan.hosts_of(HostRole.CLIENT), self.plan.network.services[0]
+        asked = [EchoProbe(client.name, service) for client in clients]
+        ahead_ns = time.time_ns() - time.monotonic_ns()
+        rows = ping(asked, count=1, interval_s=PROBE_WITHIN_S, timeout_s=1.0)
+        self.probes += len(rows)
+        return [
+            {
+                "client": row.host,
+                "sent_ns": row.sent_ns + ahead_ns,
+                "rtt_ms": None if row.rtt_ns is None else row.rtt_ns / 1e6,
+            }
+            for row in rows
+        ]
 
     def start_controllers(self) -> None:
         """Start the Ryu controllers on the lab's one durable lease book."""

@@ -143,6 +143,7 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
             "leases": [asdict(lease) for lease in t.leases.values()],
             "links": _links(lab) | {"timed": _timed(t.lateness, calibration.advance_us)},
             "load": watch.load().summary(),
+            "probes": lab.probes,
             "lab": {"ready_s": ready_s, "phases_s": lab.phases},
             "controller": controller,
             "capture": _capture(lab),
@@ -168,7 +169,7 @@ def compute(spec: Spec, out: Path, tell: Tell) -> None:
     t = Trial(spec, None, made, oracle(made), {}, recorder)
     study(spec.study).trial(t)
     recorder.close()
-    emulated = ("calibration", "links", "load", "lab", "controller", "capture")
+    emulated = ("calibration", "links", "load", "probes", "lab", "controller", "capture")
     observed: dict[str, Any] = {"study": t.observed, "leases": [], **dict.fromkeys(emulated)}
     (out / "observed.json").write_text(json.dumps(observed))
     tell({"done": True})

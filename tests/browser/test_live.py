@@ -308,6 +308,23 @@ def test_a_server_is_stopped_and_started(seen: Seen) -> None:
     expect(row).to_contain_text("killed")
 
 
+def test_round_trips_are_probed_until_somebody_says_no(seen: Seen) -> None:
+    row = seen.page.locator("#round-trips tr", has_text="LHR-c1")
+    expect(row).to_contain_text("5.00 ms")
+    expect(row.locator("td").first).to_have_text("LHR")
+    seen.lab.rtts["LHR-c1"] = None
+    expect(row).to_contain_text("lost")
+    expect(row.locator("svg")).to_have_accessible_name(re.compile("[1-9] lost"))
+    seen.page.get_by_label("every client pings").uncheck()
+    until(lambda: not seen.page.get_by_label("every client pings").is_checked())
+    seen.page.wait_for_function("() => fetch('main.js').then(() => true)")
+    probed = []
+    seen.lab.probe = lambda: probed.append(1) or []  # type: ignore[method-assign]
+    begin = len(probed)
+    seen.page.wait_for_timeout(2500)
+    assert len(probed) <= begin + 1  # one may have been on its way
+
+
 def test_the_policy_is_set_and_undone(seen: Seen) -> None:
     seen.page.get_by_label("Policy").select_option("bgp")
     seen.page.get_by_role("button", name="Set policy").click()

@@ -47,6 +47,7 @@ class FakeLab:
         self.shape = {link.number: impairment(link.line) for link in self.emulated_links}
         self.cut_links: set[int] = set()
         self.killed: set[str] = set()
+        self.rtts: dict[str, float | None] = {}  # what probes say, ms
         self.alive = True  # the controller
         self.ended = False
         self.asked = 0  # how often for its world
@@ -75,6 +76,13 @@ class FakeLab:
 
     def serve(self, server: str, up: bool) -> None:
         (self.killed.discard if up else self.killed.add)(server)
+
+    def probe(self) -> list[dict[str, Any]]:
+        clients, sent_ns = self.plan.hosts_of(HostRole.CLIENT), time.time_ns()
+        return [
+            {"client": client.name, "sent_ns": sent_ns, "rtt_ms": self.rtts.get(client.name, 5.0)}
+            for client in clients
+        ]
 
     # -- the emulator
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,15 @@ def act(page: Link, word: str, **params: str) -> None:
     assert done.status == 200, done.text
 
 
+def states(view: Any) -> dict[str, str]:
+    return {one["server"]: one["state"] for one in view["lab"]["servers"]}
+
+
+def rtt_ms(trips: Any, client: str) -> float:
+    """The last round trip of a client; 0 if it was lost."""
+    return next(trip["rtt_ms"] or 0.0 for trip in trips if trip["client"] == client)
+
+
 def test_a_real_lab_is_seen_and_changed(lab: subprocess.Popen[bytes], tmp_path: Path) -> None:
     with serving_live(places.find(None)) as link, events(link) as told:
         view = until(told, "view", lambda view: view["phase"] == "up" and view["lab"]["ready"])
@@ -29,6 +39,22 @@ def test_a_real_lab_is_seen_and_changed(lab: subprocess.Popen[bytes], tmp_path: 
         held = [x for at in view["lab"]["addresses"] for x in at["sets"] if x["state"] == "lent"]
         assert {x["server"] for x in held} >= {"LHR-s1", "ARN-s1", "FCO-s1"}
 
+        trips = until(told, "trips", bool)
+        assert {trip["client"] for trip in trips} >= {"LHR-c1", "ARN-c1", "FCO-c1"}
+        for trip in trips:
+            assert trip["rtt_ms"] == pytest.approx(trip["model_ms"], abs=20)
+            assert trip["best_ms"] == trip["model_ms"]
+
+        act(link, "server.kill", server="LHR-s1")
+        until(told, "view", lambda view: states(view)["LHR-s1"] == "killed")
+        assert ask(link, "undo", {"number": 1}).status == 200
+        until(told, "view", lambda view: states(view)["LHR-s1"] == "serving")
+
+        act(link, "link.set", link="FCO-LHR", delay="70 ms", loss="0 %")
+        act(link, "pop.withdraw", pop="LHR")
+        until(told, "trips", lambda trips: rtt_ms(trips, "LHR-c1") > 140)
+        assert ask(link, "undo", {"number": 3}).status == 200
+        assert ask(link, "undo", {"number": 2}).status == 200
         act(link, "pop.withdraw", pop="LHR")
         until(told, "view", lambda view: view["lab"]["cities"]["LHR"] == "FCO")
         asking.until(lambda: asking.served(tmp_path)[-1] == "pop=FCO")
@@ -44,7 +70,7 @@ def test_a_real_lab_is_seen_and_changed(lab: subprocess.Popen[bytes], tmp_path: 
                 <= next(x for x in view["lab"]["links"] if x["link"] == "FCO-LHR").items()
             ),
         )
-        for number in (2, 1):
+        for number in (5, 4):
             assert ask(link, "undo", {"number": number}).status == 200
         until(told, "view", lambda view: view["lab"]["cities"]["LHR"] == "LHR")
         asking.until(lambda: asking.served(tmp_path)[-1] == "pop=LHR")

@@ -40,6 +40,7 @@ function view(now) {
   ({ edition, phase } = now);
   lab = now.lab;
   if (lab) draw();
+  trips.show(now.probing);
   tools(now.undo);
 }
 
@@ -108,5 +109,6 @@ function moment(now) {
 map.prepare(acts.openPop, acts.openLink);
 acts.prepare();
 way.prepare();
+trips.prepare();
 if (played) player.prepare(player.moments({ moment, lost: hearLost }));
 else listen({ view, log, beat, trips: trips.draw, lost: hearLost });

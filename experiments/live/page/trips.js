@@ -1,15 +1,29 @@
 // Round trips: each client's last ones beside what the model says and the nearest PoP.
 
 import { element, follow, write } from "./rows.js";
+import { post } from "./stream.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [120, 24];
 const key = (trip) => `${trip.client} ${trip.arm}`.trim();
 const ms = (value) => (value === null || value === undefined ? "" : `${value.toFixed(2)} ms`);
 
+/** Make the switch work that has clients ping. */
+export function prepare() {
+  const probing = document.getElementById("probing");
+  probing?.addEventListener("change", () => post("probing", { on: probing.checked }));
+}
+
+/** Whether they do. */
+export function show(on) {
+  const probing = document.getElementById("probing");
+  if (probing) probing.checked = on;
+}
+
 /** Show round trips; nothing where there are none. */
 export function draw(trips) {
-  document.getElementById("trips-section").hidden = !trips.length;
+  const probing = document.getElementById("probing");
+  document.getElementById("trips-section").hidden = !probing && !trips.length;
   const body = document.querySelector("#round-trips tbody");
   follow(body, trips, key, make, (row, trip) => {
     const lost = trip.rtt_ms === null;

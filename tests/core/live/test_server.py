@@ -49,6 +49,28 @@ def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Fake
         yield lab, link
 
 
+# -- round trips
+
+
+def test_clients_ping_while_somebody_looks(live: tuple[FakeLab, Link]) -> None:
+    lab, link = live
+    lab.rtts["FCO-c1"] = None
+    with events(link) as told:
+        view = until(told, "view", lambda view: view["phase"] == "up")
+        assert view["probing"]
+        trips = {trip["client"]: trip for trip in until(told, "trips", bool)}
+        assert (trips["LHR-c1"]["rtt_ms"], trips["LHR-c1"]["pop"]) == (5.0, "LHR")
+        assert trips["FCO-c1"]["rtt_ms"] is None
+        assert trips["LHR-c1"]["model_ms"] == trips["LHR-c1"]["best_ms"] > 0
+        assert ask(link, "probing", {"on": False}).data == {"said": "probing off"}
+        assert not until(told, "view", lambda view: not view["probing"])["probing"]
+
+
+@pytest.mark.parametrize("said", [[], {}, {"on": 1}, {"on": None}])
+def test_probing_is_on_or_off(quiet: Link, said: Any) -> None:
+    assert ask(quiet, "probing", said).status == 400
+
+
 # -- who is let in
 
 CUT = {"word": "link.cut", "params": {"link": "LHR-FCO"}}
