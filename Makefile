@@ -10,7 +10,7 @@ LINKS := topologies/emulation/links/daemon
 DEMO := europe
 NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 
-.PHONY: help setup packages links virtual hermetic bgp check test test-netem vm vm-box demo reference bench doctor lock clean FORCE
+.PHONY: help setup packages links virtual hermetic bgp check test test-netem vm vm-box demo reference picture bench doctor lock clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,6 +75,10 @@ demo: setup ## two short studies on a real network: who is served where, and how
 
 reference: virtual hermetic ## the reference runs and the README's figures again, in virtual time
 	@results/reference/make.sh
+
+picture: setup ## the README's animated picture of the live page again, from a real lab (root or sudo)
+	@setup/packages.sh chromium
+	$(ROOT) $(VENV)/python -m tests.picture
 
 bench: setup ## how fast poplab itself is, beside stock Mininet
 	$(ROOT) $(VENV)/python -m benchmarks $(ONLY)

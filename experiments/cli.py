@@ -215,6 +215,7 @@ def up(
     controllers: Annotated[
         int, typer.Option(min=1, max=9, help="One of so many leads, the others stand by.")
     ] = 1,
+    live: Annotated[bool, typer.Option("--live", help="In a browser too: `poplab live`.")] = False,
 ) -> None:
     """Bring a network up and work in it by hand: `poplab up triangle -- LHR-c1 ping -c1 ...`."""
     from experiments.control import hands
@@ -222,7 +223,8 @@ def up(
 
     options = hands.options(links, datapath, clock, root, command or [])
     loaded = sources.load(network, pops, steering, upstream)
-    raise typer.Exit(hands.work(loaded, options, command or [], scenario, controllers))
+    beside = live_view.beside(options.clock) if live else None
+    raise typer.Exit(hands.work(loaded, options, command or [], scenario, controllers, beside))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.control import places
@@ -43,8 +43,11 @@ def work(
     command: Sequence[str],
     scenario: Path | None = None,
     controllers: int = 1,
+    beside: Callable[[Path], None] | None = None,
 ) -> int:
     """Bring the network up and hand it to the person or to their command; the exit code.
+
+    ``beside`` gets the lab's control socket, which answers once it is up.
 
     Raises NoSandboxError where no lab can be made, UsageError for a command that nobody knows.
     """
@@ -63,6 +66,8 @@ def work(
         if chosen.clock == "real":
             box = Namespaces()
             with places.opened(network.name) as door:
+                if beside is not None:
+                    beside(Path(door.getsockname()))
                 argv = [box.python, *PROGRAM, *command]
                 return box.interact(argv, folder, **places.handed_in(door))
         return _in_guest(Guest(root=chosen.root), folder, command)

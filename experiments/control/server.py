@@ -198,13 +198,15 @@ class Server(socketserver.ThreadingMixIn, socketserver.BaseServer):
         self._listening = listening
         self._control = control
         self._words: Words | None = None
+        self._first = threading.Lock()
 
     @property
     def words(self) -> Words:
         """The methods; made for the first caller, as it takes a moment."""
-        if self._words is None:
-            self._words = Words(self._control)
-        return self._words
+        with self._first:  # several callers at once would import the same libraries at once
+            if self._words is None:
+                self._words = Words(self._control)
+            return self._words
 
     def fileno(self) -> int:
         """Of the socket."""

@@ -160,7 +160,12 @@ class Control:
                 "kind": link.kind.value,
                 "cut": link.number in self._lab.cut_links,
                 "ways": [
-                    _shown(way) | {"packets": count.packets, "drops": dict(count.drops)}
+                    _shown(way)
+                    | {
+                        "packets": count.packets,
+                        "bytes": count.bytes,
+                        "drops": dict(count.drops),
+                    }
                     for way, count in zip(read[link.number], stats[link.number], strict=True)
                 ],
             }

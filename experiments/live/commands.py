@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.control import places
-from experiments.errors import UsageError
+from experiments.errors import TrialError, UsageError
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "beside"]
 
 MEND = "Pages in a browser need aiohttp: `make setup` installs it, as does the extra `live`."
 
@@ -54,6 +59,42 @@ def view(
         raise UsageError(f"At most {player.MOST} runs fit on a page: name fewer.")
     found = [playback.read(run) for run in runs]
     _serve(lambda number, token: player.application(found, number, token), port)
+
+
+def beside(clock: str) -> Callable[[Path], None]:
+    """What serves a lab that is about to start, by its socket, while this process lives.
+
+    Raises UsageError where that cannot be.
+    """
+    if clock != "real":
+        raise UsageError("Only a lab in real time can be watched: use --clock real.")
+    _need_aiohttp()
+
+    def begin(lab: Path) -> None:
+        from experiments.live import server
+
+        listening = server.listening()
+        number, token = listening.getsockname()[1], server.new_token()
+        sys.stderr.write(f"In a browser: http://127.0.0.1:{number}/{token}/\n")
+        work = (lab, listening, number, token)
+        threading.Thread(target=_serve_when_up, args=work, name="live", daemon=True).start()
+
+    return begin
+
+
+def _serve_when_up(lab: Path, listening: socket.socket, number: int, token: str) -> None:
+    """Serve a lab as soon as it answers; until then whoever opens the link waits."""
+    from aiohttp import web
+
+    from experiments.live import server
+
+    while True:
+        with suppress(TrialError):
+            app = server.application(lab, number, token)
+            break
+        time.sleep(0.2)
+    loop = asyncio.new_event_loop()
+    web.run_app(app, sock=listening, print=None, access_log=None, handle_signals=False, loop=loop)
 
 
 def _need_aiohttp() -> None:

@@ -44,7 +44,7 @@ Birth = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A lab at one moment: how it is, its plan and its state, or the last ones known of it.
+    """A lab at one moment: how it is, its plan, state and words, or the last ones known of it.
 
     ``birth`` is another one for another lab at the same place.
     """
@@ -53,6 +53,7 @@ class Sight:
     birth: Birth
     plan: Plan
     state: State | None
+    told: Told | None = None
 
 
 See = Callable[[Sight], None]
@@ -111,7 +112,7 @@ class Follower:
 
     def look(self) -> State:
         """The lab's state now. Raises TrialError."""
-        return _state(self._remote, self._plan_of(self._birth()))
+        return state(self._plan_of(self._birth()), _told(self._remote))
 
     def poke(self) -> None:
         """Ask again at once: something has been done."""
@@ -130,7 +131,8 @@ class Follower:
         before, birth = self.sight, self._birth()
         try:
             made = self._plan_of(birth)
-            return Sight(UP, birth, made, _state(self._remote, made))
+            told = _told(self._remote)
+            return Sight(UP, birth, made, state(made, told), told)
         except GoneError:
             return replace(before, phase=ENDED)
         except TrialError as error:  # it starts, or has no controller for a moment
@@ -179,7 +181,7 @@ def _plan(remote: Remote) -> Plan:
     return plan(explicit.parse(remote.call("network")))
 
 
-def _state(remote: Remote, made: Plan) -> State:
+def _told(remote: Remote) -> Told:
     """Raises TrialError."""
     view, links = screen.look(remote), remote.call("links")
-    return state(made, Told(view, links, time.time()))
+    return Told(view, links, time.time())

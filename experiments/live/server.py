@@ -1,10 +1,10 @@
 """The web server of a live view: the page, a stream of what is new, and acts.
 
 ``GET /TOKEN/`` is the page, ``GET /TOKEN/events`` a stream of server-sent events (``view`` with the
-whole state, ``trips`` with round trips, ``log`` with lines, ``beat`` to show that the server
-lives), ``POST /TOKEN/act`` and ``POST /TOKEN/undo`` change the lab, ``POST /TOKEN/probing`` has
-clients ping the service or not, ``POST /TOKEN/way`` asks for the way of a packet, and
-``GET /TOKEN/scenario.yaml`` is what was done so far.
+whole state, ``trips`` with round trips, ``traffic`` with bits a second by link, ``log`` with
+lines, ``beat`` to show that the server lives), ``POST /TOKEN/act`` and ``POST /TOKEN/undo`` change
+the lab, ``POST /TOKEN/probing`` has clients ping the service or not, ``POST /TOKEN/way`` asks for
+the way of a packet, and ``GET /TOKEN/scenario.yaml`` is what was done so far.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from experiments.live.hands import Hands, RefusedActError
 from experiments.live.hub import Hub, Seen
 from experiments.live.markup import FILES, KINDS, render
 from experiments.live.questions import Questions
+from experiments.live.traffic import Meter
 from experiments.live.trips import RECENT, Trips
 
 __all__ = ["application", "listening", "new_token"]
@@ -91,7 +92,7 @@ class Desk:
         self._follower = Follower(lab)
         self._hands, self._questions = Hands(Remote(lab), self._follower), Questions(Remote(lab))
         self._sight = self._follower.sight
-        self._trips = Trips(self._sight.plan, RECENT)
+        self._trips, self._meter = Trips(self._sight.plan, RECENT), Meter()
         self._page, self._edition = render(self._sight.plan), 0
 
     async def following(self, _app: web.Application) -> AsyncIterator[None]:
@@ -121,12 +122,14 @@ class Desk:
     def _see(self, sight: Sight) -> None:
         if sight.birth != self._sight.birth:
             self._hands.forget()
-            self._trips = Trips(sight.plan, RECENT)
+            self._trips, self._meter = Trips(sight.plan, RECENT), Meter()
         if sight.plan != self._sight.plan:
             self._page = render(sight.plan)
             self._edition += 1
         self._sight = sight
         self._show()
+        if sight.told is not None:
+            self._hub.show(self._meter.rates(sight.told.now_s, sight.told.links), "traffic")
 
     def _meet(self, found: Sequence[Mapping[str, Any]]) -> None:
         state = self._sight.state

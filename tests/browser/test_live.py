@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiments.control import places, trace
+from experiments.control.words import link_name
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, serving_live
 from tests.fakes.way import BACK, THERE, WAY
@@ -323,6 +324,20 @@ def test_round_trips_are_probed_until_somebody_says_no(seen: Seen) -> None:
     begin = len(probed)
     seen.page.wait_for_timeout(2500)
     assert len(probed) <= begin + 1  # one may have been on its way
+
+
+def test_a_link_is_the_broader_the_more_it_carries(seen: Seen) -> None:
+    number = next(x.number for x in seen.lab.emulated_links if link_name(x) == "LHR-ARN")
+    drawn = line(seen, "LHR-ARN").locator(".drawn")
+    width = "(one) => parseFloat(getComputedStyle(one).strokeWidth)"
+    before = drawn.evaluate(width)
+    for _ in range(4):
+        seen.lab.bytes[number] = seen.lab.bytes.get(number, 0) + 400_000
+        seen.page.wait_for_timeout(300)
+    expect(seen.row("links", "LHR-ARN")).to_contain_text("Mbit/s")
+    assert drawn.evaluate(width) > before + 3
+    expect(seen.row("links", "FCO-LHR")).not_to_contain_text("bit/s")
+    expect(seen.row("links", "LHR-ARN")).not_to_contain_text("bit/s")  # and that was all
 
 
 def test_the_policy_is_set_and_undone(seen: Seen) -> None:

@@ -47,6 +47,7 @@ class FakeLab:
         self.shape = {link.number: impairment(link.line) for link in self.emulated_links}
         self.cut_links: set[int] = set()
         self.killed: set[str] = set()
+        self.bytes: dict[int, int] = {}  # each way, by the number of the link
         self.rtts: dict[str, float | None] = {}  # what probes say, ms
         self.alive = True  # the controller
         self.ended = False
@@ -97,8 +98,8 @@ class FakeLab:
         return {number: self.read(number) for number in numbers}
 
     def stats(self) -> dict[int, tuple[LinkStats, LinkStats]]:
-        nothing = LinkStats(0, 0, {}, Histogram())
-        return dict.fromkeys(self.shape, (nothing, nothing))
+        each = {link: LinkStats(0, self.bytes.get(link, 0), {}, Histogram()) for link in self.shape}
+        return {link: (stats, stats) for link, stats in each.items()}
 
     # -- the controller
 

@@ -23,6 +23,22 @@ def act(page: Link, word: str, **params: str) -> None:
     assert done.status == 200, done.text
 
 
+def test_a_lab_comes_up_with_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    command = [asking.POPLAB, "up", "triangle", "--live", "--", "LHR-c1", "sleep", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as lab:
+        assert lab.stderr is not None
+        port, token = lab.stderr.readline().strip().split("/")[2:4]
+        link = Link(int(port.rpartition(":")[2]), token)
+        try:
+            with events(link) as told:  # whoever comes too early waits
+                until(told, "view", lambda view: view["lab"] and view["lab"]["ready"])
+                assert until(told, "trips", bool)
+                assert until(told, "traffic", bool)
+        finally:
+            lab.terminate()
+
+
 def states(view: Any) -> dict[str, str]:
     return {one["server"]: one["state"] for one in view["lab"]["servers"]}
 

@@ -16,6 +16,7 @@ let edition = null;
 let phase = "starting";
 let lost = false;
 let lab = null;
+let traffic = {};
 const played = at("played") !== null;
 
 const TOLD = {
@@ -80,7 +81,20 @@ function serverCells(one) {
 }
 
 function linkCells(link) {
-  return [link.link, link.kind, link.state, `${link.delay_ms} ms`, `${+(100 * link.loss).toFixed(3)} %`];
+  const loss = `${+(100 * link.loss).toFixed(3)} %`;
+  return [link.link, link.kind, link.state, `${link.delay_ms} ms`, loss, rate(traffic[link.link])];
+}
+
+function rate(bits) {
+  if (!bits) return "";
+  const [size, unit] = bits >= 1e6 ? [1e6, "Mbit/s"] : bits >= 1e3 ? [1e3, "kbit/s"] : [1, "bit/s"];
+  return `${+(bits / size).toFixed(1)} ${unit}`;
+}
+
+function carried(now) {
+  traffic = now;
+  map.carry(traffic);
+  if (lab) draw();
 }
 
 function log({ whole, lines }) {
@@ -111,4 +125,4 @@ acts.prepare();
 way.prepare();
 trips.prepare();
 if (played) player.prepare(player.moments({ moment, lost: hearLost }));
-else listen({ view, log, beat, trips: trips.draw, lost: hearLost });
+else listen({ view, log, beat, trips: trips.draw, traffic: carried, lost: hearLost });

@@ -40,6 +40,16 @@ export function draw(lab) {
   }
 }
 
+/** Draw links by what they carry (bit/s): each ten times more is as much wider. */
+export function carry(traffic) {
+  for (const line of document.querySelectorAll(".line")) {
+    const bits = traffic[line.dataset.link] ?? 0;
+    const width = Math.min(1.4 + 1.7 * Math.log10(1 + bits / 2000), 12);
+    line.classList.toggle("carries", bits > 0);
+    line.querySelector(".drawn").style.setProperty("--width", width.toFixed(1));
+  }
+}
+
 function mark(spot, served, inPop, own) {
   const shape = spot.querySelector(".mark");
   const [colour, outline] = served ? marks[served] : ["none", CIRCLE];

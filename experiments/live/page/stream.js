@@ -3,7 +3,7 @@
 const PATIENCE_MS = 4000;
 const AGAIN_MS = 1000;
 
-/** Call `hear.view`, `hear.trips`, `hear.log` and `hear.lost` (with true or false) as it comes. */
+/** Call `hear.view`, `hear.trips`, `hear.traffic`, `hear.log` and `hear.lost` (with true or false) as it comes. */
 export function listen(hear) {
   let source;
   let last;
@@ -12,7 +12,7 @@ export function listen(hear) {
     source?.close();
     source = new EventSource("events");
     last = Date.now();
-    for (const kind of ["view", "trips", "log", "beat"]) {
+    for (const kind of ["view", "trips", "traffic", "log", "beat"]) {
       source.addEventListener(kind, (event) => {
         last = Date.now();
         hear.lost(false);

@@ -49,6 +49,25 @@ def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Fake
         yield lab, link
 
 
+# -- beside a lab that starts
+
+
+def test_the_page_of_a_lab_that_starts_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    begin = commands.beside("real")
+    begin(tmp_path / "poplab" / "triangle.sock")
+    _, _, place, token, _ = capsys.readouterr().err.removeprefix("In a browser: ").split("/")
+    with running(PLAN):
+        assert ask(Link(int(place.partition(":")[2]), token), "").status == 200
+
+
+def test_a_lab_in_virtual_time_has_no_page() -> None:
+    with pytest.raises(UsageError, match="real time"):
+        commands.beside("virtual")
+
+
 # -- round trips
 
 
