@@ -26,6 +26,7 @@ from webob import Response
 
 from controller import audit
 from controller.app import Controller
+from controller.core.describing import describe_lease
 from controller.core.geofeed import geofeed
 from controller.core.lease import SECOND, Lease
 from controller.core.usage import usage
@@ -143,26 +144,7 @@ class LeaseDoors(ControllerBase):
         return _tagged(answer(entry, status), lease)
 
     def _entry(self, lease: Lease) -> dict[str, Any]:
-        return describe(lease) | {"expires_in_s": round(self._lender.seconds_left(lease), 3)}
-
-
-def describe(lease: Lease) -> dict[str, Any]:
-    """A lease as people see it, but for its end."""
-    return {
-        "address": str(lease.address),
-        "psid": lease.psid,
-        "psid_bits": lease.psid_bits,
-        "first_port": lease.first_port,
-        "last_port": lease.last_port,
-        "server": lease.server,
-        "pop": lease.pop,
-        "home": lease.home,
-        "tag": lease.tag,
-        "client_id": lease.client_id,
-        "state": lease.state.value,
-        "number": lease.number,
-        "heir": lease.heir,
-    }
+        return describe_lease(lease) | {"expires_in_s": round(self._lender.seconds_left(lease), 3)}
 
 
 def _tagged(answered: Response, lease: Lease) -> Response:

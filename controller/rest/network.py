@@ -23,6 +23,7 @@ from webob import Response
 
 from controller import openflow
 from controller.app import Controller
+from controller.core.describing import describe_world
 from controller.core.events import (
     CityConverged,
     CityHeld,
@@ -49,7 +50,6 @@ from controller.rest.answers import (
     refusing,
 )
 from controller.store import Record
-from topologies.plan import HostRole
 
 LONGEST_WAIT_S = 60
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -159,29 +159,8 @@ def status(controller: Controller) -> Answer:
 
 def world(controller: Controller) -> Answer:
     """See the class."""
-    now, plan = controller.loop.world, controller.loop.world.plan
-    return {
-        "policy": now.policy.value,
-        "balancing": now.balancing.value,
-        "second_chance": now.second_chance,
-        "former": {pop: [dict(x.weights) for x in spreads] for pop, spreads in now.former.items()},
-        "held": {city: list(pops) for city, pops in sorted(now.held.items())},
-        "trails": {city: list(pops) for city, pops in sorted(now.trails.items())},
-        "overrides": dict(sorted(now.overrides.items())),
-        "pops": {edge.city: now.pop_state(edge.city).value for edge in plan.edges},
-        "shares": {edge.city: now.share(edge.city) for edge in plan.edges},
-        "prepends": {edge.city: now.prepend(edge.city) for edge in plan.edges},
-        "scopes": {edge.city: now.scope(edge.city).value for edge in plan.edges},
-        "loads": {pop: round(load, 1) for pop, load in controller.shedder.loads.items()},
-        "withheld": [f"{service} at {pop}" for service, pop in sorted(now.withheld)],
-        "shed": [f"{city} from {pop}" for city, pop in sorted(now.shed)],
-        "ranking": {city: list(pops) for city, pops in controller.loop.ranking.items()},
-        "servers": {s.name: now.weight(s.name) for s in plan.hosts_of(HostRole.SERVER)},
-        "sick": sorted(now.sick),
-        "silent": sorted(now.silent),
-        "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
-        "metrics": {str(link): delay_ns for link, delay_ns in sorted(now.metrics.items())},
-    }
+    loads = {pop: round(load, 1) for pop, load in controller.shedder.loads.items()}
+    return describe_world(controller.loop.world, controller.loop.ranking) | {"loads": loads}
 
 
 def choices(controller: Controller, city: str) -> Answer:

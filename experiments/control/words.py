@@ -146,7 +146,7 @@ class Control:
             "city": [transit.city for transit in plan.transits],
             "server": [host.name for host in plan.hosts_of(HostRole.SERVER)],
             "program": [program.name for program in self._lab.all_programs()],
-            "lease": [f"{x['address']}:{x['first_port']}" for x in self._leases_or_none()],
+            "lease": [lease_name(lease) for lease in self._leases_or_none()],
         }
 
     def links(self) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ class Control:
         assert self._lab.emulator is not None
         now, _ = self._lab.emulator.read(found.number)
         try:
-            wanted = replace(now, **_quantities(delay, jitter, loss, rate))
+            wanted = replace(now, **quantities(delay, jitter, loss, rate))
         except ValueError as error:
             raise UsageError(f"{link}: {error}.") from None
         if wanted == now:
@@ -500,7 +500,7 @@ class Control:
         return link
 
 
-def _quantities(
+def quantities(
     delay: str | None, jitter: str | None, loss: str | None, rate: str | None
 ) -> dict[str, Any]:
     """The fields of an impairment that were given. Raises UnitError."""
@@ -519,6 +519,11 @@ def link_name(link: LinkPlan) -> str:
     if link.kind is LinkKind.TRANSIT:
         return "-".join(end[1:] for end in ends)
     return "-".join(ends)
+
+
+def lease_name(lease: Mapping[str, Any]) -> str:
+    """How people name a lease: by its address and its first port."""
+    return f"{lease['address']}:{lease['first_port']}"
 
 
 def find_link(plan: Plan, name: str) -> LinkPlan:

@@ -71,11 +71,8 @@ def beside(clock: str) -> Callable[[Path], None]:
     _need_aiohttp()
 
     def begin(lab: Path) -> None:
-        from experiments.live import server
-
-        listening = server.listening()
-        number, token = listening.getsockname()[1], server.new_token()
-        sys.stderr.write(f"In a browser: http://127.0.0.1:{number}/{token}/\n")
+        listening, number, token = _opened(0)
+        sys.stderr.write(f"In a browser: {_link(number, token)}\n")
         work = (lab, listening, number, token)
         threading.Thread(target=_serve_when_up, args=work, name="live", daemon=True).start()
 
@@ -104,19 +101,28 @@ def _need_aiohttp() -> None:
         raise UsageError(MEND) from None
 
 
-def _serve(application: Callable[[int, str], web.Application], port: int) -> None:
-    """Print the link, and serve until Ctrl-C. Raises UsageError if the port cannot be had."""
-    from aiohttp import web
-
+def _opened(port: int) -> tuple[socket.socket, int, str]:
+    """A socket that listens, its port, and a token. Raises UsageError if it cannot be had."""
     from experiments.live import server
 
     try:
         listening = server.listening(port)
     except OSError as error:
         raise UsageError(f"Port {port} cannot be had: {error.strerror}; try --port 0.") from None
+    return listening, listening.getsockname()[1], server.new_token()
+
+
+def _link(number: int, token: str) -> str:
+    return f"http://127.0.0.1:{number}/{token}/"
+
+
+def _serve(application: Callable[[int, str], web.Application], port: int) -> None:
+    """Print the link, and serve until Ctrl-C. Raises UsageError if the port cannot be had."""
+    from aiohttp import web
+
+    listening, number, token = _opened(port)
     with listening:
-        number, token = listening.getsockname()[1], server.new_token()
         app = application(number, token)
-        sys.stdout.write(f"http://127.0.0.1:{number}/{token}/\n")
+        sys.stdout.write(f"{_link(number, token)}\n")
         sys.stdout.flush()
         web.run_app(app, sock=listening, print=None, access_log=None, shutdown_timeout=1)

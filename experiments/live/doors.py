@@ -9,11 +9,13 @@ alone (Content Security Policy Level 3).
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["HEADERS", "guard", "secure", "secure_frames"]
+__all__ = ["FRAMED", "HEADERS", "behind"]
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -68,11 +70,24 @@ FRAMED = HEADERS | {
 """The same where pages of ours may show each other."""
 
 
-async def secure_frames(_request: web.Request, response: web.StreamResponse) -> None:
-    """Put the headers on an answer of which our own pages may make a frame."""
-    response.headers.update(FRAMED)
+def behind(
+    port: int,
+    token: str,
+    routes: Iterable[web.RouteDef],
+    headers: Mapping[str, str] = HEADERS,
+    **given: Any,
+) -> web.Application:
+    """A server that lets in by the link with this port and token alone.
 
+    ``routes`` are below the token; ``given`` is as for aiohttp's Application.
+    """
 
-async def secure(_request: web.Request, response: web.StreamResponse) -> None:
-    """Put the headers on an answer."""
-    response.headers.update(HEADERS)
+    async def secure(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(headers)
+
+    app = web.Application(middlewares=[guard(port, token)], **given)
+    for made in routes:
+        below = f"/{token}/{made.path}"
+        app.add_routes([web.RouteDef(made.method, below, made.handler, made.kwargs)])
+    app.on_response_prepare.append(secure)
+    return app

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,13 @@ class Follower:
 
     def start(self, see: See, hear: Hear, meet: Meet) -> None:
         """Begin to follow."""
-        works: tuple[tuple[Callable[[Any], None], Any], ...] = (
-            (self._look_on, see),
-            (self._listen_on, hear),
-            (self._probe_on, meet),
+        works = (
+            partial(self._look_on, see),
+            partial(self._listen_on, hear),
+            partial(self._probe_on, meet),
         )
-        for work, tell in works:
-            threading.Thread(target=work, args=(tell,), name="live", daemon=True).start()
+        for work in works:
+            threading.Thread(target=work, name="live", daemon=True).start()
 
     def stop(self) -> None:
         """Follow no more."""

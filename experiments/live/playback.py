@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from controller.core.describing import describe_lease, describe_world
 from controller.core.events import (
     Command,
     Event,
     LeaderSet,
     LeaseChanged,
     Note,
-    PopState,
     SwitchSet,
     of_record,
 )
@@ -27,14 +27,12 @@ from controller.core.lease import Lease, LeaseState
 from controller.core.steering import rank
 from controller.core.world import World
 from experiments.control import screen
-from experiments.control.words import find_link, link_name
+from experiments.control.words import find_link, link_name, quantities
 from experiments.errors import UsageError
-from experiments.live.state import State, Told, state
+from experiments.live.state import State, Told, announced, state
 from experiments.live.trips import Trips
 from experiments.runs import runfolder
-from experiments.runs.spec import Spec
-from topologies.plan import HostRole, LinkPlan, Plan, plan
-from topologies.units import parse_share, parse_time
+from topologies.plan import LinkPlan, Plan, plan
 
 __all__ = ["LINES", "Playback", "read"]
 
@@ -60,9 +58,13 @@ class _Lab:
 
     def copy(self) -> _Lab:
         """One that goes on by itself."""
-        links = {number: dict(link) for number, link in self.links.items()}
-        sets = (set(self.killed), set(self.connected))
-        return _Lab(self.world, dict(self.leases), links, *sets, self.leader)
+        return replace(
+            self,
+            leases=dict(self.leases),
+            links=dict(self.links),
+            killed=set(self.killed),
+            connected=set(self.connected),
+        )
 
     def take(self, event: Event | Note) -> None:
         """Go on to what is so once an event has happened."""
@@ -111,12 +113,7 @@ def _changed(
         return _planned(link)
     if verb == "blackhole":
         return _planned(link) | {"blackhole": True, "cut": was["cut"]}
-    given: dict[str, Any] = {}
-    if params.get("delay") is not None:
-        given["delay_ns"] = parse_time(params["delay"])
-    if params.get("loss") is not None:
-        given["loss"] = parse_share(params["loss"])
-    return was | given
+    return was | quantities(*map(params.get, ("delay", "jitter", "loss", "rate")))
 
 
 class Playback:
@@ -136,8 +133,7 @@ class Playback:
         news = [record for record in records if sieve.passes(record)]
         self._lines = [screen.line(record) for record in news]
         self._news = [int(record["at_ns"]) for record in news]
-        self._kept: list[_Lab] = []
-        self._keep()
+        self._kept = self._copies()
 
     @property
     def length_ms(self) -> float:
@@ -155,27 +151,27 @@ class Playback:
         now_ns = self.start_ns + round(ms * 1e6) + 500
         lab = self._lab(bisect_right(self._at, now_ns))
         seen = bisect_right(self._news, now_ns)
-        pops = (edge.city for edge in self.plan.edges)
-        announced = [pop for pop in pops if lab.world.pop_state(pop) is PopState.ANNOUNCED]
+        shown = state(self.plan, self._told(lab, now_ns))
         return {
             "at_s": now_ns / NS_PER_S,
-            "lab": state(self.plan, self._told(lab, now_ns)),
-            "trips": self._trips.until(now_ns, announced),
+            "lab": shown,
+            "trips": self._trips.until(now_ns, announced(shown)),
             "lines": self._lines[max(0, seen - LINES) : seen],
         }
 
-    def _keep(self) -> None:
+    def _copies(self) -> list[_Lab]:
+        """What is so at the start, and after every so many records."""
         lab = _Lab(World(self.plan))
-        for number, event in enumerate(self._events):
-            if number % KEPT_EVERY == 0:
-                self._kept.append(lab.copy())
+        kept = [lab.copy()]
+        for number, event in enumerate(self._events, 1):
             lab.take(event)
-        if not self._kept:
-            self._kept.append(lab)
+            if number % KEPT_EVERY == 0:
+                kept.append(lab.copy())
+        return kept
 
     def _lab(self, records: int) -> _Lab:
         """What is so after so many records."""
-        place = min(records // KEPT_EVERY, len(self._kept) - 1)
+        place = records // KEPT_EVERY
         lab = self._kept[place].copy()
         for event in self._events[place * KEPT_EVERY : records]:
             lab.take(event)
@@ -193,14 +189,7 @@ class Playback:
             "switches": switches,
             "killed": lab.killed,
         }
-        servers = made.hosts_of(HostRole.SERVER)
-        steered = {
-            "policy": world.policy.value,
-            "pops": {edge.city: world.pop_state(edge.city).value for edge in made.edges},
-            "ranking": {city: list(pops) for city, pops in rank(world).items()},
-            "servers": {server.name: world.weight(server.name) for server in servers},
-            "down": [f"{switch} port {port}" for switch, port in sorted(world.down)],
-        }
+        steered = describe_world(world, rank(world))
         leases = [_described(lease, now_ns) for lease in lab.leases.values()]
         links = [_link(link, lab.links.get(link.number)) for link in made.links]
         return Told(screen.View(status, steered, leases), links, now_ns / NS_PER_S)
@@ -208,12 +197,7 @@ class Playback:
 
 def _described(lease: Lease, now_ns: int) -> dict[str, Any]:
     """A lease as the controller tells it."""
-    names = "first_port last_port server pop home tag heir"
-    return {name: getattr(lease, name) for name in names.split()} | {
-        "address": str(lease.address),
-        "state": lease.state.value,
-        "expires_in_s": (lease.until_ns - now_ns) / NS_PER_S,
-    }
+    return describe_lease(lease) | {"expires_in_s": (lease.until_ns - now_ns) / NS_PER_S}
 
 
 def _link(link: LinkPlan, does: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -227,12 +211,11 @@ def read(folder: Path) -> Playback:
     """The run in a folder. Raises UsageError if it is none, or had no lab."""
     from experiments.runs import rundata
 
-    manifest, _, _ = rundata.head(folder)
-    spec, log = Spec.read(folder / "spec.json"), folder / runfolder.LOG
+    run, log = rundata.load(folder, compact=True), folder / runfolder.LOG
     if not log.exists():
         raise UsageError(f"{folder} has no event log, so there is nothing to play back.")
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    made = plan(spec.network)
+    made = plan(run.spec.network)
     ahead_ns = records[0]["at_ns"] - records[0]["monotonic_ns"] if records else 0
-    trips = Trips.of_samples(made, rundata.load(folder, compact=True).samples, ahead_ns)
-    return Playback(made, f"{spec.study}, {manifest['start']}", records, trips)
+    trips = Trips.of_samples(made, run.samples, ahead_ns)
+    return Playback(made, f"{run.spec.study}, {run.manifest['start']}", records, trips)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from aiohttp import web
 
-from experiments.live.doors import guard, secure_frames
-from experiments.live.markup import FILES, KINDS, render, render_pair
+from experiments.live import answers
+from experiments.live.doors import FRAMED, behind
+from experiments.live.markup import render, render_pair
 from experiments.live.playback import Playback
 
 __all__ = ["MOST", "application"]
@@ -25,19 +25,15 @@ MOST = 2
 
 def application(runs: Sequence[Playback], port: int, token: str) -> web.Application:
     """The server of these runs, for links with this port and token."""
-    app = web.Application(middlewares=[guard(port, token)])
     shelf = _Shelf(runs)
-    app.add_routes(
-        [
-            web.get(f"/{token}/", shelf.front),
-            web.get(f"/{token}/{{run:[0-9]}}/", shelf.page),
-            web.get(f"/{token}/{{run:[0-9]}}/moment", shelf.moment),
-            web.get(f"/{token}/{{run:[0-9]}}/{{name}}", shelf.file),
-            web.get(f"/{token}/{{name}}", shelf.file),
-        ]
-    )
-    app.on_response_prepare.append(secure_frames)
-    return app
+    routes = [
+        web.get("", shelf.front),
+        web.get("{run:[0-9]}/", shelf.page),
+        web.get("{run:[0-9]}/moment", shelf.moment),
+        web.get("{run:[0-9]}/{name}", answers.file),
+        web.get("{name}", answers.file),
+    ]
+    return behind(port, token, routes, FRAMED)
 
 
 class _Shelf:
@@ -54,11 +50,11 @@ class _Shelf:
         if len(self._runs) == 1:
             raise web.HTTPFound("0/")
         titles = [f"{run.plan.network.name}: {run.purpose}" for run in self._runs]
-        return _html(render_pair(titles, max(run.length_ms for run in self._runs)))
+        return answers.page(render_pair(titles, max(run.length_ms for run in self._runs)))
 
     async def page(self, request: web.Request) -> web.Response:
         """The page of a run."""
-        return _html(self._pages[self._number(request)])
+        return answers.page(self._pages[self._number(request)])
 
     async def moment(self, request: web.Request) -> web.Response:
         """What a run shows at a time; before its start and after its end, what it shows there."""
@@ -72,19 +68,8 @@ class _Shelf:
         view = await asyncio.to_thread(run.view, min(max(ms, 0.0), run.length_ms))
         return web.json_response(view)
 
-    async def file(self, request: web.Request) -> web.Response:
-        """A file of the pages."""
-        name = request.match_info["name"]
-        if name not in FILES:
-            raise web.HTTPNotFound(text="There is no such file.\n")
-        return web.Response(body=FILES[name], content_type=KINDS[Path(name).suffix])
-
     def _number(self, request: web.Request) -> int:
         number = int(request.match_info["run"])
         if number >= len(self._runs):
             raise web.HTTPNotFound(text="There is no such run.\n")
         return number
-
-
-def _html(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", charset="utf-8")

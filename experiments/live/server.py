@@ -22,13 +22,15 @@ from typing import Any
 from aiohttp import web
 
 from experiments.control.client import Remote
+from experiments.live import answers
 from experiments.live.acts import BadActError, read
-from experiments.live.doors import guard, secure
+from experiments.live.doors import behind
 from experiments.live.follower import Follower, Sight
 from experiments.live.hands import Hands, RefusedActError
 from experiments.live.hub import Hub, Seen
-from experiments.live.markup import FILES, KINDS, render
+from experiments.live.markup import render
 from experiments.live.questions import Questions
+from experiments.live.state import announced
 from experiments.live.traffic import Meter
 from experiments.live.trips import RECENT, Trips
 
@@ -64,21 +66,18 @@ def application(lab: Path, port: int, token: str) -> web.Application:
 
     Raises TrialError if the lab does not answer.
     """
-    app = web.Application(middlewares=[guard(port, token)], client_max_size=LONGEST)
     desk = Desk(lab)
-    app.add_routes(
-        [
-            web.get(f"/{token}/", desk.page),
-            web.get(f"/{token}/events", desk.events),
-            web.post(f"/{token}/act", desk.act),
-            web.post(f"/{token}/undo", desk.undo),
-            web.post(f"/{token}/probing", desk.probing),
-            web.post(f"/{token}/way", desk.way),
-            web.get(f"/{token}/scenario.yaml", desk.scenario),
-            web.get(f"/{token}/{{name}}", desk.file),
-        ]
-    )
-    app.on_response_prepare.append(secure)
+    routes = [
+        web.get("", desk.page),
+        web.get("events", desk.events),
+        web.post("act", desk.act),
+        web.post("undo", desk.undo),
+        web.post("probing", desk.probing),
+        web.post("way", desk.way),
+        web.get("scenario.yaml", desk.scenario),
+        web.get("{name}", answers.file),
+    ]
+    app = behind(port, token, routes, client_max_size=LONGEST)
     app.on_shutdown.append(desk.close)
     app.cleanup_ctx.append(desk.following)
     return app
@@ -135,8 +134,7 @@ class Desk:
         state = self._sight.state
         if state is not None and self._follower.sight.birth == self._sight.birth:
             self._trips.met(found, state["cities"])
-            announced = [x["pop"] for x in state["pops"] if x["state"] == "announced"]
-            self._hub.show(self._trips.until(time.time_ns(), announced), "trips")
+            self._hub.show(self._trips.until(time.time_ns(), announced(state)), "trips")
 
     def _show(self) -> None:
         last, sight = self._hands.last, self._sight
@@ -153,14 +151,7 @@ class Desk:
 
     async def page(self, _request: web.Request) -> web.Response:
         """The page of the lab's network."""
-        return web.Response(text=self._page, content_type="text/html", charset="utf-8")
-
-    async def file(self, request: web.Request) -> web.Response:
-        """A file of the page."""
-        name = request.match_info["name"]
-        if name not in FILES:
-            raise web.HTTPNotFound(text="There is no such file.\n")
-        return web.Response(body=FILES[name], content_type=KINDS[Path(name).suffix])
+        return answers.page(self._page)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """What is new, as it comes, until the page goes."""

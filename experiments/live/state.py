@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.control.screen import View
-from experiments.control.words import link_name
+from experiments.control.words import lease_name, link_name
 from topologies.model import SYSTEM_PORTS, Policy
 from topologies.plan import LinkKind, LinkPlan, Plan
 
-__all__ = ["KILLED", "MAPPED", "NO_CARRIER", "SERVING", "SICK", "SILENT", "UP", "Told", "state"]
+__all__ = [
+    "KILLED",
+    "MAPPED",
+    "NO_CARRIER",
+    "SERVING",
+    "SICK",
+    "SILENT",
+    "UP",
+    "Told",
+    "announced",
+    "state",
+]
 
 State = dict[str, Any]
 
@@ -56,6 +67,11 @@ def state(plan: Plan, told: Told) -> State:
     }
 
 
+def announced(found: State) -> list[str]:
+    """The PoPs that announce in a state."""
+    return [pop["pop"] for pop in found["pops"] if pop["state"] == "announced"]
+
+
 def _pop(plan: Plan, told: Told, pop: str) -> State:
     """A PoP: its state, whom it serves, what it has lent."""
     world, leases = told.view.world, told.view.leases
@@ -77,14 +93,18 @@ def _pop(plan: Plan, told: Told, pop: str) -> State:
 
 def _servers(plan: Plan, told: Told) -> Iterator[State]:
     """Every server: whether it serves, and what it has borrowed."""
-    killed, leases = told.view.status["killed"], told.view.leases
+    killed = told.view.status["killed"]
+    held: defaultdict[str, list[str]] = defaultdict(list)
+    for lease in told.view.leases:
+        if lease["state"] == "lent":
+            held[lease["server"]].append(lease_name(lease))
     for name, weight in told.view.world["servers"].items():
         yield {
             "server": name,
             "pop": plan.host(name).city,
             "state": KILLED if name in killed else SERVING if weight else SICK,
             "weight": weight,
-            "leases": [_name(x) for x in leases if (x["server"], x["state"]) == (name, "lent")],
+            "leases": held[name],
         }
 
 
@@ -161,10 +181,6 @@ def _strip(taken: Iterable[Mapping[str, Any]], now_s: float) -> Iterator[State]:
         yield _free(at, PORTS - 1)
 
 
-def _name(lease: Mapping[str, Any]) -> str:
-    return f"{lease['address']}:{lease['first_port']}"
-
-
 def _free(first: int, last: int) -> State:
     return {"first": first, "last": last, "state": "free"}
 
@@ -176,7 +192,7 @@ def _set(lease: Mapping[str, Any], now_s: float) -> State:
         "first": lease["first_port"],
         "last": lease["last_port"],
         "state": lease["state"],
-        "lease": _name(lease),
+        "lease": lease_name(lease),
         "server": lease["server"],
         "pop": lease["pop"],
         "heir": lease["heir"],

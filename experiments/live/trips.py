@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Trips:
         """Of nobody yet; only the last ``keep`` of each are kept, if it is given."""
         self._keep = keep
         self._plan, self._oracle = plan, oracle(plan)
+        self._model_ms = functools.cache(self._worked_out_ms)
         self._of: defaultdict[tuple[str, str], list[Trip]] = defaultdict(list)
 
     @classmethod
@@ -83,7 +84,7 @@ class Trips:
         """Add what a lab's ``probe`` says, while these PoPs served these cities."""
         for one in found:
             pop = cities.get(self._plan.host(one["client"]).city)
-            model = min(self._model_ms(one["client"], [pop] if pop else []), default=None)
+            model = self._model_ms(one["client"], pop) if pop else None
             self.add(one["client"], Trip(one["sent_ns"], one["rtt_ms"], pop or "", model))
 
     @property
@@ -118,9 +119,12 @@ class Trips:
 
     def _best_ms(self, client: str, pops: tuple[str, ...]) -> float | None:
         """To a server of the nearest of some PoPs and back, by the model."""
-        return min(self._model_ms(client, pops), default=None)
+        found = (self._model_ms(client, pop) for pop in pops)
+        return min((ms for ms in found if ms is not None), default=None)
 
-    def _model_ms(self, client: str, pops: Iterable[str]) -> Iterator[float]:
-        for pop in pops:
-            with suppress(KeyError):  # no way leads there
-                yield self._oracle.rtt_ms(client, self._plan.servers_of(pop)[0].name)
+    def _worked_out_ms(self, client: str, pop: str) -> float | None:
+        """To a server of a PoP and back, by the model; None if no way leads there."""
+        try:
+            return self._oracle.rtt_ms(client, self._plan.servers_of(pop)[0].name)
+        except KeyError:
+            return None

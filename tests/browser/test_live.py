@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiments.control import places, trace
 from experiments.control.words import link_name
+from tests.fakes.browsing import hear
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, serving_live
 from tests.fakes.way import BACK, THERE, WAY
@@ -31,13 +32,12 @@ LOST = "The connection to poplab live is lost"
 
 @dataclass
 class Seen:
-    """A page that is open, its lab, what it complained of, and what it asked for."""
+    """A page that is open, its lab, and what it complained of."""
 
     page: Page
     lab: FakeLab
     link: Link
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+    complaints: list[str]
 
     def row(self, table: str, name: str) -> Locator:
         """The row of a table that begins with a name."""
@@ -57,17 +57,12 @@ def opened(
     """A page in a window of its own; what it asked for came from its own server alone."""
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.set_default_timeout(10_000)
-    seen = Seen(page, lab, link)
-    page.on(
-        "console",
-        lambda said: said.type in ("error", "warning") and seen.complaints.append(said.text),
-    )
-    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on("request", lambda request: seen.requests.append(request.url))
+    heard = hear(page)
+    seen = Seen(page, lab, link, heard.complaints)
     page.goto(link.url)
     expect(page.locator("#headline")).to_contain_text("ready")
     yield seen
-    assert [url for url in seen.requests if not url.startswith(link.url)] == []
+    assert [url for url in heard.requests if not url.startswith(link.url)] == []
     page.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,6 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 from experiments.control.words import Control
 from experiments.live.playback import Playback, read
 from experiments.live.trips import Trip, Trips
+from tests.fakes.began import began
+from tests.fakes.browsing import hear
 from tests.fakes.lab import FakeLab
 from tests.fakes.live import Link, viewing
 from topologies.plan import plan
@@ -31,18 +32,11 @@ def withdrawn_at(ms: int) -> Playback:
     control = Control(lab, "up")  # type: ignore[arg-type]
     control.pop_withdraw("LHR")
     control.link_cut("LHR-FCO")
-    records: list[dict[str, Any]] = [
-        {"number": 0, "event": "SwitchSet", "switch": switch.name, "connected": True}
-        for switch in PLAN.switches
-    ]
-    records.append({"number": 0, "event": "LeaderSet", "leader": "controller", "generation": 1})
-    records += lab.records[:first]
     start = 1_767_225_600_000 * MS
-    for record in records:
-        record |= {"at_ns": start, "monotonic_ns": 0}
-    for record in lab.records[first:]:
-        later = {"at_ns": start + ms * MS, "monotonic_ns": ms * MS}
-        records.append(record | later)
+    records = began(PLAN, start)
+    for number, record in enumerate(lab.records):
+        after = 0 if number < first else ms * MS
+        records.append(record | {"at_ns": start + after, "monotonic_ns": after})
     trips = Trips(PLAN)
     for number in range(60):
         at = number * 100
@@ -64,18 +58,12 @@ def page(browser: Browser, link: Link) -> Iterator[Page]:
     """The page of a run; it complains of nothing, and asks nobody else."""
     made = browser.new_page(viewport={"width": 1280, "height": 800})
     made.set_default_timeout(10_000)
-    complaints: list[str] = []
-    asked: list[str] = []
-    made.on(
-        "console", lambda said: said.type in ("error", "warning") and complaints.append(said.text)
-    )
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on("request", lambda request: asked.append(request.url))
+    heard = hear(made)
     made.goto(link.url)
     expect(made.locator("#headline")).to_contain_text("ready")
     yield made
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(link.url)] == []
+    assert heard.complaints == []
+    assert [url for url in heard.requests if not url.startswith(link.url)] == []
     made.close()
 
 
@@ -139,8 +127,7 @@ def test_two_runs_go_by_one_slider(browser: Browser) -> None:
     with viewing([withdrawn_at(1000), withdrawn_at(3000)]) as link:
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.set_default_timeout(10_000)
-        complaints: list[str] = []
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        heard = hear(page)
         page.goto(link.url)
         cities = [
             page.frame_locator("iframe").nth(n).locator('.spot[data-city="LHR"]') for n in (0, 1)
@@ -150,7 +137,7 @@ def test_two_runs_go_by_one_slider(browser: Browser) -> None:
             for city, pop in zip(cities, pops.split(), strict=True):
                 expect(city).to_have_attribute("data-served", pop)
         expect(page.frame_locator("iframe").first.locator("#transport")).to_be_hidden()
-        assert complaints == []
+        assert heard.complaints == []
         page.close()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from controller.core.describing import describe_lease, describe_world
 from controller.core.events import Event, LeaseChanged, PortStatus, dump, parse
 from controller.core.lease import Lease, LendingError, Transition
 from controller.core.lending import Book
@@ -117,14 +118,7 @@ class FakeLab:
         self._must_live()
         with self._news:
             now = self.now
-        servers = self.plan.hosts_of(HostRole.SERVER)
-        return {
-            "policy": now.policy.value,
-            "pops": {edge.city: now.pop_state(edge.city).value for edge in self.plan.edges},
-            "ranking": {city: list(pops) for city, pops in rank(now).items()},
-            "servers": {server.name: now.weight(server.name) for server in servers},
-            "down": [f"{switch} port {port}" for switch, port in sorted(now.down)],
-        }
+        return describe_world(now, rank(now))
 
     def leases(self) -> list[dict[str, Any]]:
         self._must_live()
@@ -209,12 +203,7 @@ class FakeLab:
 
 
 def _described(lease: Lease) -> dict[str, Any]:
-    names = "psid psid_bits first_port last_port server pop home tag client_id number heir"
-    return {name: getattr(lease, name) for name in names.split()} | {
-        "address": str(lease.address),
-        "state": lease.state.value,
-        "expires_in_s": (lease.until_ns - time.time_ns()) / 1e9,
-    }
+    return describe_lease(lease) | {"expires_in_s": (lease.until_ns - time.time_ns()) / 1e9}
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.fakes.asking import POPLAB
+from tests.fakes.browsing import chromium
 
 CUT, MOVED = "FCO-ZAG", {"ZAG": "FRA", "BEG": "FRA", "BUD": "ARN"}
 """The link that is cut, and where the cities that went that way are served then."""
@@ -27,21 +27,17 @@ def opened(width: int = 1280, height: int = 800) -> Iterator[Page]:
     pipe = subprocess.PIPE
     with (
         subprocess.Popen(command, stdin=pipe, stderr=pipe, stdout=pipe, text=True) as lab,
-        sync_playwright() as playwright,
+        chromium() as browser,
     ):
         assert lab.stderr is not None
         link = lab.stderr.readline().strip().removeprefix("In a browser: ")
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
         try:
-            page = chromium.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(viewport={"width": width, "height": height})
             page.set_default_timeout(60_000)  # whoever comes too early waits
             page.goto(link)
             expect(page.locator("#headline")).to_contain_text(", ready", timeout=60_000)
             yield page
         finally:
-            chromium.close()
             lab.terminate()
 
 

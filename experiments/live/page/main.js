@@ -63,10 +63,14 @@ function draw() {
     badge: (pop) => map.badge(pop.pop),
   });
   table("servers", lab.servers, (one) => one.server, serverCells, { open: acts.openServer });
-  table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
+  drawLinks();
   const cities = Object.entries(lab.cities);
   const cells = ([city, pop]) => [city, cityNames[city] ?? "", pop ?? "nobody"];
   table("cities", cities, ([city]) => city, cells);
+}
+
+function drawLinks() {
+  table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
 }
 
 function popCells(pop) {
@@ -94,7 +98,7 @@ function rate(bits) {
 function carried(now) {
   traffic = now;
   map.carry(traffic);
-  if (lab) draw();
+  if (lab) drawLinks();
 }
 
 function log({ whole, lines }) {

@@ -16,6 +16,7 @@ from experiments.errors import UsageError
 from experiments.live import playback
 from experiments.live.playback import Playback
 from experiments.live.trips import RECENT, Trip, Trips
+from tests.fakes.began import began
 from tests.fakes.lab import FakeLab, seen
 from topologies.plan import plan
 from topologies.sources import load
@@ -26,14 +27,7 @@ REFERENCE = Path("results/reference/latency-europe")
 
 def of(lab: FakeLab) -> Playback:
     """The lab's log, played back; every switch came at its start."""
-    came = [
-        {"number": 0, "at_ns": 1, "monotonic_ns": 1, "event": "SwitchSet"}
-        | {"switch": switch.name, "connected": True}
-        for switch in PLAN.switches
-    ]
-    leader = {"event": "LeaderSet", "leader": "controller", "generation": 1}
-    came.append({"number": 0, "at_ns": 1, "monotonic_ns": 1} | leader)
-    return Playback(PLAN, "up", [*came, *lab.records], Trips(PLAN))
+    return Playback(PLAN, "up", [*began(PLAN, 1), *lab.records], Trips(PLAN))
 
 
 def comparable(found: Any) -> Any:
