@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
 import threading
 import time
@@ -18,6 +16,8 @@ from experiments.control import places
 from experiments.errors import TrialError, UsageError
 
 if TYPE_CHECKING:
+    import socket
+
     from aiohttp import web
 
 __all__ = ["add_to", "beside"]
@@ -81,6 +81,8 @@ def beside(clock: str) -> Callable[[Path], None]:
 
 def _serve_when_up(lab: Path, listening: socket.socket, number: int, token: str) -> None:
     """Serve a lab as soon as it answers; until then whoever opens the link waits."""
+    import asyncio
+
     from aiohttp import web
 
     from experiments.live import server

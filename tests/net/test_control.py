@@ -101,7 +101,7 @@ def test_a_run_can_be_watched_and_disturbed(
     with subprocess.Popen([POPLAB, *words], stdout=subprocess.PIPE) as run:
         until(lambda: "triangle-latency" in places.labs())
         until(lambda: json.loads(poplab("ps", "--json"))["triangle-latency"].get("ready"))
+        poplab("pop", "withdraw", "LHR")  # at once: clients land half a second later
         assert json.loads(poplab("ps", "--json"))["triangle-latency"]["purpose"] == "latency"
-        poplab("pop", "withdraw", "LHR")
         assert run.wait(90) == 1  # anycast is not what the model says any more
     assert places.labs() == {}
