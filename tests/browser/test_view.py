@@ -112,6 +112,7 @@ def test_round_trips_are_shown_with_losses(page: Page) -> None:
     expect(row).to_contain_text("24.00 ms")
     spark = row.locator("svg")
     expect(spark).to_have_accessible_name(re.compile("last 40: 5 lost, the longest 24.00 ms"))
+    assert (spark.locator(".losses").get_attribute("d") or "").count("M") == 5
 
 
 def test_what_is_past_cannot_be_changed(page: Page) -> None:

@@ -97,6 +97,21 @@ def test_playback_goes_back_too_and_past_its_kept_copies(monkeypatch: pytest.Mon
     assert states == ["announced", "withdrawn"] * 5
 
 
+def test_a_port_set_that_is_free_again_is_nobodys() -> None:
+    lab = FakeLab(PLAN)
+    lab.free(lab.lend("LHR-s9", "LHR"))
+    run = of(lab)
+    states = [x["state"] for at in run.view(run.length_ms)["lab"]["addresses"] for x in at["sets"]]
+    assert set(states) == {"lent", "free"}
+
+
+def test_a_running_lab_has_its_last_round_trips_alone() -> None:
+    trips = Trips(PLAN, keep=3)
+    for number in range(10):
+        trips.add("LHR-c1", Trip(number, 1.0))
+    assert (trips.start_ns, trips.end_ns) == (7, 9)
+
+
 def test_before_anything_happened_nothing_is_ready() -> None:
     lab = Playback(PLAN, "up", [], Trips(PLAN)).view(0)["lab"]
     assert not lab["ready"]
