@@ -57,10 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A run of every study in virtual time, on a host as it is; each when it is asked for."""
+    """A run of every study in virtual time, on a host as it is; each when it is asked for.
+
+    All workers share them.
+    """
     from tests.virtual.runs import Runs  # not in a guest, which has no benchmarks
 
-    return Runs(tmp_path_factory.mktemp("first"))
+    own = tmp_path_factory.getbasetemp()
+    return Runs((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "first")
 
 
 class NetTestsRan:

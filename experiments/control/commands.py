@@ -30,6 +30,7 @@ SUBJECTS = {
     "policy": "How cities choose their PoP.",
     "balancing": "How PoPs spread flows over their servers.",
     "server": "A server's health and its share of new connections.",
+    "target": "Flood a host, an address or a port set from all clients, and spare it.",
     "lease": "Who has borrowed what; lend, move and take away port sets.",
     "program": "End, kill, stop and restart the lab's programs.",
 }

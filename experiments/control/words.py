@@ -13,19 +13,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses, ip_address
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
+from experiments.measure.barrage import DISCARD_PORT
 from topologies.emulation.links import Impairment
 from topologies.explicit import dump_json
+from topologies.family import Address
 from topologies.model import Names
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 from topologies.speakers import numbers
-from topologies.units import parse_rate, parse_share, parse_time
+from topologies.units import format_rate, parse_rate, parse_share, parse_time
 
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
+
+
+LEAST_BIT_S, MOST_BIT_S = 10_000, 100_000_000
+"""What a flood may send: more than that would fill the machine, and no network."""
 
 
 class Control:
@@ -45,7 +51,7 @@ class Control:
     # -- queries
 
     def status(self) -> dict[str, Any]:
-        """What lab this is, whether it is ready, its switches, and which servers are killed."""
+        """What lab this is, whether it is ready, its switches, what is killed and what flooded."""
         try:
             controller = self._lab.controller_api.status()
         except OSError:
@@ -62,6 +68,7 @@ class Control:
             "switches": controller["switches"],
             "programs": [program.name for program in self._lab.programs()],
             "killed": sorted(self._lab.killed),
+            "floods": dict(sorted(self._lab.floods.items())),
         }
 
     def network(self) -> dict[str, Any]:
@@ -145,6 +152,10 @@ class Control:
             "pop": [edge.city for edge in plan.edges],
             "city": [transit.city for transit in plan.transits],
             "server": [host.name for host in plan.hosts_of(HostRole.SERVER)],
+            "target": [
+                *map(str, plan.network.services),
+                *(host.name for host in plan.hosts_of(HostRole.SERVER)),
+            ],
             "program": [program.name for program in self._lab.all_programs()],
             "lease": [lease_name(lease) for lease in self._leases_or_none()],
         }
@@ -214,6 +225,7 @@ class Control:
     ) -> None:
         """Change what a link does, both ways: --delay "30 ms" --loss 1%; the rest stays.
 
+        A rate of "none" takes the one that it has away.
         The controller is not told: like the Internet, it steers by what was planned.
         """
         found = self._emulated(link)
@@ -401,6 +413,34 @@ class Control:
         with self._doing("lease.move", lease=lease, server=server, drain=drain):
             return self._tell_book("move", lease, server=server, **given)
 
+    # -- attacks
+
+    def target_flood(self, target: str, rate: str) -> None:
+        """Have all clients together send a target "5 Mbit/s": a host, an address, a port set.
+
+        To the service it lands in the PoP of each client, to a server's own address in one place.
+        Flooding it again changes how much.
+        """
+        aim = find_target(self._lab.plan, target)
+        try:
+            rate_bit_s = parse_rate(rate)
+        except ValueError as error:
+            raise UsageError(f"{target}: {error}.") from None
+        if not LEAST_BIT_S <= rate_bit_s <= MOST_BIT_S:
+            least, most = format_rate(LEAST_BIT_S), format_rate(MOST_BIT_S)
+            raise UsageError(
+                f"A flood of {rate} is none that this kit can send: use {least} to {most}."
+            )
+        with self._doing("target.flood", target=target, rate=rate):
+            self._lab.flood(target, *aim, rate_bit_s)
+
+    def target_spare(self, target: str) -> None:
+        """End the flood of a target, by the name that it was flooded by."""
+        if target not in self._lab.floods:
+            raise UsageError(f"Nobody floods {target}.")
+        with self._doing("target.spare", target=target):
+            self._lab.spare(target)
+
     # -- programs
 
     def program_kill(self, program: str) -> None:
@@ -504,13 +544,17 @@ def quantities(
     delay: str | None, jitter: str | None, loss: str | None, rate: str | None
 ) -> dict[str, Any]:
     """The fields of an impairment that were given. Raises UnitError."""
-    found = {
-        "delay_ns": None if delay is None else parse_time(delay),
-        "jitter_ns": None if jitter is None else parse_time(jitter),
-        "loss": None if loss is None else parse_share(loss),
-        "rate_bit_s": None if rate is None else parse_rate(rate),
+    read: dict[str, tuple[str | None, Callable[[str], Any]]] = {
+        "delay_ns": (delay, parse_time),
+        "jitter_ns": (jitter, parse_time),
+        "loss": (loss, parse_share),
+        "rate_bit_s": (rate, _rate_or_none),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: parse(text) for name, (text, parse) in read.items() if text is not None}
+
+
+def _rate_or_none(text: str) -> int | None:
+    return None if text == "none" else parse_rate(text)
 
 
 def link_name(link: LinkPlan) -> str:
@@ -553,6 +597,32 @@ def find_port(lease: str) -> tuple[str, int]:
     except AddressValueError:
         pass
     raise UsageError(f"{lease!r} names no lease: write its address and any port, 203.0.113.0:2048.")
+
+
+def find_target(plan: Plan, name: str) -> tuple[Address, int]:
+    """Address and port of what can be flooded. Raises UsageError for what the network lacks.
+
+    It is a host's name, an address of a host, the service or a pool, or a port set by any of its
+    ports; where no port is named, nobody listens at it.
+    """
+    if name in {host.name for host in plan.hosts}:
+        return plan.host(name).address, DISCARD_PORT
+    try:
+        address, port = ip_address(name), DISCARD_PORT
+    except ValueError:
+        try:
+            text, port = find_port(name)
+        except UsageError:
+            raise UsageError(
+                f"{plan.network.name} has no target {name!r}: name a host, an address, or a port"
+                " set (203.0.113.0:2048)."
+            ) from None
+        address = IPv4Address(text)
+    hosts = (host.at(address.version) for host in plan.hosts)
+    pools = plan.network.pools
+    if address in {*plan.network.services, *hosts} or any(address in x.prefix for x in pools):
+        return address, port
+    raise UsageError(f"{address} is no address of {plan.network.name}.")
 
 
 def _prefixes_of(text: str, services: Sequence[IPv4Address]) -> set[IPv4Address]:

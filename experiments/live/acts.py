@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.live.state import CUT, KILLED, SILENT
+from topologies.units import format_rate
 
 __all__ = ["ACTS", "Act", "BadActError", "read", "undoing"]
 
 ACTS: Mapping[str, tuple[str, ...]] = {
     "link.cut": ("link",),
     "link.blackhole": ("link",),
-    "link.set": ("link", "delay", "loss"),
+    "link.set": ("link", "delay", "loss", "rate"),
     "link.restore": ("link",),
     "pop.drain": ("pop",),
     "pop.withdraw": ("pop",),
@@ -25,9 +26,14 @@ ACTS: Mapping[str, tuple[str, ...]] = {
     "server.well": ("server",),
     "lease.move": ("lease", "server"),
     "lease.revoke": ("lease",),
+    "target.flood": ("target", "rate"),
+    "target.spare": ("target",),
 }
 """The words that the page may say, and the parameters of each, its subject first. It may say no
 others."""
+
+_CHOSEN = {"link.set": frozenset({"delay", "loss", "rate"})}
+"""Of these parameters one or more are said."""
 
 _SAID = {"server": "to"}
 """How a parameter that is no subject is called in a sentence, if not by its name."""
@@ -50,7 +56,8 @@ class Act:
     def sentence(self) -> str:
         """The act in words, ``link cut LHR-CDG``, much as the log has it."""
         subject, *others = ACTS[self.word]
-        more = (f"{_SAID.get(name, name)} {self.params[name]}" for name in others)
+        given = (name for name in others if name in self.params)
+        more = (f"{_SAID.get(name, name)} {self.params[name]}" for name in given)
         return " ".join([*self.word.split("."), self.params[subject], *more])
 
     def dump(self) -> dict[str, Any]:
@@ -65,11 +72,17 @@ def read(data: Any) -> Act:
     word, params = data["word"], data["params"]
     if not isinstance(word, str) or word not in ACTS:
         raise BadActError(f"The page does not say {word!r}: it says {', '.join(ACTS)}.")
-    if not isinstance(params, dict) or params.keys() != set(ACTS[word]):
+    if not isinstance(params, dict) or not _takes(word, set(params)):
         raise BadActError(f"{word} takes {' and '.join(ACTS[word])}.")
     if not all(isinstance(value, str) for value in params.values()):
         raise BadActError(f"What {word} takes is text.")
     return Act(word, params)
+
+
+def _takes(word: str, given: set[str]) -> bool:
+    """Whether these are parameters that a word can be said with."""
+    known, chosen = set(ACTS[word]), _CHOSEN.get(word, frozenset())
+    return known - chosen <= given <= known and (not chosen or not chosen.isdisjoint(given))
 
 
 def undoing(act: Act, before: Mapping[str, Any]) -> Act | None:
@@ -83,13 +96,19 @@ def undoing(act: Act, before: Mapping[str, Any]) -> Act | None:
 
 def _link(act: Act, before: Mapping[str, Any]) -> Act | None:
     ends = sorted(act.params["link"].split("-"))
-    was = next((x for x in before["links"] if sorted(x["link"].split("-")) == ends), None)
+    links = [*before["links"], *(pop["uplink"] for pop in before["pops"])]
+    was = next((x for x in links if sorted(x["link"].split("-")) == ends), None)
     if was is None:
         return None
     link = {"link": act.params["link"]}
     if act.word == "link.set":
-        does = {"delay": f"{was['delay_ms']:.10g} ms", "loss": f"{100 * was['loss']:.6g} %"}
-        return Act("link.set", link | does)
+        rate = was["rate_bit_s"]
+        does = {
+            "delay": f"{was['delay_ms']:.10g} ms",
+            "loss": f"{100 * was['loss']:.6g} %",
+            "rate": "none" if rate is None else format_rate(rate),
+        }
+        return Act("link.set", link | {name: does[name] for name in does if name in act.params})
     word = {CUT: "link.cut", SILENT: "link.blackhole"}.get(was["state"], "link.restore")
     return None if word == act.word else Act(word, link)
 
@@ -115,6 +134,14 @@ def _lease(act: Act, before: Mapping[str, Any]) -> Act | None:
     return Act("lease.move", {"lease": found["lease"], "server": found["server"]})
 
 
+def _target(act: Act, before: Mapping[str, Any]) -> Act | None:
+    name = act.params["target"]
+    rate = next((x["bit_s"] for x in before["floods"] if x["target"] == name), None)
+    if rate is not None:
+        return Act("target.flood", {"target": name, "rate": format_rate(rate)})
+    return None if act.word == "target.spare" else Act("target.spare", {"target": name})
+
+
 def _server(act: Act, before: Mapping[str, Any]) -> Act | None:
     name = act.params["server"]
     was = next((x for x in before["servers"] if x["server"] == name), None)
@@ -133,6 +160,7 @@ _UNDOING: Mapping[str, Callable[[Act, Mapping[str, Any]], Act | None]] = {
     "policy": _policy,
     "server": _server,
     "lease": _lease,
+    "target": _target,
 }
 
 

@@ -33,6 +33,7 @@ from experiments.live.state import State, Told, announced, state
 from experiments.live.trips import Trips
 from experiments.runs import runfolder
 from topologies.plan import LinkPlan, Plan, plan
+from topologies.units import parse_rate
 
 __all__ = ["LINES", "Playback", "read"]
 
@@ -53,6 +54,7 @@ class _Lab:
     leases: dict[tuple[Any, int], Lease] = field(default_factory=dict)
     links: dict[int, dict[str, Any]] = field(default_factory=dict)
     killed: set[str] = field(default_factory=set)
+    floods: dict[str, int] = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
     leader: str | None = None
 
@@ -63,6 +65,7 @@ class _Lab:
             leases=dict(self.leases),
             links=dict(self.links),
             killed=set(self.killed),
+            floods=dict(self.floods),
             connected=set(self.connected),
         )
 
@@ -88,6 +91,10 @@ class _Lab:
         subject, _, verb = word.partition(".")
         if word in ("server.kill", "server.restart"):
             (self.killed.add if verb == "kill" else self.killed.discard)(params["server"])
+        elif word == "target.flood":
+            self.floods[params["target"]] = parse_rate(params["rate"])
+        elif word == "target.spare":
+            self.floods.pop(params["target"], None)
         elif subject == "link" and verb != "metric":
             link = find_link(self.world.plan, params["link"])
             was = self.links.get(link.number, _planned(link))
@@ -98,6 +105,7 @@ def _planned(link: LinkPlan) -> dict[str, Any]:
     return {
         "delay_ns": link.line.delay_ns,
         "loss": link.line.loss,
+        "rate_bit_s": link.line.rate_bit_s,
         "blackhole": False,
         "cut": False,
     }
@@ -188,6 +196,7 @@ class Playback:
             "fault": None if lab.leader else "no controller yet",
             "switches": switches,
             "killed": lab.killed,
+            "floods": dict(sorted(lab.floods.items())),
         }
         steered = describe_world(world, rank(world))
         leases = [_described(lease, now_ns) for lease in lab.leases.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ State = dict[str, Any]
 
 MAPPED = frozenset({LinkKind.TRANSIT, LinkKind.BACKBONE})
 """The kinds of links that are drawn: those between cities, and between PoPs."""
+
+_KINDS = {LinkKind.TRANSIT: "link", LinkKind.BACKBONE: "backbone", LinkKind.UPLINK: "uplink"}
 
 UP, CUT, SILENT, NO_CARRIER = "up", "cut", "silent", "no carrier"
 """What a link is: its cable was pulled, or it loses everything and tells nobody, or a switch at
@@ -60,10 +62,14 @@ def state(plan: Plan, told: Told) -> State:
         "policy": world["policy"],
         "policies": [policy.value for policy in Policy],
         "cities": {city: pops[0] if pops else None for city, pops in world["ranking"].items()},
-        "pops": [_pop(plan, told, edge.city) for edge in plan.edges],
-        "links": list(_links(plan, told)),
+        "pops": [
+            _pop(plan, told, edge.city, uplink)
+            for edge, uplink in zip(plan.edges, _uplinks(plan, told), strict=True)
+        ],
+        "links": list(_links(plan, told, MAPPED)),
         "addresses": list(_addresses(told)),
         "servers": list(_servers(plan, told)),
+        "floods": [{"target": x, "bit_s": rate} for x, rate in told.view.status["floods"].items()],
     }
 
 
@@ -72,8 +78,8 @@ def announced(found: State) -> list[str]:
     return [pop["pop"] for pop in found["pops"] if pop["state"] == "announced"]
 
 
-def _pop(plan: Plan, told: Told, pop: str) -> State:
-    """A PoP: its state, whom it serves, what it has lent."""
+def _pop(plan: Plan, told: Told, pop: str, uplink: State) -> State:
+    """A PoP: its state, whom it serves, what it has lent, its link to the Internet."""
     world, leases = told.view.world, told.view.leases
     names = [server.name for server in plan.servers_of(pop)]
     switch = told.view.status["switches"].get(plan.edge(pop).name)
@@ -88,6 +94,7 @@ def _pop(plan: Plan, told: Told, pop: str) -> State:
         "lent": sum(lease["state"] == "lent" for lease in here),
         "addresses": len({lease["address"] for lease in here}),
         "switch": bool(switch and switch["connected"]),
+        "uplink": uplink,
     }
 
 
@@ -108,31 +115,39 @@ def _servers(plan: Plan, told: Told) -> Iterator[State]:
         }
 
 
-def _links(plan: Plan, told: Told) -> Iterator[State]:
-    """The links of the map. One without delay is a plain cable, of which carriers alone tell."""
+def _uplinks(plan: Plan, told: Told) -> Iterator[State]:
+    """The uplink of each PoP, in their order."""
+    found = {end: link for link in _links(plan, told, {LinkKind.UPLINK}) for end in link["ends"]}
+    return (found[edge.city] for edge in plan.edges)
+
+
+def _links(plan: Plan, told: Told, kinds: Container[LinkKind]) -> Iterator[State]:
+    """The links of some kinds. One without delay is a plain cable: carriers alone tell of it."""
     said = {link["link"]: link for link in told.links}
     down = set(told.view.world["down"])
     for link in plan.links:
-        if link.kind in MAPPED:
+        if link.kind in kinds:
             found = said.get(link_name(link), {})
             ways = found.get("ways", ())
             delay_ms = round(_most(ways, "delay_ns", link.line.delay_ns) / 1e6, 3)
             loss = _most(ways, "loss", link.line.loss if not ways else 0.0)
+            rate = _most(ways, "rate_bit_s", 0 if ways else link.line.rate_bit_s or 0) or None
             yield {
                 "link": link_name(link),
-                "kind": "backbone" if link.kind is LinkKind.BACKBONE else "link",
+                "kind": _KINDS[link.kind],
                 "ends": [plan.switch(end.node).city for end in (link.a, link.b)],
                 "state": _condition(found, ways, _dark(link, down)),
                 "shaped": bool(ways),
-                "changed": (delay_ms, loss) != _planned(link),
+                "changed": (delay_ms, loss, rate) != _planned(link),
                 "delay_ms": delay_ms,
                 "loss": loss,
+                "rate_bit_s": rate,
             }
 
 
-def _planned(link: LinkPlan) -> tuple[float, float]:
-    """Delay (ms) and loss, as the network has them."""
-    return round(link.line.delay_ns / 1e6, 3), link.line.loss
+def _planned(link: LinkPlan) -> tuple[float, float, int | None]:
+    """Delay (ms), loss and rate (bit/s), as the network has them."""
+    return round(link.line.delay_ns / 1e6, 3), link.line.loss, link.line.rate_bit_s
 
 
 def _condition(found: Mapping[str, Any], ways: Iterable[Mapping[str, Any]], dark: bool) -> str:
@@ -150,7 +165,7 @@ def _dark(link: LinkPlan, down: set[str]) -> bool:
 
 def _most(ways: Sequence[Mapping[str, Any]], what: str, planned: float) -> float:
     """The larger of both ways; as planned where the lab does not tell."""
-    return max((way.get(what, 0) for way in ways), default=planned)
+    return max((way.get(what) or 0 for way in ways), default=planned)
 
 
 def _addresses(told: Told) -> Iterator[State]:

@@ -22,6 +22,7 @@ from experiments.measure.ping import EchoProbe, ping
 from topologies.emulation import wiring
 from topologies.emulation.lab import OPENFLOW, Lab
 from topologies.emulation.processes import Program, tell
+from topologies.family import Address
 from topologies.plan import HostRole, LinkPlan
 
 REST = "127.0.0.1:8080"
@@ -201,6 +202,11 @@ def _once(url: str, body: bytes | None, patience_s: float) -> bytes:
         raise RefusedError(problem) from None
 
 
+def _flood(target: str) -> str:
+    """The program that floods a target."""
+    return f"flood {target}"
+
+
 class Testbed(Lab):
     """A lab in which clients are steered and every server has borrowed an address."""
 
@@ -225,6 +231,7 @@ class Testbed(Lab):
         self.controller_api = Controller(*(place.rest for place in self.controller_places))
         self.probes = 0
         """How many packets ``probe`` has sent."""
+        self._floods: dict[str, int] = {}
         self.capture: Capture | None = None
         self._captured = captured
 
@@ -325,6 +332,29 @@ class Testbed(Lab):
             }
             for row in rows
         ]
+
+    @property
+    def floods(self) -> dict[str, int]:
+        """What clients flood at this moment, and by how much (bit/s)."""
+        return {
+            target: bit_s
+            for target, bit_s in self._floods.items()
+            if self.program(_flood(target)).process.poll() is None
+        }
+
+    def flood(self, target: str, address: Address, port: int, bit_s: int) -> None:
+        """Have all clients together send a port so much, by the name of a target, until spared."""
+        if target in self.floods:
+            self.spare(target)
+        clients = [client.name for client in self.plan.hosts_of(HostRole.CLIENT)]
+        said = (str(address), str(port), str(bit_s), str(self._seed), *clients)
+        self.launch(_flood(target), "experiments.measure.flooding", *said)
+        self._floods[target] = bit_s
+
+    def spare(self, target: str) -> None:
+        """End the flood of a target."""
+        self.end(_flood(target))
+        del self._floods[target]
 
     def start_controllers(self) -> None:
         """Start the Ryu controllers on the lab's one durable lease book."""

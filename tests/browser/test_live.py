@@ -304,6 +304,44 @@ def test_a_server_is_stopped_and_started(seen: Seen) -> None:
     expect(row).to_contain_text("killed")
 
 
+def test_a_server_and_the_service_are_flooded_and_spared(seen: Seen) -> None:
+    form = seen.page.locator("#flood-form")
+    form.get_by_label("at").fill("LHR-s1")
+    form.get_by_label("by").fill("2.5")
+    form.get_by_role("button", name="Flood").click()
+    expect(seen.row("floods", "LHR-s1")).to_contain_text("2.5 Mbit/s")
+    assert seen.lab.floods == {"LHR-s1": 2_500_000}
+    form.get_by_label("at").fill("198.51.100.1")
+    form.get_by_role("button", name="Flood").click()
+    expect(seen.row("floods", "198.51.100.1")).to_contain_text("2.5 Mbit/s")
+    seen.open("floods", "LHR-s1").get_by_role("button", name="Spare").click()
+    expect(seen.page.locator("#floods tbody tr")).to_have_count(1)
+    seen.page.get_by_role("button", name="Undo: target spare LHR-s1").click()
+    expect(seen.row("floods", "LHR-s1")).to_contain_text("2.5 Mbit/s")
+    form.get_by_label("at").fill("nobody")
+    form.get_by_role("button", name="Flood").click()
+    expect(seen.page.locator("#said")).to_contain_text("has no target 'nobody'")
+    assert set(seen.lab.floods) == {"198.51.100.1", "LHR-s1"}
+    seen.complaints.clear()  # Chromium writes down that this was refused
+
+
+def test_an_uplink_is_limited_and_tells_what_it_carries(seen: Seen) -> None:
+    row = seen.row("pops", "LHR")
+    dialog = seen.open("pops", "LHR")
+    expect(dialog.get_by_role("button", name="No limit")).to_be_disabled()
+    dialog.get_by_label("uplink").fill("2")
+    dialog.get_by_role("button", name="Limit", exact=True).click()
+    expect(row).to_contain_text("nothing of 2 Mbit/s")
+    number = next(x.number for x in seen.lab.emulated_links if link_name(x) == "eLHR-tLHR")
+    assert seen.lab.shape[number].rate_bit_s == 2_000_000
+    seen.lab.bytes[number] = 400_000
+    expect(row).to_contain_text(re.compile("bit/s of 2 Mbit/s"))
+    seen.open("pops", "LHR").get_by_role("button", name="No limit").click()
+    expect(row).not_to_contain_text("of 2 Mbit/s")
+    seen.page.get_by_role("button", name="Undo: link set eLHR-tLHR rate none").click()
+    expect(row).to_contain_text("of 2 Mbit/s")
+
+
 def test_round_trips_are_probed_until_somebody_says_no(seen: Seen) -> None:
     row = seen.page.locator("#round-trips tr", has_text="LHR-c1")
     expect(row).to_contain_text("5.00 ms")

@@ -48,6 +48,7 @@ class FakeLab:
         self.shape = {link.number: impairment(link.line) for link in self.emulated_links}
         self.cut_links: set[int] = set()
         self.killed: set[str] = set()
+        self.floods: dict[str, int] = {}
         self.bytes: dict[int, int] = {}  # each way, by the number of the link
         self.rtts: dict[str, float | None] = {}  # what probes say, ms
         self.alive = True  # the controller
@@ -78,6 +79,12 @@ class FakeLab:
 
     def serve(self, server: str, up: bool) -> None:
         (self.killed.discard if up else self.killed.add)(server)
+
+    def flood(self, target: str, address: object, port: int, bit_s: int) -> None:
+        self.floods[target] = bit_s
+
+    def spare(self, target: str) -> None:
+        del self.floods[target]
 
     def probe(self) -> list[dict[str, Any]]:
         clients, sent_ns = self.plan.hosts_of(HostRole.CLIENT), time.time_ns()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,35 @@ def states(view: Any) -> dict[str, str]:
 def rtt_ms(trips: Any, client: str) -> float:
     """The last round trip of a client; 0 if it was lost."""
     return next(trip["rtt_ms"] or 0.0 for trip in trips if trip["client"] == client)
+
+
+def test_a_flood_meets_one_machine_or_all_pops(
+    lab: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """At a server's own address it goes to one PoP; at the service's it is spread over all."""
+    uplinks = {pop: f"e{pop}-t{pop}" for pop in ("LHR", "ARN", "FCO")}
+    with serving_live(places.find(None)) as link, events(link) as told:
+        until(told, "view", lambda view: view["phase"] == "up" and view["lab"]["ready"])
+
+        def carried(*pops: str) -> Callable[[Any], bool]:
+            """Whether these uplinks carry 300 kbit/s and more, and the others less than 200."""
+            return lambda now: all(
+                now.get(name, 0) > 3e5 if pop in pops else now.get(name, 0) < 2e5
+                for pop, name in uplinks.items()
+            )
+
+        until(told, "traffic", carried())
+        act(link, "target.flood", target="LHR-s1", rate="3 Mbit")
+        until(told, "traffic", carried("LHR"))
+        act(link, "link.set", link="eLHR-tLHR", rate="1 Mbit")
+        until(told, "trips", lambda trips: trips and rtt_ms(trips, "LHR-c1") == 0)  # lost
+        act(link, "target.spare", target="LHR-s1")
+        act(link, "link.set", link="eLHR-tLHR", rate="none")
+        until(told, "traffic", carried())
+        act(link, "target.flood", target="198.51.100.1", rate="3 Mbit")
+        until(told, "traffic", carried(*uplinks))
+        assert ask(link, "undo", {"number": 5}).status == 200
+        until(told, "traffic", carried())
 
 
 def test_a_real_lab_is_seen_and_changed(lab: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
-"""Runs in virtual time for tests: made when they are asked for, and once by each worker."""
+"""Runs in virtual time for tests: made when they are asked for, and once for all workers."""
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.clocks import busy_machine
-from experiments import run
+from experiments import load, run
 from experiments.study import study as study_of
 from experiments.verdict.result import Result
 from tests.fakes.routed import four_networks
@@ -42,7 +43,7 @@ def disturbed() -> Iterator[None]:
 
 
 class Runs:
-    """A run of each study on a host as it is."""
+    """A run of each study on a host as it is, in a folder that several processes may share."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
@@ -50,5 +51,13 @@ class Runs:
 
     def __getitem__(self, study: str) -> Result:
         if study not in self._made:
-            self._made[study] = virtual_run(study, self._results)
+            self._made[study] = self._made_by_anybody(study)
         return self._made[study]
+
+    def _made_by_anybody(self, study: str) -> Result:
+        """The run that another process has made, or is making; if none has, one is made here."""
+        self._results.mkdir(exist_ok=True)
+        with (self._results / f"{study}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = [x for x in (self._results / study).glob("*") if not x.name.startswith(".")]
+            return load(made[0]).result if made else virtual_run(study, self._results)

@@ -131,34 +131,9 @@ def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
     return [check for check in runner.conclude(folder).checks if not check.passed]
 
 
-@pytest.mark.parametrize(
-    "study",
-    [
-        "reachability",
-        "latency",
-        "borrowing",
-        "agility",
-        "failover",
-        "isolation",
-        "geo",
-        "scarcity",
-        "churn",
-        "catchment",
-        "shedding",
-        "sites",
-        "flood",
-        "names",
-        "scale",
-        "urpf",
-        "crosspop",
-        "workloads",
-        "convergence",
-        "inflation",
-        "playbook",
-        "announcing",
-    ],
-)
+@pytest.mark.parametrize("study", ["reachability", "isolation", "latency"])
 def test_a_sound_network_is_believed(study: str, tmp_path: Path) -> None:
+    """Where nothing is spoilt the same way of doing it is; test_every_study.py has all studies."""
     assert failed_checks(study, "nothing", tmp_path) == []
 
 

@@ -273,7 +273,6 @@ class Lab(Mininet):
         if self.program(name).process.poll() is None:
             raise LabError(f"{name} is running: kill it first.")
         self.launch(name, *self._modules[name])
-        self._absent.discard(name)
 
     def program(self, name: str) -> Program:
         """The program with this name. Raises LabError if there is none."""
@@ -304,6 +303,7 @@ class Lab(Mininet):
         program = start(name, [sys.executable, "-m", module, *arguments], self.logs)
         self._programs[name] = program
         self._modules[name] = (module, *arguments)
+        self._absent.discard(name)
         return program
 
     def wait(self, condition: Callable[[], bool], awaited: str, timeout_s: float = 15.0) -> None:

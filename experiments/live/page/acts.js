@@ -1,6 +1,6 @@
-// What can be done: a dialog for a link, a PoP or a port set, the policy, and undo.
+// What can be done: a dialog for whatever can be opened, floods, the policy, and undo.
 
-import { button, element, write } from "./rows.js";
+import { bits, button, element, write } from "./rows.js";
 import { post } from "./stream.js";
 import { sentence, taken } from "./strips.js";
 
@@ -52,6 +52,11 @@ export function prepare() {
   at("dialog").addEventListener("close", () => (opened = null));
   at("set-policy").addEventListener("click", () => act("policy.set", { policy: at("policy").value }));
   at("undo").addEventListener("click", takeBack);
+  at("flood-form").addEventListener("submit", (event) => {
+    event.preventDefault(); // nothing is sent but by us
+    const target = at("flood-target").value.trim();
+    act("target.flood", { target, rate: `${at("flood-rate").value} Mbit/s` });
+  });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey && !event.shiftKey && event.key === "z" && !at("dialog").open) {
       event.preventDefault();
@@ -76,8 +81,8 @@ export function show(now, last, may) {
 /** Open a link, by its name. */
 export function openLink(name) {
   const find = () => lab.links.find((link) => link.link === name);
-  const delay = number("delay", find()?.delay_ms, 0.001, "ms");
-  const loss = number("loss", +(100 * find()?.loss).toFixed(3), 0, "%");
+  const delay = number("delay", find()?.delay_ms, { least: 0.001, unit: "ms" });
+  const loss = number("loss", +(100 * find()?.loss).toFixed(3), { least: 0, unit: "%" });
   const set = { link: name, delay: delay.said, loss: loss.said };
   open(`Link ${name}`, find, linkFacts, (link) => [
     choice("Cut", "link.cut", { link: name }, link.state !== "cut"),
@@ -89,10 +94,10 @@ export function openLink(name) {
 }
 
 /** A number that is chosen in the dialog, and how it is said: `30 ms`. */
-function number(name, now, least, unit) {
+function number(name, now, { least, unit }) {
   const label = element("label", "", `${name} `);
   const input = element("input");
-  Object.assign(input, { type: "number", id: `link-${name}`, min: least, step: "any", value: now });
+  Object.assign(input, { type: "number", id: `dialog-${name}`, min: least, step: "any", value: now });
   label.append(input, ` ${unit}`);
   return { label, said: () => `${input.value} ${unit}` };
 }
@@ -103,16 +108,32 @@ function linkFacts(link) {
 
 /** Open a PoP, by its city. */
 export function openPop(name) {
-  open(`PoP ${name}`, () => lab.pops.find((pop) => pop.pop === name), popFacts, (pop) => [
+  const find = () => lab.pops.find((pop) => pop.pop === name);
+  const uplink = find()?.uplink.link;
+  const now = (find()?.uplink.rate_bit_s ?? 1e7) / 1e6;
+  const rate = number("uplink", now, { least: 0.001, unit: "Mbit/s" });
+  open(`PoP ${name}`, find, popFacts, (pop) => [
     choice("Drain", "pop.drain", { pop: name }, pop.state !== "drained"),
     choice("Withdraw", "pop.withdraw", { pop: name }, pop.state !== "withdrawn"),
     choice("Announce", "pop.announce", { pop: name }, pop.state !== "announced"),
+    choice("Limit", "link.set", { link: uplink, rate: rate.said }, pop.uplink.shaped),
+    choice("No limit", "link.set", { link: uplink, rate: "none" }, pop.uplink.rate_bit_s !== null),
   ]);
+  if (acting && find()) at("dialog-acts").children[3].before(rate.label);
 }
 
 function popFacts(pop) {
   const cities = pop.cities.join(", ") || "no city";
   return `${pop.name}, ${pop.state}. ${pop.serving} of ${pop.servers} servers serve ${cities}.`;
+}
+
+/** Open a flood, by its target. */
+export function openFlood(name) {
+  const find = () => lab.floods.find((flood) => flood.target === name);
+  const facts = (flood) => `All clients together send it ${bits(flood.bit_s)}.`;
+  open(`Flood of ${name}`, find, facts, () => [
+    choice("Spare", "target.spare", { target: name }, true),
+  ]);
 }
 
 /** Open a server, by its name. */
@@ -177,6 +198,7 @@ function said(params) {
 function refresh() {
   at("set-policy").disabled = busy || !lab;
   at("undo").disabled = busy || !undo;
+  at("flood").disabled = busy || !lab;
   if (!opened) return;
   const item = lab && opened.find();
   write(at("dialog-facts"), item ? opened.facts(item) : "It is gone.");

@@ -7,7 +7,7 @@ import * as strips from "./strips.js";
 import * as trips from "./trips.js";
 import * as way from "./way.js";
 import { listen } from "./stream.js";
-import { element, table, write } from "./rows.js";
+import { bits, element, table, write } from "./rows.js";
 
 const MOST_LINES = 200;
 const at = (name) => document.getElementById(name);
@@ -57,19 +57,20 @@ function tools(undo = last) {
 function draw() {
   map.draw(lab);
   strips.draw(lab, acts.openSet);
-  table("pops", lab.pops, (pop) => pop.pop, popCells, {
-    open: acts.openPop,
-    long: 2,
-    badge: (pop) => map.badge(pop.pop),
-  });
   table("servers", lab.servers, (one) => one.server, serverCells, { open: acts.openServer });
-  drawLinks();
+  drawTraffic();
+  table("floods", lab.floods, (flood) => flood.target, floodCells, { open: acts.openFlood });
   const cities = Object.entries(lab.cities);
   const cells = ([city, pop]) => [city, cityNames[city] ?? "", pop ?? "nobody"];
   table("cities", cities, ([city]) => city, cells);
 }
 
-function drawLinks() {
+function drawTraffic() {
+  table("pops", lab.pops, (pop) => pop.pop, popCells, {
+    open: acts.openPop,
+    long: 2,
+    badge: (pop) => map.badge(pop.pop),
+  });
   table("links", lab.links, (link) => link.link, linkCells, { open: acts.openLink });
 }
 
@@ -77,7 +78,18 @@ function popCells(pop) {
   const servers = `${pop.serving} of ${pop.servers}`;
   const switched = pop.switch ? "connected" : "not connected";
   const cities = pop.cities.length ? `${pop.cities.length}: ${pop.cities.join(", ")}` : "none";
-  return [pop.pop, pop.state, cities, servers, `${pop.lent}`, `${pop.addresses}`, switched];
+  const lent = [`${pop.lent}`, `${pop.addresses}`];
+  return [pop.pop, pop.state, cities, servers, ...lent, switched, uplinkCell(pop.uplink)];
+}
+
+function uplinkCell({ link, state, rate_bit_s: most }) {
+  if (state !== "up") return state;
+  const now = rate(traffic[link]);
+  return most === null ? now : `${now || "nothing"} of ${bits(most)}`;
+}
+
+function floodCells(flood) {
+  return [flood.target, bits(flood.bit_s)];
 }
 
 function serverCells(one) {
@@ -89,16 +101,14 @@ function linkCells(link) {
   return [link.link, link.kind, link.state, `${link.delay_ms} ms`, loss, rate(traffic[link.link])];
 }
 
-function rate(bits) {
-  if (!bits) return "";
-  const [size, unit] = bits >= 1e6 ? [1e6, "Mbit/s"] : bits >= 1e3 ? [1e3, "kbit/s"] : [1, "bit/s"];
-  return `${+(bits / size).toFixed(1)} ${unit}`;
+function rate(carried) {
+  return carried ? bits(carried) : "";
 }
 
 function carried(now) {
   traffic = now;
   map.carry(traffic);
-  if (lab) drawLinks();
+  if (lab) drawTraffic();
 }
 
 function log({ whole, lines }) {

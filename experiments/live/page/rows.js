@@ -5,6 +5,12 @@ export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Bits a second, for people. */
+export function bits(count) {
+  const [size, unit] = count >= 1e6 ? [1e6, "Mbit/s"] : count >= 1e3 ? [1e3, "kbit/s"] : [1, "bit/s"];
+  return `${+(count / size).toFixed(1)} ${unit}`;
+}
+
 /** An element with a class and a text. */
 export function element(name, kind = "", text = "") {
   const made = document.createElement(name);

@@ -43,6 +43,7 @@ class Straw:
         self.done: list[Any] = []
         self.cut_links: set[int] = set()
         self.killed: set[str] = set()
+        self.floods: dict[str, int] = {}
         self.emulated_links = tuple(link for link in PLAN.links if link.line.delay_ns)
         self.emulator = self.controller_api = self
         self.name = "straw"
@@ -72,6 +73,13 @@ class Straw:
     def set_link(self, link: Any, up: bool) -> None:
         self.done.append(("plug" if up else "pull", link_name(link)))
         (self.cut_links.discard if up else self.cut_links.add)(link.number)
+
+    def flood(self, target: str, address: object, port: int, bit_s: int) -> None:
+        self.floods[target] = bit_s
+        self.done.append(("flood", str(address), port, bit_s))
+
+    def spare(self, target: str) -> None:
+        del self.floods[target]
 
     def bind(self, how: str, among: Any) -> None:
         self.done.append(("bind", how, *map(str, among)))
@@ -211,6 +219,56 @@ def test_what_a_link_cannot_do_is_refused_in_words(given: dict[str, str], cause:
     straw = Straw()
     with pytest.raises(UsageError, match=cause):
         Control(straw, "up").link_set("LHR-FCO", **given)  # type: ignore[arg-type]
+    assert straw.done == []
+
+
+def test_a_rate_is_taken_off_a_link() -> None:
+    straw = Straw()
+    control = Control(straw, "up")  # type: ignore[arg-type]
+    link = find_link(PLAN, "LHR-FCO")
+    control.link_set("LHR-FCO", delay="30 ms", rate="10 Mbit")
+    control.link_set("LHR-FCO", rate="none")
+    assert straw.shape[link.number] == replace(impairment(link.line), delay_ns=30_000_000)
+
+
+@pytest.mark.parametrize(
+    ("target", "aim"),
+    [
+        ("LHR-s1", ("172.17.0.1", 9)),
+        ("198.51.100.1", ("198.51.100.1", 9)),
+        ("203.0.113.0:2048", ("203.0.113.0", 2048)),
+        ("203.0.113.7", ("203.0.113.7", 9)),
+    ],
+)
+def test_a_target_is_flooded_until_it_is_spared(target: str, aim: tuple[str, int]) -> None:
+    straw = Straw()
+    control = Control(straw, "up")  # type: ignore[arg-type]
+    control.target_flood(target, "5 Mbit/s")
+    said = {"target": target, "rate": "5 Mbit/s"}
+    command = {"event": "Command", "word": "target.flood", "params": said}
+    assert straw.done == [command, ("flood", *aim, 5_000_000)]
+    assert control.status()["floods"] == {target: 5_000_000}
+    control.target_spare(target)
+    assert control.status()["floods"] == {}
+    with pytest.raises(UsageError, match="Nobody floods"):
+        control.target_spare(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "rate", "cause"),
+    [
+        ("LHR-s9", "5 Mbit", "triangle has no target 'LHR-s9': name a host, an address"),
+        ("192.0.2.1", "5 Mbit", "192.0.2.1 is no address of triangle"),
+        ("192.0.2.1:2048", "5 Mbit", "192.0.2.1 is no address of triangle"),
+        ("LHR-s1", "5", "is not a rate|has no unit"),
+        ("LHR-s1", "1 Gbit", "none that this kit can send: use 10 kbit to 100 Mbit"),
+        ("LHR-s1", "1 kbit", "none that this kit can send"),
+    ],
+)
+def test_what_cannot_be_flooded_is_refused_in_words(target: str, rate: str, cause: str) -> None:
+    straw = Straw()
+    with pytest.raises(UsageError, match=cause):
+        Control(straw, "up").target_flood(target, rate)  # type: ignore[arg-type]
     assert straw.done == []
 
 

@@ -92,6 +92,20 @@ def test_what_is_otherwise_is_noticed(
     assert set(failed(spoil(perfect("crosspop"), where, **columns))) == checks
 
 
+@pytest.mark.parametrize("arm", ["own", "borrowed"])
+@pytest.mark.parametrize(("by_ms", "noise"), [(+9.0, True), (-9.0, False)])
+def test_only_round_trips_that_are_too_long_may_be_noise(
+    arm: str, by_ms: float, noise: bool
+) -> None:
+    evidence = perfect("crosspop")
+    samples = evidence.samples.copy()
+    mine = of(state="cut", announced="LHR", arm=arm)(samples)
+    samples.loc[mine, "rtt_ms"] += by_ms
+    found = study.study("crosspop").evaluate(replace(evidence, samples=samples))
+    (longer,) = (check for check in found.checks if check.name == LONGER)
+    assert (longer.passed, longer.noise) == (False, noise)
+
+
 def test_replies_that_come_straight_home_fail_as_a_control() -> None:
     evidence = perfect("crosspop")
     samples = evidence.samples.copy()

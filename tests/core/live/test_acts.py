@@ -26,6 +26,9 @@ def held() -> str:
     return str(name)
 
 
+SEEN = ("policy", "cities", "links", "pops", "floods")
+
+
 def steered(lab: FakeLab) -> Any:
     """What acts change, without what counts them."""
     found = seen(lab)
@@ -36,7 +39,7 @@ def steered(lab: FakeLab) -> Any:
         if x["state"] != "free"
     ]
     servers = [(x["server"], x["state"], x["weight"]) for x in found["servers"]]
-    return found["policy"], found["cities"], found["links"], found["pops"], servers, holders
+    return {name: x for name, x in found.items() if name in SEEN}, servers, holders
 
 
 UNDONE = [
@@ -47,6 +50,8 @@ UNDONE = [
     Act("pop.withdraw", {"pop": "LHR"}),
     Act("policy.set", {"policy": "bgp"}),
     Act("link.set", {"link": "LHR-FCO", "delay": "30.5 ms", "loss": "0.5 %"}),
+    Act("link.set", {"link": "eLHR-tLHR", "rate": "2 Mbit"}),
+    Act("target.flood", {"target": "LHR-s1", "rate": "5 Mbit"}),
     Act("server.kill", {"server": "LHR-s1"}),
     Act("server.sick", {"server": "LHR-s1"}),
     Act("lease.move", {"lease": held(), "server": "FCO-s1"}),
@@ -64,6 +69,24 @@ def test_an_act_is_undone_by_the_word_for_it(act: Act) -> None:
     assert undo is not None
     control.say(undo.word, undo.params)
     assert steered(lab) == before
+
+
+def test_a_flood_that_grew_is_again_what_it_was() -> None:
+    lab = FakeLab(PLAN)
+    control = Control(lab, "up")  # type: ignore[arg-type]
+    control.target_flood("198.51.100.1", "5 Mbit/s")
+    more = Act("target.flood", {"target": "198.51.100.1", "rate": "7 Mbit"})
+    end = Act("target.spare", {"target": "198.51.100.1"})
+    was = Act("target.flood", {"target": "198.51.100.1", "rate": "5 Mbit"})
+    assert undoing(more, seen(lab)) == undoing(end, seen(lab)) == was
+
+
+def test_of_a_link_that_is_set_only_what_was_said_is_taken_back() -> None:
+    lab = FakeLab(PLAN)
+    Control(lab, "up").link_set("LHR-FCO", rate="2 Mbit")  # type: ignore[arg-type]
+    free = Act("link.set", {"link": "LHR-FCO", "rate": "none"})
+    undo = Act("link.set", {"link": "LHR-FCO", "rate": "2 Mbit"})
+    assert undoing(free, seen(lab)) == undo
 
 
 @pytest.mark.parametrize(
@@ -159,6 +182,9 @@ def test_an_act_is_read_back() -> None:
         ({"word": ["link.cut"], "params": {"link": "x"}}, "does not say"),
         ({"word": "link.cut", "params": {}}, "takes link"),
         ({"word": "link.cut", "params": ["link"]}, "takes link"),
+        ({"word": "link.set", "params": {"link": "x"}}, "takes link and delay and loss and rate"),
+        ({"word": "link.set", "params": {"delay": "1 ms"}}, "takes link"),
+        ({"word": "link.set", "params": {"link": "x", "jitter": "1 ms"}}, "takes link"),
         ({"word": "lease.move", "params": {"lease": "x"}}, "takes lease and server"),
         ({"word": "link.cut", "params": {"link": 7}}, "is text"),
     ],
