@@ -18,6 +18,7 @@ from benchmarks import (
     internet,
     lending,
     links,
+    live,
     names,
     replies,
     report,
@@ -44,6 +45,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "sweep": sweep.rows,
     "internet": internet.rows,
     "bgp": bgp.rows,
+    "live": live.rows,
 }
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench"

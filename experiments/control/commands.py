@@ -198,6 +198,9 @@ def explain(
         str | None, typer.Option(help="From another address, a borrowed one.")
     ] = None,
     source_port: Annotated[int, typer.Option(help="Where from.")] = 40000,
+    own_words: Annotated[
+        bool, typer.Option("--own-words", help="What switches and routers say of it themselves.")
+    ] = False,
     lab: LabName = None,
     as_json: Json = False,
 ) -> None:
@@ -219,7 +222,8 @@ def explain(
     if as_json:
         put(found)
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in trace.lines(found)))
+        told = trace.said(found) if own_words else trace.lines(found)
+        sys.stdout.write("".join(f"{line}\n" for line in told))
 
 
 def watch(lab: LabName = None) -> None:

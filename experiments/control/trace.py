@@ -121,8 +121,9 @@ def explain(
 ) -> dict[str, Any]:
     """The way there and, if a host gets the packet, the way back of its answer.
 
-    ``destination`` is an address or a host's name. Each hop has its switch, the rules that match
-    by table and duty, and where the packet goes. Raises UsageError for what the network lacks.
+    ``destination`` is an address or a host's name. Each hop has its switch, what that ``said``
+    (``ofproto/trace``, or ``ip route get`` of a router), the rules that match by table and duty,
+    and where the packet goes. Raises UsageError for what the network lacks.
     """
     sender, target = _host(lab.plan, host), _address(lab.plan, destination)
     number = _protocol(protocol)
@@ -176,6 +177,7 @@ def _switched(lab: Testbed, switch: str, in_port: int, packet: Packet) -> Hop:
     port = _port(told, in_port)
     link = next((x for x in lab.plan.links_of(switch) if x.near(switch).port == port), None)
     hop = {
+        "said": text,
         "rules": [_rule(*rule) for rule in told.rules],
         "label": _label(lab.plan, told.eth_dst),
         "out": told.outputs[0] if told.outputs else None,
@@ -196,7 +198,8 @@ def _routed(lab: Testbed, router: str, _in_port: int, packet: Packet) -> Hop:
     rules = [{"table": "kernel", "priority": 0, "duty": duty}]
     if link is not None and link.kind is LinkKind.UPLINK:
         packet = replace(packet, eth_dst=mac(host_mac(link.address(link.far(router)))))
-    return {"rules": rules, "label": None, "out": out}, link, packet
+    hop = {"said": done.stdout or done.stderr, "rules": rules, "label": None, "out": out}
+    return hop, link, packet
 
 
 def _port(told: Told, in_port: int) -> int | None:
@@ -278,6 +281,14 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"  {_line(hop)}" for hop in found[title])
             hosts = ", ".join(found[end]["hosts"])
             yield f"  {found[end]['why']}{f': {hosts}' if hosts else ''}"
+
+
+def said(found: Mapping[str, Any]) -> Iterator[str]:
+    """What switches and routers themselves say of each hop, in their own words."""
+    for way in ("there", "back"):
+        for hop in found.get(way, ()):
+            yield f"{way}, {hop['switch']}:"
+            yield from (f"  {line}" for line in hop["said"].splitlines() if line.strip())
 
 
 def _line(hop: Mapping[str, Any]) -> str:

@@ -57,9 +57,9 @@ def asked(data: Any) -> Mapping[str, Any]:
 
 
 def told(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Lines as ``poplab explain`` prints them, and the links of the map on both ways."""
+    """Lines as ``poplab explain`` prints them, both ways' links of the map, and who said what."""
     ways = {name: list(links(plan, found.get(name, ()))) for name in ("there", "back")}
-    return {"lines": list(trace.lines(found)), "links": ways}
+    return {"lines": list(trace.lines(found)), "links": ways, "said": list(trace.said(found))}
 
 
 def links(plan: Plan, hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.breaks import SERVICE
 from experiments.verdict.oracle import oracle
 from topologies.plan import HostRole, Plan
 
@@ -20,8 +21,8 @@ __all__ = ["RECENT", "Trip", "Trips"]
 RECENT = 40
 """How many round trips of a client are shown."""
 
-NEEDED = {"client", "sent_ns", "rtt_ms", "outcome"}
-"""The columns of samples that tell round trips and their times."""
+NEEDED = {"sent_ns", "rtt_ms", "outcome"}
+"""The columns of samples that tell round trips and their times, beside who asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,17 @@ class Trips:
         ``ahead_ns`` is what the log's clock is ahead of that of the samples.
         """
         made = cls(plan)
-        if not set(samples.columns) >= NEEDED:
+        asked = next((name for name in ("client", "host") if name in samples), None)
+        if asked is None or not set(samples.columns) >= NEEDED:
             return made
+        counted = samples[samples["target"] == SERVICE] if "target" in samples else samples
         clients = {host.name for host in plan.hosts_of(HostRole.CLIENT)}
-        for row in samples.sort_values("sent_ns", kind="stable").to_dict("records"):
-            if row["client"] in clients:
+        for row in counted.sort_values("sent_ns", kind="stable").to_dict("records"):
+            if row[asked] in clients:
                 rtt_ms = float(row["rtt_ms"]) if row["outcome"] == "ok" else None
                 pop, model = row.get("pop"), row.get("model_rtt_ms")
                 made.add(
-                    str(row["client"]),
+                    str(row[asked]),
                     Trip(
                         int(row["sent_ns"]) + ahead_ns,
                         rtt_ms,

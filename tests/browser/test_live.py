@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiments.control import places, trace
 from experiments.control.words import link_name
+from tests.fakes.axe import barriers
 from tests.fakes.browsing import hear
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, serving_live
@@ -410,6 +411,10 @@ def test_the_way_of_a_packet_is_drawn_and_cleared(
     page.get_by_label("port", exact=True).fill("8080")
     page.get_by_label("port", exact=True).press("Enter")
     expect(page.locator("#way")).to_contain_text("delivered: FCO-c1")
+    own_words = page.get_by_text("Datapath actions: balance")
+    expect(own_words).to_be_hidden()
+    page.get_by_text("In the switches' own words").first.click()
+    expect(own_words).to_be_visible()
     assert packets == [("FCO-c1", "198.51.100.1", 8080, "tcp", None, 40000)]
     for name, kind in ((THERE[0], "there"), (BACK[0], "back"), (BACK[1], "back")):
         expect(line(seen, name)).to_have_class(f"line {kind}")
@@ -542,6 +547,95 @@ NAMELESS = """() => [...document.querySelectorAll("button, select, table, svg[ro
   .filter((one) => one.checkVisibility() && !(one.textContent.trim() || one.ariaLabel
     || one.labels?.length || one.getAttribute("aria-labelledby")))
   .map((one) => one.outerHTML)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_keeps_people_from_using_it(
+    browser: Browser, europe: tuple[FakeLab, Link], width: int, scheme: str
+) -> None:
+    with opened(browser, *europe, width, scheme) as seen:
+        expect(seen.page.locator("#round-trips tbody tr").first).to_be_attached()
+        assert barriers(seen.page, small=".strip") == []  # the table has larger ones
+        seen.open("pops", "FRA")
+        assert barriers(seen.page, small=".strip") == []
+        assert seen.complaints == []
+
+
+def middle_of(found: Locator) -> tuple[float, float]:
+    box = found.bounding_box()
+    assert box is not None
+    assert 14 < box["width"] < 19  # as large on an enlarged map; a pointer over it adds an edge
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def near(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return all(abs(x - y) < 6 for x, y in zip(a, b, strict=True))
+
+
+def test_the_map_is_enlarged_about_the_pointer_and_dragged(
+    browser: Browser, europe: tuple[FakeLab, Link]
+) -> None:
+    with opened(browser, *europe) as seen:
+        page, area = seen.page, seen.page.locator("svg.map")
+        square = spot(seen, "FRA").locator("rect")
+        whole = area.get_attribute("viewBox")
+        x, y = middle_of(square)
+        page.mouse.move(x, y)
+        page.keyboard.down("Control")
+        page.mouse.wheel(0, -400)
+        page.keyboard.up("Control")
+        expect(area).to_have_class(re.compile("zoomed"))
+        assert near(middle_of(square), (x, y))  # a pointer's place is whole pixels, here enlarged
+        assert page.evaluate("scrollY") == 0
+
+        page.mouse.down()
+        page.mouse.move(x + 40, y + 30, steps=4)
+        page.mouse.move(x + 60, y + 45)
+        page.mouse.up()
+        until(lambda: near(middle_of(square), (x + 60, y + 45)))
+        expect(page.get_by_role("dialog")).to_be_hidden()  # it was no click
+        page.mouse.click(x + 60, y + 45)
+        expect(page.get_by_role("dialog")).to_have_accessible_name("PoP FRA")
+        page.keyboard.press("Escape")
+
+        page.get_by_role("button", name="Whole map").click()
+        expect(area).to_have_attribute("viewBox", whole or "")
+        expect(page.get_by_role("button", name="Zoom out")).to_be_disabled()
+        assert seen.complaints == []
+
+
+def test_the_map_is_enlarged_by_keys(browser: Browser, europe: tuple[FakeLab, Link]) -> None:
+    with opened(browser, *europe) as seen:
+        page, area = seen.page, seen.page.locator("svg.map")
+        whole = area.get_attribute("viewBox")
+        page.locator("#map-region").focus()
+        page.keyboard.press("+")
+        expect(area).to_have_attribute("data-zoom", "1.5")
+        before = area.get_attribute("viewBox")
+        page.keyboard.press("ArrowRight")
+        expect(area).not_to_have_attribute("viewBox", before or "")
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+        left, _, width, _ = map(float, (area.get_attribute("viewBox") or "").split())
+        assert left + width == pytest.approx(float((whole or "").split()[2]))  # not beyond its edge
+        for _ in range(9):
+            page.keyboard.press("+")
+        expect(page.get_by_role("button", name="Zoom in")).to_be_disabled()
+        page.keyboard.press("0")
+        expect(area).to_have_attribute("viewBox", whole or "")
+        assert seen.complaints == []
+
+
+def test_a_crowd_of_cities_shows_more_names_when_it_is_enlarged(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with at(tmp_path, "backbone/europe") as (lab, link), opened(browser, lab, link) as seen:
+        names = seen.page.locator(".map text:not([hidden])")
+        few = names.count()
+        seen.page.get_by_role("button", name="Zoom in").click()
+        seen.page.get_by_role("button", name="Zoom in").click()
+        until(lambda: names.count() > few)
 
 
 def test_screen_readers_hear_names(browser: Browser, europe: tuple[FakeLab, Link]) -> None:

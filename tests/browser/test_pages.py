@@ -17,6 +17,7 @@ from experiments.runs import rundata
 from experiments.show.page import index, run
 from experiments.sweeps import sweep as sweeps
 from experiments.sweeps.folder import PAGE, packed
+from tests.fakes.axe import barriers
 from tests.fakes.pages import HOSTILE, hostile, run_data
 
 pytestmark = pytest.mark.browser
@@ -115,6 +116,14 @@ def test_a_page_fits_its_window(browser: Browser, path: Path, width: int, scheme
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         back = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (back == "rgb(255, 255, 255)") is (scheme == "light")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_from_using_a_page(
+    browser: Browser, path: Path, scheme: Scheme
+) -> None:
+    with opened(browser, path, scheme=scheme) as seen:
+        assert barriers(seen.page) == []
 
 
 def test_a_page_prints(browser: Browser, path: Path) -> None:

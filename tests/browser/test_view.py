@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from experiments.control.words import Control
 from experiments.live.playback import Playback, read
 from experiments.live.trips import Trip, Trips
+from tests.fakes.axe import barriers
 from tests.fakes.began import began
 from tests.fakes.browsing import hear
 from tests.fakes.lab import FakeLab
@@ -138,8 +139,13 @@ def test_two_runs_go_by_one_slider(browser: Browser) -> None:
             for city, pop in zip(cities, pops.split(), strict=True):
                 expect(city).to_have_attribute("data-served", pop)
         expect(page.frame_locator("iframe").first.locator("#transport")).to_be_hidden()
+        assert barriers(page) == []
         assert heard.complaints == []
         page.close()
+
+
+def test_nothing_keeps_people_from_using_it(page: Page) -> None:
+    assert barriers(page) == []
 
 
 def test_a_reference_run_is_shown(browser: Browser, tmp_path: Path) -> None:

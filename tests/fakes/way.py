@@ -8,7 +8,9 @@ from typing import Any
 def hop(switch: str, duty: str, to: str) -> dict[str, Any]:
     """One switch of a way."""
     rule = {"table": 0, "priority": 1, "duty": duty}
-    return {"switch": switch, "rules": [rule], "label": None, "to": to, "cut": False}
+    said = f"Flow: tcp\n\nDatapath actions: {duty}\n"
+    told = {"said": said, "rules": [rule], "label": None}
+    return {"switch": switch, **told, "to": to, "cut": False}
 
 
 WAY = {

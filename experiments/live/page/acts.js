@@ -52,7 +52,7 @@ export function prepare() {
   at("dialog").addEventListener("close", () => (opened = null));
   at("set-policy").addEventListener("click", () => act("policy.set", { policy: at("policy").value }));
   at("undo").addEventListener("click", takeBack);
-  at("flood-form").addEventListener("submit", (event) => {
+  at("flood-form")?.addEventListener("submit", (event) => {
     event.preventDefault(); // nothing is sent but by us
     const target = at("flood-target").value.trim();
     act("target.flood", { target, rate: `${at("flood-rate").value} Mbit/s` });
@@ -198,7 +198,7 @@ function said(params) {
 function refresh() {
   at("set-policy").disabled = busy || !lab;
   at("undo").disabled = busy || !undo;
-  at("flood").disabled = busy || !lab;
+  if (at("flood")) at("flood").disabled = busy || !lab;
   if (!opened) return;
   const item = lab && opened.find();
   write(at("dialog-facts"), item ? opened.facts(item) : "It is gone.");

@@ -6,6 +6,7 @@ import * as player from "./player.js";
 import * as strips from "./strips.js";
 import * as trips from "./trips.js";
 import * as way from "./way.js";
+import * as zoom from "./zoom.js";
 import { listen } from "./stream.js";
 import { bits, element, table, write } from "./rows.js";
 
@@ -135,6 +136,7 @@ function moment(now) {
 }
 
 map.prepare(acts.openPop, acts.openLink);
+zoom.prepare();
 acts.prepare();
 way.prepare();
 trips.prepare();

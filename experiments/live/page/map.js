@@ -9,11 +9,13 @@ export function prepare(openPop, openLink) {
   for (const line of document.querySelectorAll(".line")) {
     const drawn = line.querySelector(".drawn");
     const middle = drawn.getPointAtLength(drawn.getTotalLength() / 2);
+    const there = document.createElementNS(SVG, "g");
     const cross = document.createElementNS(SVG, "path");
+    there.setAttribute("transform", `translate(${middle.x} ${middle.y})`);
     cross.setAttribute("class", "cross");
     cross.setAttribute("d", "M-7,-7 L7,7 M-7,7 L7,-7");
-    cross.setAttribute("transform", `translate(${middle.x} ${middle.y})`);
-    line.append(cross);
+    there.append(cross);
+    line.append(there);
     line.addEventListener("click", () => openLink(line.dataset.link));
   }
   for (const spot of document.querySelectorAll(".spot[data-pop]")) {
@@ -45,8 +47,7 @@ export function carry(traffic) {
   for (const line of document.querySelectorAll(".line")) {
     const bits = traffic[line.dataset.link] ?? 0;
     const width = Math.min(1.4 + 1.7 * Math.log10(1 + bits / 2000), 12);
-    line.classList.toggle("carries", bits > 0);
-    line.querySelector(".drawn").style.setProperty("--width", width.toFixed(1));
+    line.querySelector(".drawn").style.setProperty("--width", bits ? width.toFixed(1) : "");
   }
 }
 

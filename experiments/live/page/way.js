@@ -5,6 +5,7 @@ import { post } from "./stream.js";
 
 const at = (name) => document.getElementById(`way-${name}`);
 const words = document.getElementById("way");
+const NOTHING = { lines: [], links: { there: [], back: [] }, said: [] };
 let asking = false;
 let up = false;
 
@@ -14,7 +15,7 @@ export function prepare() {
     event.preventDefault(); // nothing is sent but by us
     ask();
   });
-  at("clear").addEventListener("click", () => tell({ lines: [], links: { there: [], back: [] } }));
+  at("clear").addEventListener("click", () => tell(NOTHING));
 }
 
 /** Whether there is a lab to ask. */
@@ -39,8 +40,10 @@ async function ask() {
   if (!answer.error) tell(answer);
 }
 
-function tell({ lines, links }) {
+function tell({ lines, links, said }) {
   write(words, lines.join("\n"));
+  write(at("own-words"), said.join("\n"));
+  at("said").hidden = !lines.length;
   words.hidden = at("clear").disabled = !lines.length;
   for (const line of document.querySelectorAll(".line")) {
     line.classList.toggle("there", links.there.includes(line.dataset.link));

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 
 from topologies import cartography
 from topologies.cartography import Point, View
@@ -18,6 +19,9 @@ LARGE, SMALL = 17.0, 13.0
 
 LETTER = 0.72
 """The width of a letter, of its height."""
+
+ZOOMS = (1, 2, 4, 8, 16)
+"""How much larger a map may be drawn, where it can be enlarged."""
 
 SHAPES = (
     "M-1,0 a1,1 0 1,0 2,0 a1,1 0 1,0 -2,0 Z",
@@ -68,13 +72,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A word on the map, its middle, and its size."""
+    """The code of a city on the map: the city's place, how far from it, and the size.
 
-    x: float
-    y: float
+    It finds room on a map that is so many times larger.
+    """
+
+    city: Point
+    away: Point
     text: str
     size: float
     pop: bool
+    zoom: int
+
+    @property
+    def at(self) -> Point:
+        """Its middle, where the map is not enlarged."""
+        return round(self.city[0] + self.away[0], 1), round(self.city[1] + self.away[1], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,11 @@ class Atlas:
     lines: Sequence[Line]
     places: Sequence[Place]
     labels: Sequence[Label]
+
+    @property
+    def first_labels(self) -> list[Label]:
+        """Those that find room on a map that is not enlarged."""
+        return [label for label in self.labels if label.zoom == 1]
 
 
 def looks(network: Network) -> dict[str, Look]:
@@ -189,30 +207,83 @@ Box = tuple[float, float, float, float]
 
 
 def _labels(network: Network, sheet: _Sheet, pops: set[str]) -> list[Label]:
-    """The codes of PoPs, then of other cities: what finds no room is left out."""
-    taken = [_box(*sheet.at(city), 16, 16) for city in network.cities]
-    found = []
-    for city in sorted(network.cities, key=lambda city: city.code not in pops):
-        pop = city.code in pops
-        size = LARGE if pop else SMALL
-        width, height = LETTER * size * len(city.code), size
-        for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1)):
-            x, y = sheet.at(city)
-            at = x + right * (width / 2 + 13), y + down * (height / 2 + 13)
-            box = _box(*at, width, height)
-            if _within(box, sheet.height) and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                found.append(Label(round(at[0], 1), round(at[1], 1), city.code, size, pop))
-                break
+    """The codes of PoPs, then of other cities, each from the zoom on where it finds room.
+
+    Marks and letters are as large on an enlarged map, and so is the way from a city to its label.
+    """
+    waiting = sorted(network.cities, key=lambda city: city.code not in pops)
+    found: list[Label] = []
+    for zoom in ZOOMS:
+        taken = _Room()
+        for city in network.cities:
+            taken.take(_box(_times(sheet.at(city), zoom), 16, 16))
+        for label in found:
+            taken.take(_box(_plus(_times(label.city, zoom), label.away), *_extent(label)))
+        sizes = zoom * WIDTH, zoom * sheet.height
+        placed = [
+            _label(city, sheet.at(city), city.code in pops, zoom, taken, sizes) for city in waiting
+        ]
+        found += [label for label in placed if label]
+        waiting = [city for city, label in zip(waiting, placed, strict=True) if not label]
     return found
 
 
-def _box(x: float, y: float, width: float, height: float) -> Box:
+def _label(city: City, at: Point, pop: bool, zoom: int, taken: _Room, sizes: Point) -> Label | None:
+    """The label of a city beside it, if there is room on a map of these sizes."""
+    size = LARGE if pop else SMALL
+    width, height = LETTER * size * len(city.code), size
+    for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1)):
+        away = right * (width / 2 + 13), down * (height / 2 + 13)
+        box = _box(_plus(_times(at, zoom), away), width, height)
+        if _within(box, sizes) and taken.is_free(box):
+            taken.take(box)
+            return Label(at, (round(away[0], 1), round(away[1], 1)), city.code, size, pop, zoom)
+    return None
+
+
+def _extent(label: Label) -> Point:
+    return LETTER * label.size * len(label.text), label.size
+
+
+def _times(at: Point, zoom: int) -> Point:
+    return at[0] * zoom, at[1] * zoom
+
+
+def _plus(at: Point, away: Point) -> Point:
+    return at[0] + away[0], at[1] + away[1]
+
+
+class _Room:
+    """What is taken of a sheet. A box lies in all the squares of a grid that it touches."""
+
+    SIDE = 64.0
+
+    def __init__(self) -> None:
+        self._taken: defaultdict[tuple[int, int], list[Box]] = defaultdict(list)
+
+    def take(self, box: Box) -> None:
+        """Nothing else has room there."""
+        for square in self._squares(box):
+            self._taken[square].append(box)
+
+    def is_free(self, box: Box) -> bool:
+        """Whether nothing has been taken of a box."""
+        return not any(
+            _overlap(box, other) for square in self._squares(box) for other in self._taken[square]
+        )
+
+    def _squares(self, box: Box) -> Iterator[tuple[int, int]]:
+        left, top, right, bottom = (int(edge // self.SIDE) for edge in box)
+        return product(range(left, right + 1), range(top, bottom + 1))
+
+
+def _box(middle: Point, width: float, height: float) -> Box:
+    x, y = middle
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-def _within(box: Box, height: float) -> bool:
-    return box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= height
+def _within(box: Box, sizes: Point) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= sizes[0] and box[3] <= sizes[1]
 
 
 def _overlap(a: Box, b: Box) -> bool:

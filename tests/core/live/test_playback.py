@@ -140,6 +140,20 @@ def test_round_trips_are_the_last_ones_beside_the_nearest_pop() -> None:
     assert trips.until(-1, ["LHR"]) == []
 
 
+def test_a_study_of_hosts_has_round_trips_of_its_clients_to_the_service() -> None:
+    rows = [
+        ("LHR-c1", "service", 5, "ok", 2.0),
+        ("LHR-c1", "FCO-s1", 6, "ok", 9.0),
+        ("LHR-c1", "service", 4, "timeout", None),
+        ("FCO-s1", "service", 7, "ok", 1.0),
+    ]
+    columns = ["host", "target", "sent_ns", "outcome", "rtt_ms"]
+    trips = Trips.of_samples(PLAN, pd.DataFrame(rows, columns=columns), 100)
+    assert (trips.start_ns, trips.end_ns) == (104, 105)
+    (found,) = trips.until(200, ["LHR"])
+    assert (found["client"], found["recent"]) == ("LHR-c1", [None, 2.0])
+
+
 def test_samples_that_tell_no_time_are_no_round_trips() -> None:
     samples = pd.DataFrame({"client": ["LHR-c1"], "rtt_ms": [1.0], "outcome": ["ok"]})
     assert Trips.of_samples(PLAN, samples, 0).until(1 << 62, ["LHR"]) == []

@@ -73,14 +73,32 @@ def test_a_map_has_every_city_in_it_and_no_label_on_another(network: Network) ->
         assert 0 <= place.y <= made.height
     numbers = [float(x) for outline in made.land for x in re.findall(r"-?[\d.]+", outline)]
     assert all(-0.1 <= number <= max(made.width, made.height) + 0.1 for number in numbers)
-    boxes = [
-        (label.x, label.y, atlas.LETTER * label.size * len(label.text), label.size)
-        for label in made.labels
-    ]
-    for n, (x, y, width, height) in enumerate(boxes):
-        for x2, y2, width2, height2 in boxes[:n]:
-            apart = abs(x - x2) + 0.2 >= (width + width2) / 2
-            assert apart or abs(y - y2) + 0.2 >= (height + height2) / 2
+    for zoom in atlas.ZOOMS:
+        boxes = [
+            (
+                zoom * label.city[0] + label.away[0],
+                zoom * label.city[1] + label.away[1],
+                atlas.LETTER * label.size * len(label.text),
+                label.size,
+            )
+            for label in made.labels
+            if label.zoom <= zoom
+        ]
+        for n, (x, y, width, height) in enumerate(boxes):
+            for x2, y2, width2, height2 in boxes[:n]:
+                apart = abs(x - x2) + 0.2 >= (width + width2) / 2
+                assert apart or abs(y - y2) + 0.2 >= (height + height2) / 2
+    texts = [label.text for label in made.labels]
+    assert len(texts) == len(set(texts))
+
+
+def test_a_crowd_of_cities_has_more_labels_on_a_larger_map() -> None:
+    network = sources.load("backbone/europe")
+    made = atlas.atlas(network, {})
+    shown = [sum(label.zoom <= zoom for label in made.labels) for zoom in atlas.ZOOMS]
+    assert shown[0] == len(made.first_labels) < len(network.cities)
+    assert shown == sorted(shown)
+    assert shown[-1] > 1.5 * shown[0]
 
 
 def test_a_map_says_who_serves_whom() -> None:
@@ -91,7 +109,7 @@ def test_a_map_says_who_serves_whom() -> None:
     assert titles["ATH"].served == atlas.looks(network)["FCO"]
     assert titles["FCO"].pop == titles["FCO"].served
     assert titles["OSL"].served is None
-    assert len(made.labels) == len(network.cities)
+    assert len(made.first_labels) == len(made.labels) == len(network.cities)
     assert len(made.lines) == len(network.links) + len(network.backbone)
 
 
