@@ -33,7 +33,12 @@ POPLAB = str(Path(sys.executable).with_name("poplab"))
 WATCH = """(city) => {
   window.seen = [];
   const spot = document.querySelector(`.spot[data-city="${city}"]`);
-  const note = () => window.seen.push(performance.timeOrigin + performance.now());
+  let last = spot.dataset.served;
+  const note = () => {
+    if (spot.dataset.served === last) return;
+    last = spot.dataset.served;
+    window.seen.push(performance.timeOrigin + performance.now());
+  };
   new MutationObserver(note).observe(spot, { attributeFilter: ["data-served"] });
 }"""
 
@@ -104,7 +109,7 @@ def _real(browser: Browser, lab: Remote, server: int, link: str) -> Iterator[Row
     yield at_most(f"{what}: the server", share, "cores", 0.05)
     yield at_least(f"{what}: the page", page.evaluate(PER_SECOND), "frames/s", 55)
     yield at_most("live: first paint", paint_s, "s", 1.0)
-    yield at_most("live: the page, compressed", sent_kb, "kB", 500)
+    yield at_most("live: the page, as sent", sent_kb, "kB", 500)
     page.close()
 
 
@@ -117,7 +122,8 @@ def _lateness(page: Page, lab: Remote) -> list[float]:
     for number in range(CHANGES):
         before = lab.call("events")[-1]["number"]
         lab.call("city.steer", city="HAM", pop=("LHR", "FRA")[number % 2])
-        page.wait_for_function("(count) => seen.length > count", arg=number)
+        count = number + 1
+        page.wait_for_function(f"() => seen.length === {count}")
         log = lab.call("events", after=before)
         happened_ns = next(x["at_ns"] for x in log if x["event"] == "OverrideSet")
         found.append(page.evaluate("() => seen.at(-1)") / 1e3 - happened_ns / 1e9)

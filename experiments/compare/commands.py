@@ -15,6 +15,7 @@ from experiments.show.terminal import console, put, put_table
 
 if TYPE_CHECKING:
     from experiments.compare.sides import Line, Side
+    from experiments.show.page.distributions import Distribution
 
 
 def compare(
@@ -28,6 +29,9 @@ def compare(
     figure: Annotated[
         Path | None, typer.Option(help="Draw the times of all runs over one another (PNG).")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write it as a page of its own (HTML), with those times.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Runs of one study side by side, the first as the baseline; for CI too."""
@@ -39,6 +43,8 @@ def compare(
     violated = {one.text: [found[n].label for n in one.violated(lines)] for one in conditions}
     if figure is not None:
         _draw(found, figure)
+    if page is not None:
+        _write(found, lines, violated, page)
     if as_json:
         put(_contract(found, lines, violated))
     else:
@@ -111,22 +117,41 @@ def _cells(line: Line) -> list[str]:
 
 def _draw(found: Sequence[Side], path: Path) -> None:
     """Raises UsageError where there is nothing to draw, or no picture to draw it in."""
-    from experiments.runs import rundata
     from experiments.show import comparison_figure
+
+    times = _times(found)
+    if not times:
+        raise UsageError(f"{found[0].study} measures no times to draw: leave --figure out.")
+    if path.suffix != ".png":
+        raise UsageError(f"A figure is a PNG picture: {path} should end in .png.")
+    comparison_figure.draw(times, path)
+
+
+def _write(
+    found: Sequence[Side], lines: Sequence[Line], violated: dict[str, list[str]], path: Path
+) -> None:
+    """Raises UsageError where that is no page."""
+    from experiments.show.page import comparison
+
+    if path.suffix != ".html":
+        raise UsageError(f"A page is HTML: {path} should end in .html.")
+    path.write_text(comparison.render(found, lines, violated, _times(found)))
+
+
+def _times(found: Sequence[Side]) -> dict[str, list[Distribution]]:
+    """The times of each side by arm, by its label; nothing if the study measures none."""
+    import pandas as pd
+
+    from experiments.runs import rundata
     from experiments.show.page import distributions
     from experiments.study import study
 
     timed = study(found[0].study).timed
     if timed is None:
-        raise UsageError(f"{found[0].study} measures no times to draw: leave --figure out.")
-    if path.suffix != ".png":
-        raise UsageError(f"A figure is a PNG picture: {path} should end in .png.")
-    import pandas as pd
-
-    times = {
+        return {}
+    return {
         side.label: distributions.by_arm(
             timed, pd.concat([rundata.load(run).samples for run in side.runs], ignore_index=True)
         )
         for side in found
     }
-    comparison_figure.draw(times, path)

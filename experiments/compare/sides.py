@@ -55,7 +55,7 @@ def read(paths: Sequence[Path]) -> tuple[Side, ...]:
         raise UsageError("One run is not compared with anything: give two or more.")
     names = [path.name for path in paths]
     labels = [path.name if names.count(path.name) == 1 else str(path) for path in paths]
-    if len(set(labels)) < len(labels):
+    if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("A run is not compared with itself: give each once.")
     found = tuple(_side(path, label) for path, label in zip(paths, labels, strict=True))
     if len(studies := {side.study for side in found}) > 1:

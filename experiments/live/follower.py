@@ -33,8 +33,8 @@ PROBE_EVERY_S = 1.0
 FOR_PEOPLE = "up"
 """The purpose of a lab in which nothing is measured but by hand."""
 
-LEAST_S = 0.05
-"""Between two questions, however much is heard."""
+LEAST_S = 0.1
+"""Between two questions, however much is heard: people see no more than ten changes a second."""
 
 STARTING, UP, ENDED = "starting", "up", "ended"
 

@@ -6,15 +6,17 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from experiments.compare import sides as compared
 from experiments.runs import rundata
-from experiments.show.page import index, run
+from experiments.show.page import comparison, index, run
+from experiments.show.page.distributions import distribution
 from experiments.sweeps import sweep as sweeps
 from experiments.sweeps.folder import PAGE, packed
 from tests.fakes.axe import barriers
@@ -89,6 +91,21 @@ def _sweep(folder: Path) -> str:
     return (made.path / PAGE).read_text()
 
 
+def _comparison(folder: Path) -> str:
+    """Of a run and of one with another, hostile, name, which is not valid."""
+    sides = compared.read([REFERENCE / "latency-europe", _copy(folder / HOSTILE.replace("/", ""))])
+    found = [replace(sides[0], unbelieved=()), replace(sides[1], unbelieved=(HOSTILE,))]
+    times = [distribution("anycast", [3.0, 4.0, 9.0]), distribution(HOSTILE, [2.0, 4.0])]
+    by_label = {side.label: times for side in found}
+    violated = {"anycast_rtt_p50 > 1.05x": [], "lost_share > 0": [found[1].label]}
+    return comparison.render(found, compared.lines(found), violated, by_label)
+
+
+def _copy(folder: Path) -> Path:
+    shutil.copytree(REFERENCE / "latency-europe", folder)
+    return folder
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "latency": _latency,
     "failover": _without_times,
@@ -96,6 +113,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "hostile": _hostile,
     "index": _index,
     "sweep": _sweep,
+    "comparison": _comparison,
 }
 
 

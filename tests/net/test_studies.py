@@ -53,6 +53,9 @@ def clock(request: pytest.FixtureRequest) -> Clock:
 
 
 LONG = {
+    "announcing": "a minute; test_urpf.py and the study crosspop do in real time what it does",
+    "failover": "a minute; test_failover.py breaks the same in real time",
+    "flood": "a minute and a half; test_live.py has a flood in real time",
     "churn": "two minutes and a half; test_second_chance.py changes what churn changes",
     "convergence": "a minute; test_bgp.py has a silent PoP in real time",
     "playbook": "it does what inflation does, more often",

@@ -60,4 +60,5 @@ class Runs:
         with (self._results / f"{study}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             made = [x for x in (self._results / study).glob("*") if not x.name.startswith(".")]
-            return load(made[0]).result if made else virtual_run(study, self._results)
+            run = made[0] if made else virtual_run(study, self._results).run
+            return load(run).result

@@ -8,7 +8,9 @@ const STEP = 1.5;
 const FAR = 5; // a drag of fewer pixels is a click
 let zoom = 1;
 let corner = { x: 0, y: 0 };
+const REST_MS = 200; // after so long without a move all is drawn as well as it can be
 let due = false;
+let resting = 0;
 
 /** Make it work. */
 export function prepare() {
@@ -43,6 +45,9 @@ function middle() {
 function change() {
   const within = (at, size) => Math.min(Math.max(at, 0), size - size / zoom);
   corner = { x: within(corner.x, width), y: within(corner.y, height) };
+  svg.classList.add("moving");
+  clearTimeout(resting);
+  resting = setTimeout(() => svg.classList.remove("moving"), REST_MS);
   if (due) return;
   due = true;
   requestAnimationFrame(show);

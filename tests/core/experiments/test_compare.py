@@ -16,6 +16,7 @@ from experiments.show import comparison_figure
 from experiments.show.page.distributions import distribution
 from experiments.sweeps import sweep
 from experiments.sweeps.folder import packed
+from tests.fakes.markup import Page
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "latency-europe"
 P50 = "anycast_rtt_p50"
@@ -103,6 +104,8 @@ def test_what_is_not_the_same_is_told(two: list[Path]) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(two: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not compared with itself"):
+        sides.read([two[0], two[0].parent / "x" / ".." / two[0].name])
     with pytest.raises(UsageError, match="two or more"):
         sides.read(two[:1])
     with pytest.raises(UsageError, match="with itself"):
@@ -143,6 +146,27 @@ def test_the_figure_has_a_line_for_each_run(tmp_path: Path) -> None:
     }
     path = tmp_path / "times.png"
     assert comparison_figure.draw(runs, path).stat().st_size > 5_000
+
+
+def test_the_command_writes_a_page_with_all_that_it_says(two: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "compared.html"
+    text = f"{P50} > 1.05x"
+    assert _compare(*two, "--fail-if", text, "--page", path)[0] == 1
+    page = Page(path.read_text())
+    assert "What must not be, is: anycast_rtt_p50 > 1.05x." in page.text
+    assert "after" in page.text
+    assert "1.100x" in page.text
+    assert "the same" in page.text
+    assert "1 anycast" in page.text
+    with pytest.raises(UsageError, match=r"should end in \.html"):
+        cli.app(["compare", *map(str, two), "--page", "x.png"], standalone_mode=False)
+
+
+def test_a_page_of_what_cannot_be_believed_says_so(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / "before"), _run(tmp_path / "after", valid=False)]
+    path = tmp_path / "compared.html"
+    _compare(*runs, "--page", path)
+    assert "Not all of it can be believed: after." in Page(path.read_text()).text
 
 
 def test_the_command_draws(two: list[Path], tmp_path: Path) -> None:
