@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.row import Row, at_most
 from experiments import load
 from experiments.cli import NOISY
-from experiments.show import figures
+from experiments.show.figures import errors as figure
 from topologies.emulation.options import Clock
 
 NETWORKS: Mapping[str, float] = {"triangle": 5.0, "europe": 10.0, "world": 12.0}
@@ -87,7 +87,7 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from _error_rows("the same, europe, busy machine", loaded["virtual"], loaded["real"])
     shown["real time, busy machine"] = loaded["real"]
     shown["virtual time, busy machine"] = loaded["virtual"]
-    figures.error_cdf(shown, folder / FIGURE)
+    figure.draw(shown, folder / FIGURE)
     minutes = seconds("up", "triangle", "--clock", "virtual", "--", *TEN_MINUTES)
     yield at_most("10 minutes of pings in virtual time", minutes, "s", 60, 600)
     yield _two_at_once(results)

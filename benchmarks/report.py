@@ -26,7 +26,7 @@ import sys, time
 from pathlib import Path
 import pandas
 from experiments.runs import runner
-from experiments.show import figures
+from experiments.show.figures import canvas
 runner.make_spec("latency", "europe")
 began = time.perf_counter()
 runner.write_page(Path(sys.argv[1]))

@@ -117,14 +117,14 @@ def _cells(line: Line) -> list[str]:
 
 def _draw(found: Sequence[Side], path: Path) -> None:
     """Raises UsageError where there is nothing to draw, or no picture to draw it in."""
-    from experiments.show import comparison_figure
+    from experiments.show.figures import comparison as figure
 
     times = _times(found)
     if not times:
         raise UsageError(f"{found[0].study} measures no times to draw: leave --figure out.")
     if path.suffix != ".png":
         raise UsageError(f"A figure is a PNG picture: {path} should end in .png.")
-    comparison_figure.draw(times, path)
+    figure.draw(times, path)
 
 
 def _write(

@@ -171,7 +171,7 @@ class Control:
                 "kind": link.kind.value,
                 "cut": link.number in self._lab.cut_links,
                 "ways": [
-                    _shown(way)
+                    shown(way)
                     | {
                         "packets": count.packets,
                         "bytes": count.bytes,
@@ -645,7 +645,7 @@ def _seconds(subject: str, text: str) -> float:
         raise UsageError(f"{subject}: {error}.") from None
 
 
-def _shown(way: Impairment) -> dict[str, Any]:
+def shown(way: Impairment) -> dict[str, Any]:
     """What one direction does, without what it does not."""
     usual = Impairment()
     return {

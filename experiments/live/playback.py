@@ -27,11 +27,12 @@ from controller.core.lease import Lease, LeaseState
 from controller.core.steering import rank
 from controller.core.world import World
 from experiments.control import screen
-from experiments.control.words import find_link, link_name, quantities
+from experiments.control.words import find_link, link_name, quantities, shown
 from experiments.errors import UsageError
 from experiments.live.state import State, Told, announced, state
 from experiments.live.trips import Trips
 from experiments.runs import runfolder
+from topologies.emulation.links import Impairment
 from topologies.plan import LinkPlan, Plan, plan
 from topologies.units import parse_rate
 
@@ -52,7 +53,8 @@ class _Lab:
 
     world: World
     leases: dict[tuple[Any, int], Lease] = field(default_factory=dict)
-    links: dict[int, dict[str, Any]] = field(default_factory=dict)
+    links: dict[int, Impairment] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
     killed: set[str] = field(default_factory=set)
     floods: dict[str, int] = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
@@ -64,6 +66,7 @@ class _Lab:
             self,
             leases=dict(self.leases),
             links=dict(self.links),
+            cut=set(self.cut),
             killed=set(self.killed),
             floods=dict(self.floods),
             connected=set(self.connected),
@@ -96,32 +99,22 @@ class _Lab:
         elif word == "target.spare":
             self.floods.pop(params["target"], None)
         elif subject == "link" and verb != "metric":
-            link = find_link(self.world.plan, params["link"])
-            was = self.links.get(link.number, _planned(link))
-            self.links[link.number] = _changed(was, link, verb, params)
+            self._shape(find_link(self.world.plan, params["link"]), verb, params)
 
-
-def _planned(link: LinkPlan) -> dict[str, Any]:
-    return {
-        "delay_ns": link.line.delay_ns,
-        "loss": link.line.loss,
-        "rate_bit_s": link.line.rate_bit_s,
-        "blackhole": False,
-        "cut": False,
-    }
-
-
-def _changed(
-    was: dict[str, Any], link: LinkPlan, verb: str, params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A link after a word was said to it."""
-    if verb == "cut":
-        return was | {"cut": True}
-    if verb == "restore":
-        return _planned(link)
-    if verb == "blackhole":
-        return _planned(link) | {"blackhole": True, "cut": was["cut"]}
-    return was | quantities(*map(params.get, ("delay", "jitter", "loss", "rate")))
+    def _shape(self, link: LinkPlan, verb: str, params: Mapping[str, Any]) -> None:
+        """A word was said to a link."""
+        number, planned = link.number, Impairment.of(link.line)
+        match verb:
+            case "cut":
+                self.cut.add(number)
+            case "restore":
+                self.cut.discard(number)
+                self.links[number] = planned
+            case "blackhole":
+                self.links[number] = replace(planned, blackhole=True)
+            case "set":
+                given = quantities(*map(params.get, ("delay", "jitter", "loss", "rate")))
+                self.links[number] = replace(self.links.get(number, planned), **given)
 
 
 class Playback:
@@ -200,7 +193,7 @@ class Playback:
         }
         steered = describe_world(world, rank(world))
         leases = [_described(lease, now_ns) for lease in lab.leases.values()]
-        links = [_link(link, lab.links.get(link.number)) for link in made.links]
+        links = [_link(link, lab) for link in made.links]
         return Told(screen.View(status, steered, leases), links, now_ns / NS_PER_S)
 
 
@@ -209,11 +202,11 @@ def _described(lease: Lease, now_ns: int) -> dict[str, Any]:
     return describe_lease(lease) | {"expires_in_s": (lease.until_ns - now_ns) / NS_PER_S}
 
 
-def _link(link: LinkPlan, does: Mapping[str, Any] | None) -> dict[str, Any]:
+def _link(link: LinkPlan, lab: _Lab) -> dict[str, Any]:
     """A link as the lab tells it: both ways do the same."""
-    now = does or _planned(link)
-    ways = [now, now] if link.line.delay_ns else []
-    return {"link": link_name(link), "cut": now["cut"], "ways": ways}
+    does = shown(lab.links.get(link.number, Impairment.of(link.line)))
+    ways = [does, does] if link.line.delay_ns else []
+    return {"link": link_name(link), "cut": link.number in lab.cut, "ways": ways}
 
 
 def read(folder: Path) -> Playback:

@@ -210,12 +210,12 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
 
 def _load_evaluation() -> None:
     """Import what ``conclude`` needs: a second of work that nobody has to wait for."""
-    from experiments.show import figures
+    from experiments.show.figures import canvas
     from experiments.show.page import chart
     from experiments.verdict import calibrate
 
     chart.load()
-    del calibrate, figures
+    del calibrate, canvas
 
 
 def run_trial(

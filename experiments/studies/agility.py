@@ -380,9 +380,9 @@ def _answer(metrics: dict[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """How long borrowing takes, and one move of each kind to the packet."""
-    from experiments.show import figures
+    from experiments.show.figures import agility as figure
 
-    return [figures.agility(e.samples, e.observed["moves"], folder / "agility.png")]
+    return [figure.draw(e.samples, e.observed["moves"], folder / "agility.png")]
 
 
 STUDY = Study(

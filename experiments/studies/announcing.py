@@ -386,10 +386,10 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What lands elsewhere, is refused and is lost; and what the way home adds."""
-    from experiments.show import figures
+    from experiments.show.figures import announcing as figure
 
     path = folder / "announcing.png"
-    return [figures.announcing(findings.tables["ways"], extra_ms(e), path)]
+    return [figure.draw(findings.tables["ways"], extra_ms(e), path)]
 
 
 STUDY = Study(

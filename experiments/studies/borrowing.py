@@ -306,9 +306,9 @@ def _answer(metrics: dict[str, Metric], designs: dict[Any, dict[Any, Any]]) -> s
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Cost against speed and what got through, by design."""
-    from experiments.show import figures
+    from experiments.show.figures import borrowing as figure
 
-    return [figures.egress_designs(findings.tables["designs"], folder / "egress-designs.png")]
+    return [figure.draw(findings.tables["designs"], folder / "egress-designs.png")]
 
 
 STUDY = Study(

@@ -316,13 +316,13 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Who goes where by which policy, and how long it takes."""
-    from experiments.show import figures
+    from experiments.show.figures import catchment as figure
 
     policies = [policy.value for policy in POLICIES]
     catchments = findings.tables["catchments"]
     return [
-        figures.catchment_matrix(catchments, policies, folder / "catchments.png"),
-        figures.policy_cdf(catchments, policies, folder / "policy-cdf.png"),
+        figure.catchment_matrix(catchments, policies, folder / "catchments.png"),
+        figure.policy_cdf(catchments, policies, folder / "policy-cdf.png"),
     ]
 
 

@@ -449,10 +449,10 @@ def _answer(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What broke by change and scheme, beside what the model expects."""
-    from experiments.show import figures
+    from experiments.show.figures import churn as figure
 
     names = [arm.name for arm in ARMS]
-    return [figures.churn(findings.tables["changes"], names, folder / "churn.png")]
+    return [figure.draw(findings.tables["changes"], names, folder / "churn.png")]
 
 
 STUDY = Study(

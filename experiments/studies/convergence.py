@@ -443,10 +443,10 @@ def _answer(e: Evidence, follows: pd.DataFrame) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Clients that are served, over time, by change and pace."""
-    from experiments.show import convergence_figure
+    from experiments.show.figures import convergence as figure
 
     path = folder / "convergence.png"
-    return [convergence_figure.draw(e.samples, findings.tables["follows"], path)]
+    return [figure.draw(e.samples, findings.tables["follows"], path)]
 
 
 STUDY = Study(

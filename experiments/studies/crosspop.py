@@ -365,11 +365,11 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What the way home adds, as measured and by the closed form; what downloads get."""
-    from experiments.show import figures
+    from experiments.show.figures import crosspop as figure
 
     tables, rate = findings.tables, e.spec.number("rate_mbit_s")
     path = folder / "crosspop.png"
-    return [figures.crosspop(tables["ways"], tables["downloads"], rate, path)]
+    return [figure.draw(tables["ways"], tables["downloads"], rate, path)]
 
 
 STUDY = Study(

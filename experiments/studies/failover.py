@@ -374,10 +374,10 @@ def _answer(outages: pd.DataFrame) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """How long streams were away, by failure and by who repaired it."""
-    from experiments.show import figures
+    from experiments.show.figures import failover as figure
 
     del e
-    return [figures.failover(findings.tables["outages"], folder / "failover.png")]
+    return [figure.draw(findings.tables["outages"], folder / "failover.png")]
 
 
 STUDY = Study(

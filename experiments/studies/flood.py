@@ -432,10 +432,10 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What each uplink is offered, and what is answered, by arm."""
-    from experiments.show import figures
+    from experiments.show.figures import flood as figure
 
     arms = [arm.name for arm in ARMS]
-    return [figures.flood(findings.tables["pops"], arms, folder / "flood.png")]
+    return [figure.draw(findings.tables["pops"], arms, folder / "flood.png")]
 
 
 STUDY = Study(

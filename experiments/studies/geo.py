@@ -502,10 +502,10 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """How many leave with the right country, and how long the way is."""
-    from experiments.show import figures
+    from experiments.show.figures import geo as figure
 
     fetches = fetches_table(e)
-    return [figures.geo(findings.tables["designs"], fetches, folder / "geo.png")]
+    return [figure.draw(findings.tables["designs"], fetches, folder / "geo.png")]
 
 
 STUDY = Study(

@@ -333,14 +333,14 @@ def _answer(metrics: Mapping[str, Metric], links: pd.DataFrame) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Who lands where by which announcement, and how long that takes."""
-    from experiments.show import figures
+    from experiments.show.figures import catchment as figure
 
     del e
     catchments, arms = findings.tables["catchments"], list(ARMS)
-    looks = dict(zip(arms, figures.POLICY_LOOKS.values(), strict=False))
+    looks = dict(zip(arms, figure.LOOKS.values(), strict=False))
     return [
-        figures.catchment_matrix(catchments, arms, folder / "catchments.png"),
-        figures.policy_cdf(catchments, arms, folder / "inflation-cdf.png", looks),
+        figure.catchment_matrix(catchments, arms, folder / "catchments.png"),
+        figure.policy_cdf(catchments, arms, folder / "inflation-cdf.png", looks),
     ]
 
 

@@ -365,12 +365,12 @@ def _answer(e: Evidence, tables: Mapping[str, pd.DataFrame], metrics: Mapping[st
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Round trips by number of sites, and how announcements split the load."""
-    from experiments.show import figures
+    from experiments.show.figures import internet as figure
 
     tables = findings.tables
     return [
-        figures.internet_sites(tables["placements"], folder / "internet-sites.png"),
-        figures.internet_splits(tables["splits"], tables["floods"], folder / "internet-splits.png"),
+        figure.sites(tables["placements"], folder / "internet-sites.png"),
+        figure.splits(tables["splits"], tables["floods"], folder / "internet-splits.png"),
     ]
 
 

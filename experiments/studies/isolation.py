@@ -321,9 +321,9 @@ def _arrives(kind: str, rows: pd.DataFrame) -> Check:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """How many of each kind were sent, and how many arrived."""
-    from experiments.show import figures
+    from experiments.show.figures import isolation as figure
 
-    return [figures.isolation(findings.tables["attacks"], LAWFUL, folder / "isolation.png")]
+    return [figure.draw(findings.tables["attacks"], LAWFUL, folder / "isolation.png")]
 
 
 STUDY = Study(

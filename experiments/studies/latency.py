@@ -162,14 +162,15 @@ def _answer(e: Evidence, metrics: dict[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """The distribution of clients' RTTs by arm, and the map of catchments."""
-    from experiments.show import figures
+    from experiments.show.figures import catchment as catchment_figure
+    from experiments.show.figures import latency as latency_figure
 
     clients = findings.tables["clients"]
     known = clients.dropna(subset="pop")
     landed = dict(zip(known["client"], known["pop"], strict=True))
     return [
-        figures.latency_cdf(clients, e.oracle.one_site(), folder / "latency-cdf.png"),
-        figures.catchment_map(e.plan, landed, folder / "catchment-map.png"),
+        latency_figure.draw(clients, e.oracle.one_site(), folder / "latency-cdf.png"),
+        catchment_figure.catchment_map(e.plan, landed, folder / "catchment-map.png"),
     ]
 
 

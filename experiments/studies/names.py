@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.measure.visits import Change, Keeping, Place, Visit
-    from experiments.show.figures import Late
+    from experiments.show.figures.names import Late
 
 NEEDED = 3
 """Service addresses at least: of the name servers, the one that is attacked, and its heir."""
@@ -616,15 +616,15 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """The load of each address by binding; who still comes after names have left one."""
-    from experiments.show import figures
+    from experiments.show.figures import names as figure
 
     late = {arm.name: _late(e, arm) for arm in leavings(e.spec) if not arm.withdrawn}
-    return [figures.names(findings.tables["loads"], late, folder / "names.png")]
+    return [figure.draw(findings.tables["loads"], late, folder / "names.png")]
 
 
 def _late(e: Evidence, arm: Leaving) -> Late:
     """An arm as its figure shows it; connections that are held have no closed form."""
-    from experiments.show.figures import Late
+    from experiments.show.figures.names import Late
 
     each = rates(e.spec, len(visitors(e.spec, e.plan)))
     mine, moved_s = _of(e, arm), e.observed["left"][arm.name]["moved"]

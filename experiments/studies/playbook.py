@@ -242,12 +242,12 @@ def _in_words(word: str) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Each PoP's share by each way that was announced, beside what is wanted."""
-    from experiments.show import playbook_figure
+    from experiments.show.figures import playbook as figure
 
     pops: Sequence[str] = [edge.city for edge in e.plan.edges]
     path = folder / "playbook.png"
     tables = findings.tables
-    return [playbook_figure.draw(tables["splits"], tables["ways"], pops, wanted(e.plan), path)]
+    return [figure.draw(tables["splits"], tables["ways"], pops, wanted(e.plan), path)]
 
 
 STUDY = Study(

@@ -163,9 +163,9 @@ def _checks(e: Evidence, pairs: pd.DataFrame) -> tuple[Check, ...]:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Who reaches whom."""
-    from experiments.show import figures
+    from experiments.show.figures import reachability as figure
 
-    return [figures.reach_matrix(e.samples, e.plan, folder / "reachability.png")]
+    return [figure.draw(e.samples, e.plan, folder / "reachability.png")]
 
 
 STUDY = Study(

@@ -477,10 +477,10 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Rules over leases, in the lab and beyond it."""
-    from experiments.show import figures
+    from experiments.show.figures import scale as figure
 
     tables = findings.tables
-    return [figures.scale(tables["rules"], tables["core"], folder / "scale.png")]
+    return [figure.draw(tables["rules"], tables["core"], folder / "scale.png")]
 
 
 STUDY = Study(

@@ -478,9 +478,9 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Addresses as servers grow, and everything counted beside the closed form."""
-    from experiments.show import figures
+    from experiments.show.figures import scarcity as figure
 
-    return [figures.scarcity(findings.tables["points"], needed, folder / "scarcity.png")]
+    return [figure.draw(findings.tables["points"], needed, folder / "scarcity.png")]
 
 
 STUDY = Study(

@@ -447,11 +447,11 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Load over time by either policy, with capacity and marks."""
-    from experiments.show import figures
+    from experiments.show.figures import shedding as figure
 
     full, _ = region(e.plan, e.oracle)
     loads, path = findings.tables["loads"], folder / "shedding.png"
-    return [figures.shedding(loads, ARMS, full, (HIGH, LOW), path)]
+    return [figure.draw(loads, ARMS, full, (HIGH, LOW), path)]
 
 
 STUDY = Study(

@@ -318,9 +318,9 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """Median and 90th percentile of clients' round trips against the number of PoPs."""
-    from experiments.show import figures
+    from experiments.show.figures import sites as figure
 
-    return [figures.sites(findings.tables["sites"], ENOUGH, folder / "sites.png")]
+    return [figure.draw(findings.tables["sites"], ENOUGH, folder / "sites.png")]
 
 
 STUDY = Study(

@@ -252,9 +252,9 @@ def _answer(table: pd.DataFrame) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What is lost at which load, beside Erlang's curves."""
-    from experiments.show import figures
+    from experiments.show.figures import slices as figure
 
-    return [figures.slices(findings.tables["losses"], erlang_b, folder / "slices.png")]
+    return [figure.draw(findings.tables["losses"], erlang_b, folder / "slices.png")]
 
 
 STUDY = Study(

@@ -242,9 +242,9 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """What is refused, by check and by who announces."""
-    from experiments.show import figures
+    from experiments.show.figures import urpf as figure
 
-    return [figures.urpf(findings.tables["checks"], e.oracle.pops, folder / "urpf.png")]
+    return [figure.draw(findings.tables["checks"], e.oracle.pops, folder / "urpf.png")]
 
 
 STUDY = Study(

@@ -596,13 +596,13 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric]) -> str:
 
 def draw(e: Evidence, findings: Findings, folder: Path) -> list[Path]:
     """How long requests take by arm, up to the tail; and what bulk gets."""
-    from experiments.show import figures
+    from experiments.show.figures import workloads as figure
 
     names = [*(arm.name for arm in ARMS), CORRECTED]
     times = {name: answered(e, name) for name in names}
     goodputs = {name: x["goodput_bit_s"] / 1e6 for name, x in e.observed["bulk"].items()}
     model = _model_bit_s(e) / 1e6
-    return [figures.workloads(times, goodputs, model, folder / "workloads.png")]
+    return [figure.draw(times, goodputs, model, folder / "workloads.png")]
 
 
 STUDY = Study(

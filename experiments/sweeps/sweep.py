@@ -103,14 +103,14 @@ def conclude(folder: SweepFolder) -> Mapping[str, list[Turn]]:
 
     Returns the trials by their verdict, as ``rows.turns_by_verdict``.
     """
-    from experiments.show import sweep_figure
+    from experiments.show.figures import sweep as figure
     from experiments.show.page import sweep as page
 
     found = rows.trials(folder)
     summed = rows.summary(found, folder.sweep.axes)
     found.to_csv(folder.path / "trials.csv", index=False)
     summed.to_csv(folder.path / "summary.csv", index=False)
-    sweep_figure.draw(summed, folder.sweep.axes, folder.path / FIGURE)
+    figure.draw(summed, folder.sweep.axes, folder.path / FIGURE)
     by_verdict = rows.turns_by_verdict(folder)
     (folder.path / PAGE).write_text(page.render(folder, summed, by_verdict), encoding="utf-8")
     return by_verdict

@@ -25,7 +25,6 @@ from experiments.control.server import serving
 from experiments.control.words import Control
 from experiments.errors import TrialError
 from experiments.live.state import State, Told, state
-from topologies.emulation.lab import impairment
 from topologies.emulation.links import Histogram, Impairment, LinkStats
 from topologies.plan import HostRole, LinkPlan, Plan
 
@@ -45,7 +44,7 @@ class FakeLab:
         self.plan = plan
         self.emulator = self.controller_api = self
         self.emulated_links = tuple(link for link in plan.links if link.line.delay_ns)
-        self.shape = {link.number: impairment(link.line) for link in self.emulated_links}
+        self.shape = {link.number: Impairment.of(link.line) for link in self.emulated_links}
         self.cut_links: set[int] = set()
         self.killed: set[str] = set()
         self.floods: dict[str, int] = {}
@@ -69,7 +68,7 @@ class FakeLab:
     all_programs = programs
 
     def planned(self, link: LinkPlan) -> Impairment:
-        return impairment(link.line)
+        return Impairment.of(link.line)
 
     def set_link(self, link: LinkPlan, up: bool) -> None:
         (self.cut_links.discard if up else self.cut_links.add)(link.number)

@@ -36,7 +36,7 @@ from topologies.emulation.options import USUAL, LabOptions
 from topologies.emulation.processes import PATIENCE_S, LabError, Program, start, tell, until
 from topologies.emulation.speakers import Speakers
 from topologies.emulation.vswitch import Bridge, Port, VSwitch
-from topologies.model import Line, Names, Network
+from topologies.model import Names, Network
 from topologies.plan import End as PlannedEnd
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan, SwitchPlan, plan
 from topologies.sources import dump_json
@@ -414,7 +414,7 @@ class Lab(Mininet):
 
     def planned(self, link: LinkPlan) -> Impairment:
         """What the network says that a link does, either way."""
-        return impairment(link.line)
+        return Impairment.of(link.line)
 
     @property
     def emulated_links(self) -> tuple[LinkPlan, ...]:
@@ -445,17 +445,6 @@ def _bridge(plan: Plan, switch: SwitchPlan) -> Bridge:
         asked = plan.network.bfd_ns if fabric else None
         ports.append(Port(end.interface, end.port, None if asked is None else asked // 10**6))
     return Bridge(switch.name, switch.dpid, tuple(ports))
-
-
-def impairment(line: Line) -> Impairment:
-    """What the emulator must do to either direction of a link."""
-    return Impairment(
-        delay_ns=line.delay_ns,
-        jitter_ns=line.jitter_ns,
-        loss=line.loss,
-        rate_bit_s=line.rate_bit_s,
-        limit_packets=line.limit_packets,
-    )
 
 
 def raise_file_limit(plan: Plan) -> None:

@@ -210,39 +210,34 @@ def _labels(network: Network, sheet: _Sheet, pops: set[str]) -> list[Label]:
     """The codes of PoPs, then of other cities, each from the zoom on where it finds room.
 
     Marks and letters are as large on an enlarged map, and so is the way from a city to its label.
+    A label must have room on all maps that are larger still: cities part, labels may yet meet.
     """
     waiting = sorted(network.cities, key=lambda city: city.code not in pops)
+    rooms = {zoom: _Room(zoom, sheet.height) for zoom in ZOOMS}
+    for zoom, room in rooms.items():
+        for city in network.cities:
+            room.take(_box(_times(sheet.at(city), zoom), 16, 16))
     found: list[Label] = []
     for zoom in ZOOMS:
-        taken = _Room()
-        for city in network.cities:
-            taken.take(_box(_times(sheet.at(city), zoom), 16, 16))
-        for label in found:
-            taken.take(_box(_plus(_times(label.city, zoom), label.away), *_extent(label)))
-        sizes = zoom * WIDTH, zoom * sheet.height
-        placed = [
-            _label(city, sheet.at(city), city.code in pops, zoom, taken, sizes) for city in waiting
-        ]
+        larger = [room for room in rooms.values() if room.zoom >= zoom]
+        placed = [_label(city, sheet.at(city), city.code in pops, larger) for city in waiting]
         found += [label for label in placed if label]
         waiting = [city for city, label in zip(waiting, placed, strict=True) if not label]
     return found
 
 
-def _label(city: City, at: Point, pop: bool, zoom: int, taken: _Room, sizes: Point) -> Label | None:
-    """The label of a city beside it, if there is room on a map of these sizes."""
+def _label(city: City, at: Point, pop: bool, rooms: Sequence[_Room]) -> Label | None:
+    """The label of a city beside it, if there is room for it in all of these."""
     size = LARGE if pop else SMALL
     width, height = LETTER * size * len(city.code), size
     for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1)):
-        away = right * (width / 2 + 13), down * (height / 2 + 13)
-        box = _box(_plus(_times(at, zoom), away), width, height)
-        if _within(box, sizes) and taken.is_free(box):
-            taken.take(box)
-            return Label(at, (round(away[0], 1), round(away[1], 1)), city.code, size, pop, zoom)
+        away = round(right * (width / 2 + 13), 1), round(down * (height / 2 + 13), 1)
+        boxes = [_box(_plus(_times(at, room.zoom), away), width, height) for room in rooms]
+        if all(room.is_free(box) for room, box in zip(rooms, boxes, strict=True)):
+            for room, box in zip(rooms, boxes, strict=True):
+                room.take(box)
+            return Label(at, away, city.code, size, pop, rooms[0].zoom)
     return None
-
-
-def _extent(label: Label) -> Point:
-    return LETTER * label.size * len(label.text), label.size
 
 
 def _times(at: Point, zoom: int) -> Point:
@@ -254,11 +249,14 @@ def _plus(at: Point, away: Point) -> Point:
 
 
 class _Room:
-    """What is taken of a sheet. A box lies in all the squares of a grid that it touches."""
+    """What is taken of an enlarged sheet. A box lies in all squares of a grid that it touches."""
 
     SIDE = 64.0
 
-    def __init__(self) -> None:
+    def __init__(self, zoom: int, height: float) -> None:
+        """A sheet of so much ``height`` where it is not enlarged."""
+        self.zoom = zoom
+        self._sizes = zoom * WIDTH, zoom * height
         self._taken: defaultdict[tuple[int, int], list[Box]] = defaultdict(list)
 
     def take(self, box: Box) -> None:
@@ -267,8 +265,8 @@ class _Room:
             self._taken[square].append(box)
 
     def is_free(self, box: Box) -> bool:
-        """Whether nothing has been taken of a box."""
-        return not any(
+        """Whether a box lies on the sheet, and nothing of it has been taken."""
+        return _within(box, self._sizes) and not any(
             _overlap(box, other) for square in self._squares(box) for other in self._taken[square]
         )
 

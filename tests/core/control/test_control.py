@@ -24,7 +24,6 @@ from experiments.control.words import Control, find_link, link_name, words
 from experiments.errors import TrialError, UsageError
 from experiments.runs.testbed import Place
 from topologies import explicit
-from topologies.emulation.lab import impairment
 from topologies.emulation.links import Histogram, Impairment, LinkStats
 from topologies.emulation.processes import LabError
 from topologies.plan import plan
@@ -47,7 +46,7 @@ class Straw:
         self.emulated_links = tuple(link for link in PLAN.links if link.line.delay_ns)
         self.emulator = self.controller_api = self
         self.name = "straw"
-        self.shape = {x.number: impairment(x.line) for x in self.emulated_links}
+        self.shape = {x.number: Impairment.of(x.line) for x in self.emulated_links}
         self.alive = True
 
     # the lab
@@ -68,7 +67,7 @@ class Straw:
         self.done.append(("end", name))
 
     def planned(self, link: Any) -> Impairment:
-        return impairment(link.line)
+        return Impairment.of(link.line)
 
     def set_link(self, link: Any, up: bool) -> None:
         self.done.append(("plug" if up else "pull", link_name(link)))
@@ -188,7 +187,7 @@ def test_what_is_done_to_a_link_is_logged_first_and_undone_by_restore() -> None:
     straw = Straw()
     control = Control(straw, "up")  # type: ignore[arg-type]
     link = find_link(PLAN, "LHR-FCO")
-    planned = impairment(link.line)
+    planned = Impairment.of(link.line)
     control.link_cut("LHR-FCO")
     command = {"event": "Command", "word": "link.cut", "params": {"link": "LHR-FCO"}}
     assert straw.done == [command, ("pull", "FCO-LHR")]
@@ -228,7 +227,7 @@ def test_a_rate_is_taken_off_a_link() -> None:
     link = find_link(PLAN, "LHR-FCO")
     control.link_set("LHR-FCO", delay="30 ms", rate="10 Mbit")
     control.link_set("LHR-FCO", rate="none")
-    assert straw.shape[link.number] == replace(impairment(link.line), delay_ns=30_000_000)
+    assert straw.shape[link.number] == replace(Impairment.of(link.line), delay_ns=30_000_000)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from experiments import cli
 from experiments.compare import condition, sides
 from experiments.errors import UsageError
-from experiments.show import comparison_figure
+from experiments.show.figures import comparison as figure
 from experiments.show.page.distributions import distribution
 from experiments.sweeps import sweep
 from experiments.sweeps.folder import packed
@@ -145,7 +145,7 @@ def test_the_figure_has_a_line_for_each_run(tmp_path: Path) -> None:
         "after": [distribution("anycast", [1.5])],
     }
     path = tmp_path / "times.png"
-    assert comparison_figure.draw(runs, path).stat().st_size > 5_000
+    assert figure.draw(runs, path).stat().st_size > 5_000
 
 
 def test_the_command_writes_a_page_with_all_that_it_says(two: list[Path], tmp_path: Path) -> None:

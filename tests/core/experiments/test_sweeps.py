@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.errors import UsageError
-from experiments.show import sweep_figure
+from experiments.show.figures import sweep as figure
 from experiments.show.page import index
 from experiments.show.page import sweep as page
 from experiments.study import study
@@ -205,10 +205,10 @@ def test_the_figure_has_a_chart_for_each_metric(tmp_path: Path) -> None:
     axis = (Axis("pops", ("1", "2")),)
     summed = rows.summary(_rows(), axis)
     path = tmp_path / "sweep.png"
-    assert sweep_figure.draw(summed, axis, path) == path
+    assert figure.draw(summed, axis, path) == path
     assert path.stat().st_size > 5_000
     words = (replace(axis[0], values=("one", "two")),)
     named = summed.assign(pops=["one", "two"])
-    assert sweep_figure.draw(named, words, path) == path
-    assert sweep_figure.draw(summed.iloc[:0], axis, path) is None
-    assert sweep_figure.draw(summed, (), path) is None
+    assert figure.draw(named, words, path) == path
+    assert figure.draw(summed.iloc[:0], axis, path) is None
+    assert figure.draw(summed, (), path) is None

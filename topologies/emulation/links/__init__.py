@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from topologies.emulation.processes import Program
+from topologies.model import Line
 
 __all__ = [
     "Distribution",
@@ -80,6 +81,17 @@ class Impairment:
     at each of which 1500 bytes of IP may pass; repeats when it ends."""
     blackhole: bool = False
     """Silent loss: the link stays up and eats everything."""
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        """What a link does in either direction, as a network has it."""
+        return cls(
+            delay_ns=line.delay_ns,
+            jitter_ns=line.jitter_ns,
+            loss=line.loss,
+            rate_bit_s=line.rate_bit_s,
+            limit_packets=line.limit_packets,
+        )
 
     def __post_init__(self) -> None:
         for problem in self._problems():

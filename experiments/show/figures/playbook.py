@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments import stats
-from experiments.show.figures import GRID, INK, figure_of, plain, saved, title
+from experiments.show.figures.canvas import GRID, INK, figure_of, plain, saved, title
 from topologies import cartography
 
 if TYPE_CHECKING:

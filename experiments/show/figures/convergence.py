@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from experiments.show.figures import GRID, INK, figure_of, plain, saved, title
+from experiments.show.figures.canvas import GRID, INK, figure_of, plain, saved, title
 from topologies import cartography
 
 if TYPE_CHECKING:
