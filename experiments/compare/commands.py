@@ -106,12 +106,10 @@ def _heads(count: int) -> list[str]:
 
 def _cells(line: Line) -> list[str]:
     cells = [line.metric, "" if line.unit == "1" else line.unit]
-    for number, estimate in enumerate(line.estimates):
-        alone = estimate.count == 1 and estimate.median is not None
-        cells.append(f"{estimate.median:.4g}" if alone else str(estimate))
+    for number in range(len(line.estimates)):
+        cells.append(line.median(number))
         if number:
-            ratio = line.ratio(number)
-            cells.append("-" if ratio is None else f"{ratio:.3f}x")
+            cells.append(line.times(number))
     return cells
 
 

@@ -48,6 +48,17 @@ class Line:
         first, other = self.estimates[0].median, self.estimates[side].median
         return None if other is None or not first else other / first
 
+    def median(self, side: int) -> str:
+        """The median of a side in words, with its interval if it has trials."""
+        estimate = self.estimates[side]
+        alone = estimate.count == 1 and estimate.median is not None
+        return f"{estimate.median:.4g}" if alone else str(estimate)
+
+    def times(self, side: int) -> str:
+        """The ratio of a side in words, ``1.100x``."""
+        ratio = self.ratio(side)
+        return "-" if ratio is None else f"{ratio:.3f}x"
+
 
 def read(paths: Sequence[Path]) -> tuple[Side, ...]:
     """The sides at these paths. Raises UsageError for what is no run, or of different studies."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from experiments.show.page.distributions import Distribution
+from experiments.show.page.distributions import LEVELS, MOST_POINTS, Distribution
 from topologies.cartography import COLOURS
 
 DASHES = ("solid", "dashed", "dotdash", "dotted", "dashdot")
@@ -79,6 +80,18 @@ def chart(distributions: Sequence[Distribution], what: str) -> Chart:
     library = Resources(mode="inline", components=["bokeh"]).render_js()
     script, element = components(drawn)
     return Chart(library, script, element)
+
+
+def drawn(times: Sequence[Distribution]) -> dict[str, Any]:
+    """What ``times.html`` shows of some round-trip times: chart, table, and what was left out."""
+    made = chart(times, "round-trip time, ms") if times else None
+    return {
+        # What Bokeh made is HTML already.
+        "chart": made and {name: Markup(text) for name, text in asdict(made).items()},
+        "distributions": times,
+        "levels": LEVELS,
+        "thinned": MOST_POINTS if any(one.thinned for one in times) else 0,
+    }
 
 
 def _short(name: str) -> str:

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from markupsafe import Markup
-
 from experiments import study
 from experiments.compare import sides
 from experiments.compare.sides import Line, Side
-from experiments.show.page import distributions
-from experiments.show.page.chart import chart
+from experiments.show.page.chart import drawn
 from experiments.show.page.distributions import Distribution
 from experiments.show.page.markup import fill
 from experiments.stats import FEWEST
@@ -30,12 +27,11 @@ def render(
     distributions of each side by arm, by its label; nothing if the study measures none.
     """
     numbers = {side.label: number for number, side in enumerate(found, 1)}
-    drawn = [
+    numbered = [
         replace(one, arm=f"{numbers[label]} {one.arm}")
         for label, mine in times.items()
         for one in mine
     ]
-    made = chart(drawn, "round-trip time, ms") if drawn else None
     return fill(
         "comparison.html",
         study=study.study(found[0].study),
@@ -45,11 +41,7 @@ def render(
         differing=sides.differing(found),
         conditions=violated,
         metrics=[_row(line) for line in lines],
-        chart=made and {"library": Markup(made.library), "script": Markup(made.script)},
-        element=made and Markup(made.element),
-        distributions=drawn,
-        levels=distributions.LEVELS,
-        thinned=distributions.MOST_POINTS if any(one.thinned for one in drawn) else 0,
+        **drawn(numbered),
         fewest=FEWEST,
     )
 
@@ -73,17 +65,10 @@ def _verdict(found: Sequence[Side], violated: Mapping[str, Sequence[str]]) -> st
 
 def _row(line: Line) -> dict[str, Any]:
     """A metric: each side's median; how it is to the first's, and by how much it differs."""
-    cells = [{"median": _median(line, number)} for number in range(len(line.estimates))]
+    cells = [{"median": line.median(number)} for number in range(len(line.estimates))]
     for number, effect in enumerate(line.effects, 1):
-        ratio = line.ratio(number)
         cells[number] |= {
-            "ratio": "-" if ratio is None else f"{ratio:.3f}x",
+            "ratio": line.times(number),
             "difference": str(effect.difference) if effect.difference.count > 1 else "",
         }
     return {"metric": line.metric, "unit": "" if line.unit == "1" else line.unit, "cells": cells}
-
-
-def _median(line: Line, number: int) -> str:
-    estimate = line.estimates[number]
-    alone = estimate.count == 1 and estimate.median is not None
-    return f"{estimate.median:.4g}" if alone else str(estimate)

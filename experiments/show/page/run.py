@@ -6,22 +6,17 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from experiments import study
 from experiments.runs.rundata import RunData
 from experiments.show import words
 from experiments.show.page import atlas, catchments, distributions, pictures, recipe
-from experiments.show.page.chart import Chart, chart
-from experiments.show.page.distributions import MOST_POINTS
+from experiments.show.page.chart import drawn
 from experiments.show.page.markup import fill
 from experiments.verdict.result import Check, Result
 from topologies.plan import plan
 
 CONTROLS = ("control: ", "twin: ")
 """How the names of checks begin that are about something that must fail, or its lawful twin."""
-
-TIMES = "round-trip time, ms"
 
 MEANINGS = {
     "valid": "Every check passed: what must fail did fail, and the emulator was true to its model.",
@@ -52,10 +47,7 @@ def render(data: RunData) -> str:
         atlas=atlas.atlas(network, served.by_city),
         looks=atlas.looks(network),
         served=served,
-        chart=_html(chart(times, TIMES)) if times else None,
-        distributions=times,
-        levels=distributions.LEVELS,
-        thinned=MOST_POINTS if any(one.thinned for one in times) else 0,
+        **drawn(times),
         metrics=[(name, *words.metric(m)) for name, m in data.result.metrics.items()],
         controls=[check for check in data.result.checks if _is_control(check)],
         checks=[check for check in data.result.checks if not _is_control(check)],
@@ -82,15 +74,6 @@ def _meaning(result: Result) -> str:
 
 def _is_control(check: Check) -> bool:
     return check.name.startswith(CONTROLS)
-
-
-def _html(made: Chart) -> Mapping[str, Markup]:
-    """What Bokeh made is HTML already."""
-    return {
-        "library": Markup(made.library),
-        "script": Markup(made.script),
-        "element": Markup(made.element),
-    }
 
 
 def _counts(data: RunData) -> list[tuple[str, int]]:
