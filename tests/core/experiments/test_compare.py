@@ -167,6 +167,7 @@ def test_a_page_of_what_cannot_be_believed_says_so(tmp_path: Path) -> None:
     path = tmp_path / "compared.html"
     _compare(*runs, "--page", path)
     assert "Not all of it can be believed: after." in Page(path.read_text()).text
+    assert '<p class="verdict invalid"' in path.read_text()
 
 
 def test_the_command_draws(two: list[Path], tmp_path: Path) -> None:

@@ -185,6 +185,10 @@ def test_an_act_is_read_back() -> None:
         ({"word": "link.set", "params": {"link": "x"}}, "takes link and delay and loss and rate"),
         ({"word": "link.set", "params": {"delay": "1 ms"}}, "takes link"),
         ({"word": "link.set", "params": {"link": "x", "jitter": "1 ms"}}, "takes link"),
+        (
+            {"word": "link.set", "params": {"link": "x", "delay": "1 ms", "jitter": "1 ms"}},
+            "takes link",
+        ),
         ({"word": "lease.move", "params": {"lease": "x"}}, "takes lease and server"),
         ({"word": "link.cut", "params": {"link": 7}}, "is text"),
     ],

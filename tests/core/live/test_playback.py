@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from experiments.control.words import Control
@@ -70,6 +70,7 @@ WORDS = st.sampled_from(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(WORDS, max_size=12))
+@example([("link.cut", {"link": "LHR-FCO"}), ("link.restore", {"link": "LHR-FCO"})])
 def test_what_is_played_back_is_what_the_lab_said(words: list[tuple[str, dict[str, str]]]) -> None:
     lab = FakeLab(PLAN)
     control = Control(lab, "up")  # type: ignore[arg-type]
