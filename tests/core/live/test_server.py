@@ -296,7 +296,7 @@ def test_acts_are_done_in_the_lab_and_undone_in_their_order(live: tuple[FakeLab,
         assert ask(link, "act", CUT).data == {"said": "link cut LHR-FCO"}
         assert len(lab.cut_links) == 1
         assert ask(link, "act", {"word": "policy.set", "params": {"policy": "bgp"}}).status == 200
-        view = until(told, "view", lambda x: x["undo"] and x["lab"]["policy"] == "bgp")
+        view = until(told, "view", lambda x: x["undo"] and (x["lab"] or {}).get("policy") == "bgp")
         assert view["undo"] == {"number": 2, "text": "policy set bgp"}
         assert ask(link, "undo", {"number": 1}).status == 409
         assert ask(link, "undo", {"number": 2}).data == {"said": "policy set nearest"}
