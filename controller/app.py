@@ -22,14 +22,12 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from controller import dhcp, frames, icmp, openflow
+from controller import dhcp, frames, openflow
 from controller.checker import Checker
 from controller.clock import BookClock
-from controller.core import labels
 from controller.core.events import LeaderSet, PortStatus, SwitchSet
 from controller.core.lease import BadEntryError, Lease, LendingError, Terms
 from controller.core.lending import Book
-from controller.core.routing import uplink_port
 from controller.core.rules import Duty, duty_of
 from controller.core.tokens import TokenBucket
 from controller.exchange import (
@@ -45,30 +43,25 @@ from controller.exchange import (
     offer,
     understand,
 )
+from controller.icmp_desk import IcmpDesk, Identity
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
 from controller.shedder import Shedder
 from controller.store import Store, StoreError
 from controller.switches import Switch
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan, SwitchPlan
+from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
 
 __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 LINK_DOWN, LIVE = ofproto_v1_3.OFPPS_LINK_DOWN, ofproto_v1_3.OFPPS_LIVE
 GATEWAY = frames.octets(GATEWAY_MAC)
-Identity = tuple[int, int]
-"""Who sent a packet: the switch's dpid and the port, which no server can forge."""
-
 PER_PORT = 4
 """DHCP messages of one port that may be in work at once; more are dropped."""
 
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
 """DHCP messages of one port that are looked at: in the long run, and after a pause."""
-
-ICMP_PER_S, ICMP_AT_ONCE = 100.0, 100.0
-"""The same of ICMP messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +77,8 @@ class Controller(app_manager.RyuApp):
     """Programs every switch of the plan and lends addresses to its servers.
 
     ``counts``: packet_ins (but for answers to health checks); health_answers, health_malformed;
-    dhcp_malformed, dhcp_ignored, dhcp_dropped; icmp_delivered, icmp_malformed, icmp_unlent (about a
-    port that is not the borrower's), icmp_dropped; unknown_switches, refused_switches (a second one
-    by the name of one that is there).
+    dhcp_malformed, dhcp_ignored, dhcp_dropped; those of ``IcmpDesk``; unknown_switches,
+    refused_switches (a second one by the name of one that is there).
     """
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
@@ -114,6 +106,7 @@ class Controller(app_manager.RyuApp):
         self.lender = Lender(book, self.loop, self._tell)
         self.shedder = Shedder(self.loop)
         self.checker = Checker(self.loop, self.counts)
+        self.icmp = IcmpDesk(self.loop, self.lender, self.counts)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
         self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
         self._by_port = {
@@ -122,9 +115,6 @@ class Controller(app_manager.RyuApp):
         self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
         self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
             lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
-        )
-        self._icmp_allowed: defaultdict[Identity, TokenBucket] = defaultdict(
-            lambda: TokenBucket(ICMP_PER_S, ICMP_AT_ONCE)
         )
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
@@ -247,7 +237,9 @@ class Controller(app_manager.RyuApp):
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def on_packet(self, event: Any) -> None:
-        """A packet was handed up: DHCP, ICMP about a shared address, an answer to a check."""
+        """A packet was handed up: DHCP, ICMP about a shared address, an answer to a check, or one
+        whose hops have run out.
+        """
         message = event.msg
         identity = (message.datapath.id, message.match["in_port"])
         if duty_of(message.cookie) is Duty.HEALTH:
@@ -255,51 +247,12 @@ class Controller(app_manager.RyuApp):
                 self.checker.hear(server, bytes(message.data))
             return
         self.counts["packet_ins"] += 1
-        if duty_of(message.cookie) is Duty.ICMP:
-            self._forward(identity, bytes(message.data))
+        if message.reason == ofproto_v1_3.OFPR_INVALID_TTL:
+            self.icmp.exceed(identity, bytes(message.data))
+        elif duty_of(message.cookie) is Duty.ICMP:
+            self.icmp.forward(identity, bytes(message.data))
         else:
             self._lend(identity, bytes(message.data))
-
-    # -- ICMP
-
-    def _forward(self, identity: Identity, frame: bytes) -> None:
-        """Send an ICMP message on: out, to its borrower, or towards the borrower's PoP."""
-        if not self._icmp_allowed[identity].take(time.monotonic()):
-            self.counts["icmp_dropped"] += 1
-            return
-        try:
-            about = icmp.about(frame)
-        except frames.FrameError:
-            self.counts["icmp_malformed"] += 1
-            return
-        lease = self.lender.book.holder(about.address, about.port)
-        sender = self._by_port.get(identity)
-        if lease is None or (about.outbound and (sender is None or sender.name != lease.server)):
-            self.counts["icmp_unlent"] += 1
-            return
-        here = self._by_dpid[identity[0]]
-        with contextlib.suppress(SwitchError):
-            port, onward = self._onward(here.plan, lease, about, frame)
-            if port is None:  # no way from here to the holder's PoP
-                self.counts["icmp_dropped"] += 1
-                return
-            here.session.packet_out(port, onward)
-            last = self.loop.world.plan.host(lease.server).switch == here.plan.name
-            self.counts["icmp_delivered"] += last and not about.outbound
-
-    def _onward(
-        self, here: SwitchPlan, lease: Lease, about: icmp.About, frame: bytes
-    ) -> tuple[int | None, bytes]:
-        """The port by which a message of this lease leaves a switch, and the frame that does."""
-        plan = self.loop.world.plan
-        if about.outbound:
-            return uplink_port(plan, here), frame
-        holder = plan.host(lease.server)
-        if holder.switch == here.name:
-            return holder.port, icmp.redirected(frame, GATEWAY, frames.octets(holder.mac))
-        label = labels.encode(plan.edge(lease.pop).number, here.number)
-        port = self.loop.routes.labels[lease.pop].ports.get(here.name)
-        return port, icmp.redirected(frame, GATEWAY, label.to_bytes(6, "big"))
 
     # -- DHCP
 

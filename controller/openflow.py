@@ -33,6 +33,7 @@ from controller.core.rules import (
     Action,
     Bucket,
     Copy,
+    CountHop,
     Duty,
     FieldMatch,
     Group,
@@ -63,6 +64,7 @@ __all__ = [
     "delete_group",
     "delete_our_flows",
     "encode",
+    "everything_to_the_leader",
     "flows_request",
     "groups_request",
     "modify_group",
@@ -95,9 +97,11 @@ _FLOW_REMOVED = Struct("!QHBB")
 _GROUP_DESC = Struct("!HBxI")
 _PACKET_OUT = Struct("!BBHIIIH6x")
 _ROLE = Struct("!BBHII4xQ")
+_ASYNC = Struct("!BBHI6I")
 _TYPE_LENGTH = Struct("!HH")
 _OUTPUT = Struct("!HHIH6x")
 _GROUP_ACTION = Struct("!HHI")
+_COUNT_HOP = Struct("!HH4x")
 _REG_MOVE = Struct("!HHIHHHHII")
 _MULTIPATH = Struct("!HHIHHH2xHHI2xHI")
 _REG_LOAD = Struct("!HHIHHIQ")
@@ -224,6 +228,8 @@ def _encode_action(action: Action) -> bytes:
             return _encode_hash(slots)
         case SetBits(name, value, mask):
             return _encode_load(_FIELDS[name], value, mask)
+        case CountHop():
+            return _COUNT_HOP.pack(ofp.OFPAT_DEC_NW_TTL, _COUNT_HOP.size)
         case Copy(source, target):
             return _encode_copy(_FIELDS[source], _FIELDS[target])
 
@@ -288,6 +294,8 @@ def _decode_action(kind: int, data: memoryview) -> Action:
         if port == ofp.OFPP_IN_PORT:
             return OutputInPort()
         return ToController() if port == ofp.OFPP_CONTROLLER else Output(port)
+    if kind == ofp.OFPAT_DEC_NW_TTL:
+        return CountHop()
     if kind == ofp.OFPAT_GROUP:
         return ToGroup(_GROUP_ACTION.unpack_from(data)[2])
     if kind == ofp.OFPAT_SET_FIELD:
@@ -493,6 +501,19 @@ def role_request(role: int, generation: int, xid: int) -> bytes:
     return _ROLE.pack(ofp.OFP_VERSION, ofp.OFPT_ROLE_REQUEST, _ROLE.size, xid, role, generation)
 
 
+def everything_to_the_leader(xid: int) -> bytes:
+    """OFPT_SET_ASYNC: all that a switch tells of itself goes to its master, of ports to slaves too.
+
+    Beside what switches do anyhow, that is packets whose hops have run out (section 7.3.10).
+    """
+    packets = sum(1 << x for x in (ofp.OFPR_NO_MATCH, ofp.OFPR_ACTION, ofp.OFPR_INVALID_TTL))
+    ports = sum(1 << x for x in (ofp.OFPPR_ADD, ofp.OFPPR_DELETE, ofp.OFPPR_MODIFY))
+    removals = (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT, ofp.OFPRR_DELETE)
+    removed = sum(1 << x for x in (*removals, ofp.OFPRR_GROUP_DELETE))
+    kind, size = ofp.OFPT_SET_ASYNC, _ASYNC.size
+    return _ASYNC.pack(ofp.OFP_VERSION, kind, size, xid, packets, 0, ports, ports, removed, 0)
+
+
 def _bundle_control(xid: int, bundle_id: int, kind: int) -> bytes:
     return _BUNDLE_CONTROL.pack(
         ofp.OFP_VERSION,
@@ -538,8 +559,9 @@ def bundle(messages: Iterable[bytes], bundle_id: int, xid: int) -> bytes:
     return b"".join(parts)
 
 
-def packet_out(port: int, frame: bytes, xid: int) -> bytes:
-    """Send a frame out of a port."""
+def packet_out(port: int | None, frame: bytes, xid: int) -> bytes:
+    """Send a frame out of a port, or through the switch's tables."""
+    port = ofp.OFPP_TABLE if port is None else port
     action = _encode_action(Output(port))
     return (
         _PACKET_OUT.pack(

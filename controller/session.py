@@ -116,7 +116,8 @@ class Session:
             self.leads = error is None
 
         pending = self._expect(1, done=done)
-        self._send(openflow.role_request(ofp.OFPCR_ROLE_MASTER, generation, pending.last))
+        asked = openflow.role_request(ofp.OFPCR_ROLE_MASTER, generation, pending.last)
+        self._send(asked + openflow.everything_to_the_leader(0))
         return pending
 
     def flows(self, duty: Duty | None = None, *, anybodys: bool = False) -> Pending:
@@ -151,8 +152,11 @@ class Session:
         self._send(data + openflow.barrier(pending.last))
         return pending
 
-    def packet_out(self, port: int, frame: bytes) -> None:
-        """Send a frame out of a port. Raises SwitchError, also before we are its master."""
+    def packet_out(self, port: int | None, frame: bytes) -> None:
+        """Send a frame out of a port, or through the tables.
+
+        Raises SwitchError, also before we are the switch's master.
+        """
         if not self.leads:
             raise SwitchError(f"{self.name} has not made us its master")
         self._send(openflow.packet_out(port, frame, 0))

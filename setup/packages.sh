@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     mininet openvswitch-switch iproute2 ethtool iputils-ping util-linux procps
     gcc libc6-dev make python3-venv nftables
-    ca-certificates curl iperf3 tcpdump
+    ca-certificates curl iperf3 tcpdump traceroute
     "$@"
 )
 

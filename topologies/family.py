@@ -24,7 +24,12 @@ EMBEDDED = IPv6Network("2001:db8::/96")
 
 def address(ip: IPv4Address, family: Family) -> Address:
     """The address itself, or its twin."""
-    return ip if family == 4 else EMBEDDED.network_address + int(ip)
+    return ip if family == 4 else twin(ip)
+
+
+def twin(ip: IPv4Address) -> IPv6Address:
+    """The address of the other family that embeds this one."""
+    return EMBEDDED.network_address + int(ip)
 
 
 def prefix(network: IPv4Network, family: Family) -> Prefix:

@@ -12,9 +12,10 @@ edge switch.
 
 Addresses. City number i (from 1) owns the i-th equal part of 10.0.0.0/8 for its clients and
 origins; PoP number i the i-th equal part of 172.16.0.0/12 for its servers' own addresses. Parts
-are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2). Hosts and services
-have IPv6 twins of these (``topologies.family``). The ends of link number n, where routers need
-addresses, have numbers 2n and 2n + 1 of 100.64.0.0/11; that of an uplink's PoP is its speaker's.
+are /16 as long as the numbers fit (10.3.0.1 is in city 3, 172.18.0.1 in PoP 2), and the last
+address of a part is its switch's (10.3.255.254). Hosts, switches and services have IPv6 twins of
+these (``topologies.family``). The ends of link number n, where routers need addresses, have numbers
+2n and 2n + 1 of 100.64.0.0/11; that of an uplink's PoP is its speaker's.
 """
 
 from __future__ import annotations
@@ -130,6 +131,11 @@ class SwitchPlan:
     def covers(self, family: Family) -> Prefix:
         """The prefix of a family."""
         return families.prefix(self.prefix, family)
+
+    @property
+    def address(self) -> IPv4Address:
+        """A switch's own address, by which the controller answers for it: its prefix's last."""
+        return self.prefix.broadcast_address - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ from topologies.units import format_rate, format_time
 MAX_SWITCHES = 0xFFF
 """Most cities, and most PoPs: their datapath ids are 0x1000 and 0x2000 plus a number."""
 
+NOT_HOSTS = 3
+"""Addresses of a prefix that no host has: the first, the switch's, and the last."""
+
 MAX_FABRIC_LINKS = 0xFFF
 """Most links between switches: a label that carries a dead one has 12 bits for its number."""
 
@@ -616,7 +619,7 @@ def _capacity(network: Network) -> Iterator[Problem]:
         )
     if max(cities, pops) > MAX_SWITCHES:
         return
-    room = part(CITY_PARTS, 1, cities).num_addresses - 2
+    room = part(CITY_PARTS, 1, cities).num_addresses - NOT_HOSTS
     attached: Counter[str] = Counter()
     for at in (*network.clients, *network.origins):
         attached[at.city] += max(0, at.count)
@@ -628,7 +631,7 @@ def _capacity(network: Network) -> Iterator[Problem]:
                 f" the {room} addresses of {city.code}",
                 "put some in another city",
             )
-    room = part(POP_PARTS, 1, pops).num_addresses - 2
+    room = part(POP_PARTS, 1, pops).num_addresses - NOT_HOSTS
     for i, pop in enumerate(network.pops):
         if pop.servers > room:
             yield Problem(

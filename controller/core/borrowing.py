@@ -22,7 +22,18 @@ from controller.core.priorities import (
     BORROWED_HOME,
     BORROWED_RETURN,
 )
-from controller.core.rules import Duty, Match, Output, Rule, SetField, Table, cookie, mac, match
+from controller.core.rules import (
+    CountHop,
+    Duty,
+    Match,
+    Output,
+    Rule,
+    SetField,
+    Table,
+    cookie,
+    mac,
+    match,
+)
 from topologies.plan import HostPlan, Plan, SwitchPlan
 
 SwitchRules = Mapping[str, frozenset[Rule]]
@@ -55,7 +66,7 @@ def source_guard(lease: Lease, server: HostPlan) -> Iterator[Rule]:
             Table.ADMISSION,
             ADMIT_HOST,
             from_host(server, lease.address, ip_proto=protocol, **{f"{name}_src": ports}),
-            exactly(f"{name}_src"),
+            (CountHop(), *exactly(f"{name}_src")),
             goto=Table.SERVICE,
             cookie=cookie(Duty.ADMIT_LEASE, int(lease.address)),
         )

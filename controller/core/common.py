@@ -10,6 +10,8 @@ from controller.core.matching import (
     ARP_REQUEST,
     DHCP_CLIENT,
     GATEWAY,
+    ICMP,
+    ICMP6,
     IPV4,
     IPV6,
     MULTICAST,
@@ -29,6 +31,7 @@ from controller.core.priorities import (
     ROUTE_PREFIX,
 )
 from controller.core.rules import (
+    FROM_CONTROLLER,
     Copy,
     Duty,
     Output,
@@ -68,6 +71,18 @@ def arp_responder(host: HostPlan) -> Rule:
         ),
         cookie=cookie(Duty.ARP, host.port),
     )
+
+
+def tell_of_hops(onward: Table) -> Iterator[Rule]:
+    """ADMISSION: what the controller says for this switch of packets whose hops have run out."""
+    for ether_type, protocol in ((IPV4, ICMP), (IPV6, ICMP6)):
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_HOST,
+            match(in_port=FROM_CONTROLLER, eth_type=ether_type, ip_proto=protocol),
+            goto=onward,
+            cookie=cookie(Duty.EXCEEDED, ether_type),
+        )
 
 
 def refuse_the_rest() -> tuple[Rule, ...]:

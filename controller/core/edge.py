@@ -17,6 +17,7 @@ from controller.core.common import (
     exactly,
     nobody_here,
     refuse_the_rest,
+    tell_of_hops,
 )
 from controller.core.forwarding import Actions, first_live, label_routes, on_detour
 from controller.core.groups import Repair, number
@@ -58,6 +59,7 @@ from controller.core.priorities import (
 )
 from controller.core.routing import Routes, fabric_ports, uplink, uplink_port
 from controller.core.rules import (
+    CountHop,
     Duty,
     Entry,
     Output,
@@ -102,6 +104,7 @@ def admission(plan: Plan, switch: SwitchPlan) -> Iterator[Rule]:
     for port in fabric_ports(plan, switch):
         if speaker is None or port != uplink_port(plan, switch):
             yield from admit_fabric(switch, port)
+    yield from tell_of_hops(Table.SERVICE)
     yield from refuse_ports()
     yield from refuse_the_rest()
 
@@ -114,6 +117,7 @@ def admit_server(plan: Plan, server: HostPlan) -> Iterator[Rule]:
                 Table.ADMISSION,
                 ADMIT_HOST,
                 from_host(server, origin),
+                (CountHop(),),
                 goto=Table.SERVICE,
                 cookie=cookie(Duty.ADMIT, server.port),
             )
@@ -163,19 +167,21 @@ def punt_echo(plan: Plan, server: HostPlan) -> Iterator[Rule]:
             ipv4_src=prefix_match(pool.prefix),
         )
         duty = cookie(Duty.ICMP, int(pool.prefix.network_address))
-        yield Rule(Table.ADMISSION, ADMIT_HOST, own, (ToController(),), cookie=duty)
+        actions = (CountHop(), ToController())
+        yield Rule(Table.ADMISSION, ADMIT_HOST, own, actions, cookie=duty)
 
 
 def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     """ADMISSION: from another switch come labels, and packets to the servers' own addresses."""
-    duty = cookie(Duty.FABRIC, port)
-    here = match(in_port=port, eth_dst=labels.towards(switch.number))
-    relay = match(in_port=port, eth_dst=labels.ANY)
-    yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, goto=Table.SERVICE, cookie=duty)
-    yield Rule(Table.ADMISSION, ADMIT_FABRIC, relay, goto=Table.ROUTE, cookie=duty)
+    duty, hop = cookie(Duty.FABRIC, port), (CountHop(),)
     for family in FAMILIES:
+        came = {"in_port": port, "eth_type": ETHER_TYPES[family]}
+        here = match(**came, eth_dst=labels.towards(switch.number))
+        relay = match(**came, eth_dst=labels.ANY)
         own = match(in_port=port, eth_dst=GATEWAY, **destination(switch.covers(family)))
-        yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, goto=Table.ROUTE, cookie=duty)
+        yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, hop, Table.SERVICE, duty)
+        yield Rule(Table.ADMISSION, ADMIT_FABRIC, relay, hop, Table.ROUTE, duty)
+        yield Rule(Table.ADMISSION, ADMIT_FABRIC, own, hop, Table.ROUTE, duty)
 
 
 def admit_router(line: LinkPlan, switch: SwitchPlan, speaker: HostPlan) -> Iterator[Rule]:
@@ -190,14 +196,15 @@ def admit_router(line: LinkPlan, switch: SwitchPlan, speaker: HostPlan) -> Itera
     duty = cookie(Duty.BGP, speaker.port)
     yield Rule(Table.ADMISSION, ADMIT_SPEAKER, to_speaker, (Output(speaker.port),), cookie=duty)
     yield Rule(Table.ADMISSION, ADMIT_SPEAKER, to_router, (Output(port),), cookie=duty)
-    yield Rule(
-        Table.ADMISSION,
-        ADMIT_FABRIC,
-        match(in_port=port, eth_dst=mac(speaker.mac)),
-        (SetField("eth_dst", labels.encode(switch.number)),),
-        Table.SERVICE,
-        cookie(Duty.FABRIC, port),
-    )
+    for ether_type in ETHER_TYPES.values():
+        yield Rule(
+            Table.ADMISSION,
+            ADMIT_FABRIC,
+            match(in_port=port, eth_dst=mac(speaker.mac), eth_type=ether_type),
+            (CountHop(), SetField("eth_dst", labels.encode(switch.number))),
+            Table.SERVICE,
+            cookie(Duty.FABRIC, port),
+        )
 
 
 def refuse_ports() -> Iterator[Rule]:

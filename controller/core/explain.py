@@ -14,12 +14,14 @@ from controller.core import labels
 from controller.core.events import CityMoved, WeightSet
 from controller.core.groups import Repair, kind_of
 from controller.core.lending import Book
-from controller.core.matching import ARP, GATEWAY, ICMP, IPV4, IPV6, MULTICAST, TCP, UDP
+from controller.core.matching import ARP, GATEWAY, ICMP, ICMP6, IPV4, IPV6, MULTICAST, TCP, UDP
 from controller.core.pipeline import programs
 from controller.core.rules import (
     FIELD_BITS,
+    FROM_CONTROLLER,
     Action,
     Copy,
+    CountHop,
     Duty,
     FieldMatch,
     Hash,
@@ -75,6 +77,7 @@ DUTIES: Mapping[Duty, str] = {
     Duty.ABROAD: "(address, port set) whose borrower is not at its address's home: label it there",
     Duty.DETOUR: "round a dead link, by the label that carries its number",
     Duty.BGP: "between a PoP's speaker and its city's router",
+    Duty.EXCEEDED: "hops have run out here: what the controller tells the sender",
     Duty.FABRIC: "from another switch, where it was admitted",
 }
 """What each duty is for; counters are reported under these names in lower case."""
@@ -104,6 +107,10 @@ NOTES = (
     "sends them on to the holder of that port, from the switch where they were. Other ICMP to a "
     "borrowed address is dropped and counted as unlent, from one as spoof. To and from service "
     "addresses ICMP passes like TCP and UDP.",
+    "Every switch that admits a packet counts a hop of it (TTL, hop limit). Where none is left the "
+    "controller gets it instead and answers for the switch, by the last address of its prefix "
+    "(time exceeded), so traceroute sees each switch as a router. What a server hands back, and "
+    "BGP, is not counted.",
     "A server answers the service addresses and its own borrowed addresses inside itself (AnyIP), "
     "so such packets never reach the switch. That also means that it cannot reach a neighbour "
     "which holds another port set of the same address.",
@@ -112,7 +119,7 @@ NOTES = (
 
 _NAMES: Mapping[str, Mapping[int, str]] = {
     "eth_type": {IPV4: "IPv4", IPV6: "IPv6", ARP: "ARP"},
-    "ip_proto": {ICMP: "ICMP", TCP: "TCP", UDP: "UDP"},
+    "ip_proto": {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMP6: "ICMPv6"},
     "icmpv4_type": {0: "echo reply", 3: "unreachable", 8: "echo", 11: "time exceeded"}
     | {12: "bad header"},
 }
@@ -217,6 +224,8 @@ def _field(m: FieldMatch, table: Table) -> str:
     exact = m.mask == (1 << FIELD_BITS[m.field]) - 1
     if m.field in _NAMES:
         return _NAMES[m.field][m.value]
+    if (m.field, m.value) == ("in_port", FROM_CONTROLLER):
+        return "from the controller"
     if m.field == "eth_src" and not exact:
         return f"`eth_src` {_marks(m.value, m.mask)}"
     if m.field == "eth_dst":
@@ -287,6 +296,8 @@ def _action(action: Action) -> str:
             return f"mark `eth_src`: {_marks(value, mask)}"
         case SetBits(field):
             return f"`{field}` := the same label with this dead link"
+        case CountHop():
+            return "count a hop"
         case Copy(source, target) if source == target:
             return f"exactly `{source}`"
         case Copy(source, target):

@@ -24,6 +24,7 @@ VLAN_PRESENT: Final = 0x1000
 ICMP: Final = 1
 TCP: Final = 6
 UDP: Final = 17
+ICMP6: Final = 58
 ARP_REQUEST: Final = 1
 ARP_REPLY: Final = 2
 DHCP_CLIENT: Final = 68

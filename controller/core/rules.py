@@ -51,6 +51,7 @@ class Duty(IntEnum):
     HEALTH = 19  # the controller sees whether a server answers
     BGP = 20  # between a PoP's speaker and its city's router
     HANDED_ON = 18  # what a server does not know goes to who may
+    EXCEEDED = 21  # where a packet's hops have run out, the controller tells its sender
 
 
 def cookie(duty: Duty, number: int = 0) -> int:
@@ -69,6 +70,9 @@ def mac(text: str) -> int:
     """A MAC address as the number that matches and actions hold: ``mac("02:00:00:00:00:01")``."""
     return int(text.replace(":", ""), 16)
 
+
+FROM_CONTROLLER = 0xFFFFFFFD
+"""The port by which comes what the controller sends through a switch's tables (OFPP_CONTROLLER)."""
 
 FIELD_BITS: Mapping[str, int] = {
     "in_port": 32,
@@ -170,6 +174,14 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class CountHop:
+    """Take one from an IP packet's TTL or hop limit.
+
+    Where none would be left the controller gets the packet, and nothing more is done with it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Hash:
     """Hash addresses and ports into register 0, as a slot: a number below ``slots``.
 
@@ -186,7 +198,9 @@ class ToGroup:
     group_id: int
 
 
-Action = Output | OutputInPort | ToController | SetField | SetBits | Copy | Hash | ToGroup
+Action = (
+    Output | OutputInPort | ToController | SetField | SetBits | Copy | CountHop | Hash | ToGroup
+)
 
 
 @dataclass(frozen=True, slots=True)

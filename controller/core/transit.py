@@ -17,6 +17,7 @@ from controller.core.common import (
     drop_the_rest,
     nobody_here,
     refuse_the_rest,
+    tell_of_hops,
 )
 from controller.core.detours import Ways
 from controller.core.forwarding import (
@@ -29,7 +30,7 @@ from controller.core.forwarding import (
     turn,
 )
 from controller.core.groups import Repair, number
-from controller.core.matching import GATEWAY, destination, from_host
+from controller.core.matching import ETHER_TYPES, GATEWAY, destination, from_host
 from controller.core.priorities import (
     ADMIT_FABRIC,
     ADMIT_HOST,
@@ -41,6 +42,7 @@ from controller.core.priorities import (
 )
 from controller.core.routing import Routes, fabric_ports, uplink
 from controller.core.rules import (
+    CountHop,
     Duty,
     Entry,
     Output,
@@ -89,22 +91,28 @@ def admission(plan: Plan, switch: SwitchPlan, hosts: list[HostPlan]) -> Iterator
                 Table.ADMISSION,
                 ADMIT_HOST,
                 from_host(host, host.at(family)),
+                (CountHop(),),
                 goto=Table.ROUTE,
                 cookie=cookie(Duty.ADMIT, host.port),
             )
         yield arp_responder(host)
     for port in fabric_ports(plan, switch):
         yield from admit_fabric(switch, port)
+    yield from tell_of_hops(Table.ROUTE)
     yield from refuse_the_rest()
 
 
 def admit_fabric(switch: SwitchPlan, port: int) -> Iterator[Rule]:
     """ADMISSION: all that another switch sends; what goes round a dead link to here is here now."""
     duty = cookie(Duty.FABRIC, port)
-    here = match(in_port=port, eth_dst=labels.towards(labels.CITY | switch.number))
-    no_label = (SetField("eth_dst", GATEWAY),)
-    yield Rule(Table.ADMISSION, ADMIT_LABEL_HERE, here, no_label, Table.ROUTE, duty)
-    yield Rule(Table.ADMISSION, ADMIT_FABRIC, match(in_port=port), goto=Table.ROUTE, cookie=duty)
+    no_label = SetField("eth_dst", GATEWAY)
+    for ether_type in ETHER_TYPES.values():
+        came = {"in_port": port, "eth_type": ether_type}
+        here = match(**came, eth_dst=labels.towards(labels.CITY | switch.number))
+        yield Rule(
+            Table.ADMISSION, ADMIT_LABEL_HERE, here, (CountHop(), no_label), Table.ROUTE, duty
+        )
+        yield Rule(Table.ADMISSION, ADMIT_FABRIC, match(**came), (CountHop(),), Table.ROUTE, duty)
 
 
 def city_routes(plan: Plan, routes: Routes, switch: SwitchPlan) -> Iterator[Rule]:

@@ -32,6 +32,7 @@ MOST_HOPS = 64
 _RULE = re.compile(r"^ *(\d+)\. .*?priority (\d+)(?:, cookie (0x[0-9a-f]+))?", re.M)
 # Open vSwitch sends nothing out of the port that a packet came in by, and says so.
 _OUTPUT = re.compile(r"^ +(output:\d+|IN_PORT|CONTROLLER)\b.*$(?!\n +>> skipping)", re.M)
+_EXCEEDED = re.compile(r">> IPv[46] decrement TTL exception")
 _ETH_DST = re.compile(r"^Final flow: .*?dl_dst=([0-9a-f:]+)", re.M)
 # A group works on a copy, so only what the datapath does tells which label it wrote.
 _SET_DST = re.compile(
@@ -57,9 +58,10 @@ def read(text: str, eth_dst: int) -> Told:
     if (written := _SET_DST.search(text)) is not None:
         mask = mac(written[2]) if written[2] else (1 << 48) - 1
         left = eth_dst & ~mask | mac(written[1]) & mask
+    outputs = (*_OUTPUT.findall(text), *("CONTROLLER",) * len(_EXCEEDED.findall(text)))
     return Told(
         tuple((int(t), int(p), int(c or "0", 16)) for t, p, c in _RULE.findall(text)),
-        tuple(_OUTPUT.findall(text)),
+        outputs,
         left,
     )
 
@@ -84,6 +86,7 @@ class Packet:
             "dl_dst": _mac(self.eth_dst),
             "dl_type": ETHER_TYPES[self.source.version],
             "nw_proto": self.protocol,
+            "nw_ttl": MOST_HOPS,
         }
         if self.source.version == 4:
             found |= {"nw_src": self.source, "nw_dst": self.destination}
@@ -94,7 +97,8 @@ class Packet:
         elif self.protocol == ICMP6:
             found |= {"icmpv6_type": 128, "icmpv6_code": 0}
         else:
-            found |= {"tp_src": self.sport, "tp_dst": self.dport}
+            name = "udp" if self.protocol == UDP else "tcp"
+            found |= {f"{name}_src": self.sport, f"{name}_dst": self.dport}
         return ",".join(f"{name}={value}" for name, value in found.items())
 
     def answer(self, host: HostPlan) -> Packet:

@@ -12,6 +12,7 @@ from controller.core.rules import (
     FIELD_BITS,
     Action,
     Copy,
+    CountHop,
     Group,
     GroupKind,
     Hash,
@@ -56,6 +57,8 @@ def as_ryu_action(action: Action) -> Any:
             start = (mask & -mask).bit_length() - 1
             run = start << 6 | mask.bit_count() - 1
             return parser.NXActionRegLoad(run, name, value >> start)
+        case CountHop():
+            return parser.OFPActionDecNwTtl()
         case Copy(source, target):
             return parser.NXActionRegMove(source, target, FIELD_BITS[source])
         case Hash(slots):

@@ -3,7 +3,8 @@ refuse, and says what happens to a packet.
 
 A packet is a mapping of field names (those of ``controller.core.rules``) to integers, without
 ``in_port``. A field ``slot`` stands for what the packet hashes to; without it, every slot is tried.
-A field that a packet lacks is matched by no rule that asks for it.
+A field that a packet lacks is matched by no rule that asks for it. ``ip_ttl`` is its TTL or hop
+limit; of a packet that lacks it hops are not counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from controller.core.reconcile import (
 from controller.core.rules import (
     Action,
     Copy,
+    CountHop,
     Duty,
     Group,
     GroupKind,
@@ -45,6 +47,7 @@ Packet = Mapping[str, int]
 Shape = tuple[tuple[str, int], ...]
 
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
+HOPS = 64
 PREREQUISITES: Mapping[str, Mapping[str, int]] = {
     "ipv4": {"eth_type": IPV4},
     "ipv6": {"eth_type": IPV6},
@@ -74,6 +77,8 @@ class Outcome:
     trail: tuple[Rule, ...] = ()
     outputs: tuple[tuple[int, Packet], ...] = ()
     punted: tuple[Packet, ...] = ()
+    exceeded: bool = False
+    """Whether it was punted because its hops have run out: nothing more is done with it."""
     swallowed: int = 0
     """Outputs to the port that the packet came in by: a switch silently does not send those."""
 
@@ -136,6 +141,8 @@ class FakeSwitch:
 
     def _check_rule(self, rule: Rule) -> None:
         exact = {m.field: m.value for m in rule.match}
+        if CountHop() in rule.actions and exact.get("eth_type") not in (IPV4, IPV6):
+            raise RefusedError(f"{self.name}: counts hops of no IP packet: {rule}")
         for name in exact:
             needs = PREREQUISITES.get(name.split("_")[0], {}) if name != "ip_proto" else {}
             if any(exact.get(k) != v for k, v in needs.items()):
@@ -179,7 +186,7 @@ class FakeSwitch:
             return
         outcome = replace(outcome, trail=(*outcome.trail, rule))
         for result in self._actions(outcome, rule.actions):
-            if rule.goto is None:
+            if rule.goto is None or result.exceeded:
                 yield result
             else:
                 yield from self._table(result, rule.goto)
@@ -225,7 +232,7 @@ class FakeSwitch:
         return tuple(sorted(kinds.values()))
 
     def _actions(self, outcome: Outcome, actions: tuple[Action, ...]) -> Iterator[Outcome]:
-        if not actions:
+        if not actions or outcome.exceeded:
             yield outcome
             return
         action, rest = actions[0], actions[1:]
@@ -267,6 +274,13 @@ def _act(outcome: Outcome, action: Action) -> Outcome:
             return replace(outcome, packet={**outcome.packet, name: whole})
         case Copy(source, target):
             return replace(outcome, packet={**outcome.packet, target: outcome.packet[source]})
+        case CountHop() if outcome.packet.get("ip_ttl", HOPS) <= 1:
+            return replace(outcome, punted=(*outcome.punted, outcome.packet), exceeded=True)
+        case CountHop() if "ip_ttl" in outcome.packet:
+            left = outcome.packet["ip_ttl"] - 1
+            return replace(outcome, packet={**outcome.packet, "ip_ttl": left})
+        case CountHop():
+            return outcome
         case ToController():
             return replace(outcome, punted=(*outcome.punted, outcome.packet))
         case OutputInPort():

@@ -53,7 +53,12 @@ Datapath actions: set(eth(dst=02:60:01:00:00:00)),4
 
 SLOT = re.compile(r"NXM_NX_REG0\[\] is now (0x[0-9a-f]+|0)")
 
-OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_proto": "nw_proto"} | {
+OVS_NAMES = {
+    "ip_ttl": "nw_ttl",
+    "ipv4_src": "nw_src",
+    "ipv4_dst": "nw_dst",
+    "ip_proto": "nw_proto",
+} | {
     "icmpv4_type": "icmp_type",
     "icmpv4_code": "icmp_code",
 }
@@ -200,10 +205,24 @@ def test_open_vswitch_and_the_fake_switch_agree(lab_folder: Path) -> None:
         for name, port, fields in sorted(_arrivals(network, _packets(world))):
             outcome = judge.check(name, port, dict(fields))
             met |= {duty_of(rule.cookie) for rule in outcome.trail}
-        assert met == set(Duty) - {Duty.DETOUR, Duty.BGP}
+        assert met == set(Duty) - {Duty.DETOUR, Duty.BGP, Duty.EXCEEDED}
+        _check_hops(lab, world, judge)
         _check_fragments(world, judge)
         _check_tags(world, judge)
         _check_detours(lab, network, world, judge)
+
+
+def _check_hops(lab: Testbed, world: World, judge: Judge) -> None:
+    """Packets on their last hop, by either family and from what is borrowed."""
+    origin = world.plan.hosts_of(HostRole.ORIGIN)[0]
+    for host in lab.plan.hosts_of(HostRole.CLIENT):
+        for target in (origin.address, origin.at(6)):
+            at = frame(host, target, ip_ttl=1)
+            assert judge.check(host.switch, host.port, at).exceeded
+    for lease in world.leases.values():
+        server = world.plan.host(lease.server)
+        at = frame(server, origin.address, source=lease.address, sport=lease.first_port, ip_ttl=1)
+        assert judge.check(server.switch, server.port, at).exceeded
 
 
 def _check_fragments(world: World, judge: Judge) -> None:

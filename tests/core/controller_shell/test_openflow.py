@@ -16,6 +16,7 @@ from controller.core.rules import (
     Action,
     Bucket,
     Copy,
+    CountHop,
     Duty,
     FieldMatch,
     Group,
@@ -73,6 +74,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(Output, ports),
     st.just(OutputInPort()),
     st.just(ToController()),
+    st.just(CountHop()),
     set_fields(),
     set_bits(),
     st.sampled_from(EQUAL_WIDTHS).map(lambda pair: Copy(*pair)),
@@ -126,6 +128,8 @@ def test_requests_are_byte_for_byte_what_ryu_sends() -> None:
     for role in (ofp.OFPCR_ROLE_MASTER, ofp.OFPCR_ROLE_SLAVE):
         asked = parser.OFPRoleRequest(DATAPATH, role, 1 << 60)
         assert openflow.role_request(role, 1 << 60, 8) == ryu_bytes(asked, 8)
+    asked = parser.OFPSetAsync(DATAPATH, [7, 0], [7, 7], [15, 0])
+    assert openflow.everything_to_the_leader(9) == ryu_bytes(asked, 9)
     out = parser.OFPPacketOut(
         DATAPATH, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, [parser.OFPActionOutput(7, 0)], b"frame"
     )
