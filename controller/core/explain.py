@@ -106,7 +106,8 @@ NOTES = (
     "replies are handed to the controller, which reads the quoted port, or the identifier, and "
     "sends them on to the holder of that port, from the switch where they were. Other ICMP to a "
     "borrowed address is dropped and counted as unlent, from one as spoof. To and from service "
-    "addresses ICMP passes like TCP and UDP.",
+    "addresses ICMP passes like TCP and UDP, but that an error goes to every server of the PoP: "
+    "the kernel whose socket it is about takes it.",
     "Every switch that admits a packet counts a hop of it (TTL, hop limit). Where none is left the "
     "controller gets it instead and answers for the switch, by the last address of its prefix "
     "(time exceeded), so traceroute sees each switch as a router. What a server hands back, and "
@@ -122,6 +123,7 @@ _NAMES: Mapping[str, Mapping[int, str]] = {
     "ip_proto": {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMP6: "ICMPv6"},
     "icmpv4_type": {0: "echo reply", 3: "unreachable", 8: "echo", 11: "time exceeded"}
     | {12: "bad header"},
+    "icmpv6_type": {1: "unreachable", 2: "too big", 3: "time exceeded", 4: "bad header"},
 }
 _OBVIOUS = frozenset({"udp_src", "udp_dst", "arp_op"})
 """Exact values of these fields are shown as they are."""
@@ -208,7 +210,7 @@ def _describe(rule: Rule) -> tuple[str, str, str, str]:
     assert duty is not None
     fields = sorted(rule.match, key=_reading_order)
     match = ", ".join(_field(m, rule.table) for m in fields) or "anything"
-    actions = ", ".join(_action(action) for action in rule.actions)
+    actions = ", ".join(dict.fromkeys(map(_action, rule.actions)))
     dead_end = "drop" if all(isinstance(action, Copy) for action in rule.actions) else ""
     then = dead_end if rule.goto is None else rule.goto.name.lower()
     return duty.name.lower(), match, actions, then

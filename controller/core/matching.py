@@ -41,6 +41,8 @@ ECHO: Final = 8
 ECHO_REPLY: Final = 0
 ICMP_ERRORS: Final = (3, 11, 12)
 """Unreachable, time exceeded, bad header (RFC 792): they quote the packet that they are about."""
+ICMP6_ERRORS: Final = (1, 2, 3, 4)
+"""The same of ICMPv6, too big among them (RFC 4443 section 3)."""
 ICMP_TO_BORROWERS: Final = (ECHO_REPLY, *ICMP_ERRORS)
 
 GATEWAY: Final = mac(GATEWAY_MAC)

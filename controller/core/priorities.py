@@ -29,6 +29,8 @@ ADMIT_SPOOF: Final = 100
 ADMIT_SPOOF_PORTS: Final = 120
 """ADMISSION: those among them that show ports, where ports are lent."""
 
+SERVICE_ERROR: Final = 300
+"""SERVICE: an ICMP error about what was sent from a service address."""
 SERVICE_LATE: Final = 250
 """SERVICE: the same, from a city that this PoP has served and serves no more."""
 SERVICE_MOVED: Final = 200

@@ -92,6 +92,7 @@ FIELD_BITS: Mapping[str, int] = {
     "udp_dst": 16,
     "icmpv4_type": 8,
     "icmpv4_code": 8,
+    "icmpv6_type": 8,
     "arp_op": 16,
     "arp_spa": 32,
     "arp_tpa": 32,

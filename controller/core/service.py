@@ -17,12 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 from controller.core import labels
 from controller.core.balancing import chains, service_group, size
 from controller.core.groups import SERVICE_GROUP
-from controller.core.matching import GATEWAY, TCP, UDP, destination, from_port, source
+from controller.core.matching import (
+    GATEWAY,
+    ICMP,
+    ICMP6,
+    ICMP6_ERRORS,
+    ICMP_ERRORS,
+    TCP,
+    UDP,
+    destination,
+    from_port,
+    source,
+)
 from controller.core.priorities import (
     ADMIT_HANDED_BACK,
     BALANCE_ELSEWHERE,
@@ -31,6 +42,7 @@ from controller.core.priorities import (
     BALANCE_SLOT,
     BALANCE_STRAIGHT,
     SERVICE_ADDRESS,
+    SERVICE_ERROR,
     SERVICE_LATE,
     SERVICE_MOVED,
 )
@@ -52,7 +64,7 @@ from controller.core.rules import (
 )
 from controller.core.steering import Ranking
 from controller.core.world import World
-from topologies.family import FAMILIES
+from topologies.family import FAMILIES, Family
 from topologies.plan import (
     HANDED_ON_BIT,
     HANDED_ON_MAC,
@@ -145,7 +157,7 @@ class ServiceTables:
 
 
 def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator[Entry]:
-    """ADMISSION, SERVICE and BALANCE: every protocol to a service address goes to one server.
+    """ADMISSION, SERVICE and BALANCE: every flow to a service address goes to one server.
 
     A PoP without a serving server drops and counts it.
     """
@@ -164,10 +176,34 @@ def entries(world: World, tables: ServiceTables, switch: SwitchPlan) -> Iterator
                 goto=goto if tables.weights else None,
                 cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
             )
+    yield from _errors(world, switch)
     yield from _balance(world, tables)
     yield from _late(world, tables, switch)
     if tables.chains and tables.in_transition:
         yield from _handed_back(world, tables, switch)
+
+
+def _errors(world: World, switch: SwitchPlan) -> Iterator[Rule]:
+    """SERVICE: an ICMP error goes to every server: a switch cannot see whose flow it quotes.
+
+    Each server's kernel takes what is about a socket of its own and nothing else, so paths' MTUs
+    are found (RFC 7690, which sends them to all too). An error that lands in another PoP than its
+    flow is lost.
+    """
+    actions = tuple(x for server in world.plan.servers_of(switch.city) for x in _to(server))
+    errors: dict[Family, list[dict[str, int]]] = {
+        4: [{"ip_proto": ICMP, "icmpv4_type": kind} for kind in ICMP_ERRORS],
+        6: [{"ip_proto": ICMP6, "icmpv6_type": kind} for kind in ICMP6_ERRORS],
+    }
+    for family in FAMILIES if actions else ():
+        for prefix, error in product(world.plan.service_prefixes(family), errors[family]):
+            yield Rule(
+                Table.SERVICE,
+                SERVICE_ERROR,
+                match(**destination(prefix) | error),
+                actions,
+                cookie=cookie(Duty.SERVICE, int(prefix.network_address)),
+            )
 
 
 def _balance(world: World, tables: ServiceTables) -> Iterator[Rule]:

@@ -54,6 +54,7 @@ PREREQUISITES: Mapping[str, Mapping[str, int]] = {
     "ip": {"eth_type": IPV4},
     "arp": {"eth_type": ARP},
     "icmpv4": {"eth_type": IPV4, "ip_proto": 1},
+    "icmpv6": {"eth_type": IPV6, "ip_proto": 58},
     "tcp": {"ip_proto": 6},
     "udp": {"ip_proto": 17},
 }

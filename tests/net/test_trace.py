@@ -100,6 +100,10 @@ def _packets(world: World) -> Iterator[tuple[str, dict[str, int]]]:
             for target in (*plan.services(6), origin.at(6), plan.hosts[0].at(6), "2001:db8:1::1"):
                 yield host.name, frame(host, target, protocol=protocol)
         yield host.name, frame(host, origin.at(6), source=plan.hosts[-1].at(6))
+        for kind in (3, 4):  # errors about what was sent from a service address
+            yield host.name, frame(host, service, protocol=ICMP, icmpv4_type=kind)
+            about6 = {"protocol": ICMP, "icmpv6_type": kind}
+            yield host.name, frame(host, plan.services(6)[0], **about6)
         # As a server answers a health check.
         yield host.name, frame(host, GATEWAY_ADDRESS, source=service, sport=80, dport=7)
         for client in plan.hosts_of(HostRole.CLIENT):  # as a server hands back

@@ -46,6 +46,23 @@ def _check_ingress(w: FakeWorld, client: HostPlan, service: Address, protocol: i
         _check_reply(w, client, journey)
 
 
+def test_an_error_about_the_services_flows_comes_to_every_server_of_the_pop() -> None:
+    """Each kernel knows its own; the drained one's connections go on, so it hears too."""
+    w = world(load("triangle"))
+    w.happen(WeightSet("LHR-s1", 0))
+    client = w.plan.host("LHR-c1")
+    for family, kinds in ((4, (3, 11, 12)), (6, (1, 2, 3, 4))):
+        for kind in kinds:
+            error = {f"icmpv{family}_type": kind}
+            at = w.plan.services(family)[0]
+            journeys = w.network.send(client, frame(client, at, protocol=ICMP, **error))
+            assert {j.fate for j in journeys} == {Fate.DELIVERED}
+            assert sorted(j.where for j in journeys) == ["LHR-s1", "LHR-s2"]
+        echo = {f"icmpv{family}_type": 8 if family == 4 else 128}
+        asked = w.network.send(client, frame(client, at, protocol=ICMP, slot=1, **echo))
+        assert [j.where for j in asked] == ["LHR-s2"]
+
+
 def _check_reply(w: FakeWorld, client: HostPlan, journey: Journey) -> None:
     answer = reply(w.plan.host(journey.where), journey.packet)
     ip = "ipv4" if "ipv4_src" in answer else "ipv6"
