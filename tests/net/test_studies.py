@@ -238,7 +238,8 @@ def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
         medians = table.loc[order]["rtt_p50_ms"]
         assert medians[1] > here_ms + 20
         assert medians[2] == pytest.approx(here_ms, abs=ABOVE_MS[clock])  # two cities of three
-        assert metrics[f"{order}_enough"] == 2
+        # Enough is within a tenth of 2.5 ms, and so much a machine may add in real time.
+        assert metrics[f"{order}_enough"] in ((2,) if clock == "virtual" else (2, 3))
     one = table.loc[("greedy", 1), "announced"]
     assert one == ORACLE.one_site()
     gain_ms = metrics["greedy_last_gain_mean"] or 0

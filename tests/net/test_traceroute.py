@@ -70,7 +70,7 @@ def test_over_bgp_routers_and_edge_switches_are_hops_alike(lab_folder: Path) -> 
 
 def _traceroute(server: str, lease: dict[str, int | str], port: int, target: str) -> list[str]:
     said = _run(
-        *(server, "traceroute", "-n", "-U", "-q", "1", "-w", "2", "-m", "12", "-s"),
+        *(server, "traceroute", "-n", "-U", "-q", "1", "-w", "1", "-m", "4", "-s"),
         *(str(lease["address"]), f"--sport={port}", "-p", "33434", target),
     )
     return re.findall(r"^ *\d+  (\S+)", said, re.M)

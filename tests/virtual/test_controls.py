@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.parameters import Value
 from experiments.runs import runner
 from experiments.verdict.result import Check
 from tests.virtual.runs import network_of
@@ -120,10 +121,16 @@ NOTICED: Mapping[str, Mapping[str, str]] = {
 """By mutation and study: a check that must fail."""
 
 
+QUICKER: Mapping[str, Mapping[str, Value]] = {
+    "convergence": {"mrai_s": (0.0,)},
+    "churn": {"connections": 30.0, "rate_per_s": 6.0},
+}
+"""By study: parameters with which it is as sharp and takes less time."""
+
+
 def failed_checks(study: str, mutation: str, folder: Path) -> list[Check]:
     """What a study says of a network with this mutation."""
-    params = {"mrai_s": (0,)} if study == "convergence" else {}  # the quickest pace is enough
-    network = network_of(study)
+    network, params = network_of(study), QUICKER.get(study, {})
     spec = runner.make_spec(study, network, quick=True, clock="virtual", params=params)
     for program in (MUTANT, TAMPERED):
         shutil.copy(program, folder)
