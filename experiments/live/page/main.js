@@ -80,7 +80,7 @@ function popCells(pop) {
   const switched = pop.switch ? "connected" : "not connected";
   const cities = pop.cities.length ? `${pop.cities.length}: ${pop.cities.join(", ")}` : "none";
   const lent = [`${pop.lent}`, `${pop.addresses}`];
-  return [pop.pop, pop.state, cities, servers, ...lent, switched, uplinkCell(pop.uplink)];
+  return [pop.pop, pop.state, cities, uplinkCell(pop.uplink), servers, ...lent, switched];
 }
 
 function uplinkCell({ link, state, rate_bit_s: most }) {
