@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from experiments.control import places, trace
 from experiments.control.words import link_name
+from experiments.live import follower
 from tests.fakes.axe import barriers
 from tests.fakes.browsing import hear
 from tests.fakes.lab import FakeLab, running
@@ -120,7 +121,10 @@ def test_a_city_has_the_mark_of_the_pop_that_serves_it_now(seen: Seen) -> None:
     expect(seen.row("cities", "LHR")).to_contain_text("nobody")
 
 
-def test_addresses_are_strips_of_their_port_sets(seen: Seen) -> None:
+def test_addresses_are_strips_of_their_port_sets(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "PROBE_EVERY_S", 0.2)  # the server is never without news
     strips = seen.page.locator("#strips li")
     expect(strips).to_have_count(3)
     first = strips.first.get_by_role("button")

@@ -118,8 +118,8 @@ function log({ whole, lines }) {
   while (at("log").children.length > MOST_LINES) at("log").lastChild.remove();
 }
 
-function beat() {
-  if (lab) strips.draw(lab, acts.openSet); // seconds of quarantine run
+function secondsRun() {
+  if (lab && !lost) strips.draw(lab, acts.openSet);
 }
 
 function hearLost(is) {
@@ -141,4 +141,7 @@ acts.prepare();
 way.prepare();
 trips.prepare();
 if (played) player.prepare(player.moments({ moment, lost: hearLost }));
-else listen({ view, log, beat, trips: trips.draw, traffic: carried, lost: hearLost });
+else {
+  listen({ view, log, trips: trips.draw, traffic: carried, lost: hearLost });
+  setInterval(secondsRun, 1000);
+}
