@@ -8,6 +8,7 @@ VENV := .venv/bin
 ROOT := setup/root.sh
 LINKS := topologies/emulation/links/daemon
 DEMO := europe
+LABS := 3 # real labs under test at a time; they mostly wait
 NOISY := [ $$? -eq 3 ] # poplab run says so itself: this machine was too busy for true times
 
 .PHONY: help setup packages links virtual hermetic bgp check test test-netem vm vm-box demo reference picture bench doctor lock clean FORCE
@@ -55,7 +56,8 @@ check: setup ## lint, types, layers and the tests that need no root (a few minut
 test: check ## check, then every test on real labs (root or sudo), in virtual time and in a browser if they are there
 	$(VENV)/pytest -q -m browser
 	$(VENV)/pytest -q -m virtual -n auto --dist load --maxschedchunk 1
-	$(ROOT) $(VENV)/pytest -q -m net --require-net -p no:cacheprovider
+	$(ROOT) $(VENV)/pytest -q -m "net and not alone" --require-net -p no:cacheprovider -n $(LABS) --dist load --maxschedchunk 1
+	$(ROOT) $(VENV)/pytest -q -m "net and alone" --require-net -p no:cacheprovider
 
 # CLOCK=real: by the host's clock, so that what netem does to time meets a busy machine.
 test-netem: virtual ## the tests of netem, in a guest whose kernel has it

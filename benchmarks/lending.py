@@ -80,12 +80,15 @@ def _pairs(folder: Path | None, together: int, pairs: int = PAIRS) -> float:
                 waiting.clear()
 
         began = time.perf_counter()
-        for n in range(pairs):
-            carry_out(book.acquire(f"s{n}", "LHR", n))
-            lease = book.held(f"s{n}", "any")
-            assert lease is not None
-            carry_out(book.release(lease.server, *lease.key, n))
-            if n % 100 == 0:
+        for n in range(0, pairs, together):
+            servers = [f"s{m}" for m in range(n, min(n + together, pairs))]
+            for server in servers:
+                carry_out(book.acquire(server, "LHR", n))
+            for server in servers:
+                lease = book.held(server, "any")
+                assert lease is not None
+                carry_out(book.release(server, *lease.key, n))
+            if n % TOGETHER == 0:
                 book.apply(*book.expire(n))
         took = time.perf_counter() - began
         if store is not None:

@@ -50,13 +50,12 @@ from controller.session import SwitchError
 from controller.shedder import Shedder
 from controller.store import Store, StoreError
 from controller.switches import Switch
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan, HostRole, Plan
+from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole, Plan
 
 __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 LINK_DOWN, LIVE = ofproto_v1_3.OFPPS_LINK_DOWN, ofproto_v1_3.OFPPS_LIVE
-GATEWAY = frames.octets(GATEWAY_MAC)
 PER_PORT = 4
 """DHCP messages of one port that may be in work at once; more are dropped."""
 
@@ -326,7 +325,7 @@ class Controller(app_manager.RyuApp):
 
     def _send(self, server: HostPlan, mac: bytes, target: IPv4Address, reply: dhcp.Message) -> None:
         datagram = frames.Datagram(
-            eth_src=GATEWAY,
+            eth_src=frames.GATEWAY,
             eth_dst=mac,
             source=GATEWAY_ADDRESS,
             target=target,

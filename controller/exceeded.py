@@ -10,17 +10,15 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
-from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP6, IPV4, IPV6
-from controller.frames import FrameError, checksum, ipv4_header
+from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP6, IPV6
+from controller.frames import ETHERNET, FrameError, Ipv4, checksum, ipv4, ipv4_header
 from topologies.family import Address
 
 __all__ = ["exceeded"]
 
-_ETHERNET = Struct("!12sH")
-_IPV4 = Struct("!BxHxxHxBxx4s4s")
 _IPV6 = Struct("!IHBB16s16s")
 _ICMP = Struct("!BBHI")
-_OFFSET = 0x1FFF  # of a fragment
+_HEADER = 20  # bytes of IPv4's, without options
 _HOPS = 64
 _BROADCAST = IPv4Address("255.255.255.255")
 
@@ -35,31 +33,20 @@ def exceeded(frame: bytes, at: IPv4Address, at6: IPv6Address) -> bytes:
     MAC addresses stay as they were. Raises FrameError for what is damaged, and for what must not be
     answered: an error, a fragment without its beginning, ends of which one is no single host.
     """
-    if len(frame) < _ETHERNET.size:
-        raise FrameError("no Ethernet frame")
-    _, kind = _ETHERNET.unpack_from(frame)
-    packet = frame[_ETHERNET.size :]
-    if kind == IPV4:
-        answer = _answer(packet, at)
-    elif kind == IPV6:
-        answer = _answer6(packet, at6)
-    else:
-        raise FrameError("no IP packet")
-    return frame[: _ETHERNET.size] + answer
+    ethernet, packet = frame[: ETHERNET.size], frame[ETHERNET.size :]
+    if ethernet[12:] == IPV6.to_bytes(2, "big"):
+        return ethernet + _answer6(packet, at6)
+    return ethernet + _answer(ipv4(frame), at)
 
 
-def _answer(packet: bytes, at: IPv4Address) -> bytes:
-    if len(packet) < _IPV4.size:
-        raise FrameError("no IPv4 packet")
-    first, total, fragment, protocol, source, target = _IPV4.unpack_from(packet)
-    head = (first & 0x0F) * 4
-    if first >> 4 != 4 or not _IPV4.size <= head <= total <= len(packet):
-        raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
-    said = packet[head:total]
-    error = protocol == ICMP and said[:1] not in (bytes((ECHO,)), bytes((ECHO_REPLY,)))
-    _check(IPv4Address(source), IPv4Address(target), silent=error or bool(fragment & _OFFSET))
-    message = _message(_EXCEEDED, packet[:total][: _SMALLEST - _IPV4.size - _ICMP.size])
-    return ipv4_header(at, IPv4Address(source), ICMP, len(message), _HOPS) + message
+def _answer(packet: Ipv4, at: IPv4Address) -> bytes:
+    source, target = IPv4Address(packet.source), IPv4Address(packet.target)
+    said = packet.payload[:1]
+    error = packet.protocol == ICMP and said not in (bytes((ECHO,)), bytes((ECHO_REPLY,)))
+    _check(source, target, silent=error or packet.offset > 0)
+    quoted = (packet.header + packet.payload)[: _SMALLEST - _HEADER - _ICMP.size]
+    message = _message(_EXCEEDED, quoted)
+    return ipv4_header(at, source, ICMP, len(message), _HOPS) + message
 
 
 def _answer6(packet: bytes, at: IPv6Address) -> bytes:

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct, unpack_from
 
-from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP_ERRORS, IPV4, TCP, UDP
-from controller.frames import FrameError, checksum
+from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP_ERRORS, TCP, UDP
+from controller.frames import FrameError, checksum, ipv4
 
 __all__ = ["About", "about", "redirected"]
 
-_ETHERNET = Struct("!6s6sH")
 _HEAD = Struct("!BBHHHBBH4s4s")
 _PORTED = frozenset({TCP, UDP})
 _OFFSET = 0x1FFF  # of a fragment
-_ANY_FRAGMENT = 0x3FFF  # more fragments, or an offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +32,13 @@ class About:
 
 def about(frame: bytes) -> About:
     """Whose message this is. Raises FrameError for what is damaged, or about no port."""
-    source, target, message = _packet(frame[_ETHERNET.size :], frame)
+    packet = ipv4(frame)
+    message = packet.payload
+    if packet.protocol != ICMP or packet.fragment or checksum(packet.header):
+        raise FrameError("no whole ICMP message")
     if len(message) < 8 or checksum(message):
         raise FrameError("an ICMP message that is damaged")
+    source, target = IPv4Address(packet.source), IPv4Address(packet.target)
     kind, _, _, identifier = unpack_from("!BBHH", message)
     if kind in (ECHO, ECHO_REPLY):
         outbound = kind == ECHO
@@ -49,19 +51,6 @@ def about(frame: bytes) -> About:
 def redirected(frame: bytes, eth_src: bytes, eth_dst: bytes) -> bytes:
     """The same frame with other MAC addresses."""
     return eth_dst + eth_src + frame[12:]
-
-
-def _packet(packet: bytes, frame: bytes) -> tuple[IPv4Address, IPv4Address, bytes]:
-    """Source, destination and payload of an unfragmented IPv4 packet. Raises FrameError."""
-    if len(packet) < _HEAD.size or _ETHERNET.unpack_from(frame)[2] != IPV4:
-        raise FrameError("no IPv4 packet")
-    first, _, total, _, fragment, _, protocol, _, source, target = _HEAD.unpack_from(packet)
-    head = (first & 0x0F) * 4
-    if first >> 4 != 4 or not _HEAD.size <= head <= total <= len(packet):
-        raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
-    if protocol != ICMP or fragment & _ANY_FRAGMENT or checksum(packet[:head]):
-        raise FrameError("no whole ICMP message")
-    return IPv4Address(source), IPv4Address(target), packet[head:total]
 
 
 def _quoted(packet: bytes, borrower: IPv4Address) -> int:

@@ -12,16 +12,15 @@ from controller.core.lease import Lease
 from controller.core.routing import uplink_port
 from controller.core.tokens import TokenBucket
 from controller.exceeded import exceeded
-from controller.frames import FrameError
+from controller.frames import GATEWAY, FrameError
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
 from topologies.family import twin
-from topologies.plan import GATEWAY_MAC, HostPlan, SwitchPlan
+from topologies.plan import HostPlan, SwitchPlan
 
 __all__ = ["IcmpDesk", "Identity"]
 
-GATEWAY = frames.octets(GATEWAY_MAC)
 Identity = tuple[int, int]
 """Who sent a packet: the switch's dpid and the port, which no server can forge."""
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from struct import Struct
 
-from controller.core.matching import HEALTH_PORT, SERVICE_PORT
-from controller.frames import FrameError, checksum, ipv4_header, octets
-from topologies.plan import GATEWAY_ADDRESS, GATEWAY_MAC, HostPlan
+from controller.core.matching import HEALTH_PORT, IPV4, SERVICE_PORT, TCP
+from controller.frames import ETHERNET, GATEWAY, FrameError, checksum, ipv4, ipv4_header, octets
+from topologies.plan import GATEWAY_ADDRESS, HostPlan
 
 _TCP = Struct("!HHIIBBHHH")
 _PSEUDO = Struct("!4s4sBBH")
-_TCP_NUMBER, _SYN, _RST, _ACK = 6, 0x02, 0x04, 0x10
-_ETHERNET, _IP_HEADER = 14, 20
-_IPV4 = b"\x08\x00"
+_SYN, _RST, _ACK = 0x02, 0x04, 0x10
 
 
 def ask(server: HostPlan, service: IPv4Address) -> bytes:
@@ -31,10 +29,10 @@ def answers(frame: bytes) -> bool | None:
 
     Raises FrameError for bytes that are no TCP segment.
     """
-    at = _ETHERNET + (frame[_ETHERNET] & 15) * 4 if len(frame) > _ETHERNET else 0
-    if at < _ETHERNET + _IP_HEADER or len(frame) < at + _TCP.size:
-        raise FrameError(f"{len(frame)} bytes are too few for TCP")
-    flags = _TCP.unpack_from(frame, at)[5]
+    segment = ipv4(frame).payload
+    if len(segment) < _TCP.size:
+        raise FrameError(f"{len(segment)} bytes are too few for TCP")
+    flags = _TCP.unpack_from(segment)[5]
     if flags & _RST:
         return False
     return True if flags & (_SYN | _ACK) == _SYN | _ACK else None
@@ -48,8 +46,8 @@ def hang_up(server: HostPlan, service: IPv4Address) -> bytes:
 def _segment(server: HostPlan, service: IPv4Address, sequence: int, flags: int) -> bytes:
     ends = GATEWAY_ADDRESS.packed, service.packed
     header = _TCP.pack(HEALTH_PORT, SERVICE_PORT, sequence, 0, 5 << 4, flags, 65535, 0, 0)
-    pseudo = _PSEUDO.pack(*ends, 0, _TCP_NUMBER, _TCP.size)
+    pseudo = _PSEUDO.pack(*ends, 0, TCP, _TCP.size)
     check = checksum(pseudo + header).to_bytes(2, "big")
     segment = header[:16] + check + header[18:]
-    ip = ipv4_header(GATEWAY_ADDRESS, service, _TCP_NUMBER, len(segment))
-    return octets(server.mac) + octets(GATEWAY_MAC) + _IPV4 + ip + segment
+    ip = ipv4_header(GATEWAY_ADDRESS, service, TCP, len(segment))
+    return ETHERNET.pack(octets(server.mac), GATEWAY, IPV4) + ip + segment

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any, get_origin, get_type_hints
 
-from controller.core.lease import FIELDS, Lease, LeaseState, values
+from controller.core.lease import Lease, LeaseState
 from topologies.model import Balancing, Policy, Scope
 
 
@@ -250,8 +250,8 @@ def dump(event: Event | Note) -> dict[str, Any]:
     """The event as plain data for JSON: its kind and its fields."""
     found: dict[str, Any] = {"event": type(event).__name__}
     if isinstance(event, LeaseChanged):
-        named = zip(FIELDS, values(event.lease), strict=True)
-        lease = dict(named) | {"address": str(event.lease.address)}
+        lease = event.lease._asdict()
+        lease["address"] = str(event.lease.address)
         return found | {"lease": lease}
     return found | {
         name: str(value) if isinstance(value, IPv4Address) else value

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
@@ -100,12 +99,12 @@ class Book:
         self._shelves = {tag: Shelf(pools, order) for tag, pools in grouped.items()}
         self._promised = promised
         self._entries: dict[Key, Lease] = {}
-        # By tag; a tuple of two for each of a million leases is 8 MB less than one of three.
-        self._held: dict[str, dict[tuple[str, str], Lease]] = {tag: {} for tag in grouped}
+        # By server and tag, then by client identifier: one tuple for each of a million is 70 MB.
+        self._held: defaultdict[tuple[str, str], dict[str, Lease]] = defaultdict(dict)
         self._kept: Counter[tuple[str, str]] = Counter()  # ports, by server and tag
         self._live: Counter[tuple[str, str]] = Counter()  # sets, by server and tag
         self._holders: Counter[str] = Counter()  # servers that have one, by tag
-        self._opened: dict[IPv4Address, Opened] = {}
+        self._opened: dict[int, Opened] = {}  # by address, whose number is hashed much faster
 
     @classmethod
     def restore(
@@ -146,7 +145,8 @@ class Book:
 
     def held(self, server: str, tag: str, client_id: str = "") -> Lease | None:
         """What a server has been lent by these names (not what it is draining)."""
-        return self._held.get(tag, {}).get((server, client_id))
+        found = self._held.get((server, tag))
+        return found.get(client_id) if found else None
 
     def entries(self) -> tuple[Lease, ...]:
         """Every set that is not free, by address and port: enough to restore the book."""
@@ -158,11 +158,12 @@ class Book:
 
     def homes(self) -> Mapping[IPv4Address, str]:
         """The home PoP of every address that has one, by address."""
-        return MappingProxyType({a: self._opened[a].home for a in sorted(self._opened)})
+        opened = (self._opened[address] for address in sorted(self._opened))
+        return MappingProxyType({one.address: one.home for one in opened})
 
     def home(self, address: IPv4Address) -> str | None:
         """An address's home PoP; None while all its ports are free."""
-        found = self._opened.get(address)
+        found = self._opened.get(int(address))
         return found.home if found else None
 
     def next_event_ns(self) -> int | None:
@@ -195,7 +196,7 @@ class Book:
         until_ns = now_ns + (self.terms.lifetime_ns if lifetime_ns is None else lifetime_ns)
         held = self.held(server, tag, client_id)
         if held is not None:
-            return Transition(held, replace(held, until_ns=max(held.until_ns, until_ns)))
+            return Transition(held, held._replace(until_ns=max(held.until_ns, until_ns)))
         bits = self.port_set_bits if psid_bits is None else psid_bits
         if not ports.LEAST_BITS <= bits <= ports.MOST_BITS:
             raise SizeError(bits, ports.LEAST_BITS, ports.MOST_BITS)
@@ -234,7 +235,7 @@ class Book:
         if lease.state is LeaseState.DRAINING:
             return Transition(lease, lease)
         until_ns = now_ns + (self.terms.lifetime_ns if lifetime_ns is None else lifetime_ns)
-        return Transition(lease, replace(lease, until_ns=max(lease.until_ns, until_ns)))
+        return Transition(lease, lease._replace(until_ns=max(lease.until_ns, until_ns)))
 
     def release(self, server: str, address: IPv4Address, port: int, now_ns: int) -> Transition:
         """The holder gives a port set back; it goes into quarantine. Raises NotHeldError."""
@@ -248,7 +249,7 @@ class Book:
         """Let the holder finish by ``until_ns`` (or its expiry, if sooner). Raises NotHeldError."""
         lease = self._must_hold(address, port, None, frozenset({LeaseState.LENT}))
         until_ns = min(lease.until_ns, until_ns)
-        return Transition(lease, replace(lease, state=LeaseState.DRAINING, until_ns=until_ns))
+        return Transition(lease, lease._replace(state=LeaseState.DRAINING, until_ns=until_ns))
 
     def move(
         self,
@@ -273,7 +274,7 @@ class Book:
         if drain_until_ns is None:
             return self._hand_over(lease, heir, pop, now_ns, self.lendings + 1)
         drained = self.drain(address, port, drain_until_ns).after
-        return Transition(lease, replace(drained, heir=heir, heir_pop=pop))
+        return Transition(lease, drained._replace(heir=heir, heir_pop=pop))
 
     def expire(self, now_ns: int, most: int | None = None) -> tuple[Transition, ...]:
         """What is due: leases go into quarantine or to their heirs, or become free.
@@ -334,13 +335,13 @@ class Book:
         if address is None:
             elsewhere = (shelf.with_room(other, order) for other in abroad)
             address = next((found for found in elsewhere if found is not None), None)
-        opened = None if address is None else self._opened.get(address)
-        free = ports.UNTOUCHED if opened is None else opened.free
-        first = None if address is None else ports.best_fit(free, order)
-        if address is None or first is None:
+        if address is None:
             earliest = shelf.earliest(self._entries, self.terms.quarantine_ns)
             raise PoolExhaustedError(pop, tag, earliest)
-        return address if opened is None else opened.address, first
+        opened = self._opened.get(int(address), Opened(address, pop, ports.UNTOUCHED))
+        first = ports.best_fit(opened.free, order)
+        assert first is not None
+        return opened.address, first
 
     def _shelf(self, tag: str) -> Shelf:
         try:
@@ -395,9 +396,8 @@ class Book:
     ) -> Transition:
         name = (heir, lease.tag, lease.client_id)
         taken = self.held(*name) is not None or name in names
-        alone = _alone(lease, self._opened[lease.address].free)
-        after = replace(
-            lease,
+        alone = _alone(lease, self._opened[int(lease.address)].free)
+        after = lease._replace(
             state=LeaseState.LENT,
             server=heir,
             pop=pop,
@@ -413,8 +413,8 @@ class Book:
 
     def _quarantine(self, lease: Lease, now_ns: int) -> Transition:
         until_ns = now_ns + self.terms.quarantine_ns
-        after = replace(
-            lease, state=LeaseState.QUARANTINED, until_ns=until_ns, heir="", heir_pop=""
+        after = lease._replace(
+            state=LeaseState.QUARANTINED, until_ns=until_ns, heir="", heir_pop=""
         )
         return Transition(lease, after)
 
@@ -432,13 +432,15 @@ class Book:
         shelf = self._shelves.get(lease.tag)
         if shelf is None or shelf.index(lease.address) is None:
             return f"no pool tagged {lease.tag!r} has this address"
-        opened = self._opened.get(lease.address, Opened(lease.address, lease.home, ports.UNTOUCHED))
-        if before is None and not _fits(lease, opened.free):
+        opened = self._opened.get(int(lease.address))
+        free = ports.UNTOUCHED if opened is None else opened.free
+        if before is None and not _fits(lease, free):
             return "its ports are taken, or never lent"
         if lease.state is LeaseState.FREE:
             return None
-        if opened.home != lease.home and not (before is not None and _alone(before, opened.free)):
-            return f"the address is at home in {opened.home}, not in {lease.home}"
+        home = lease.home if opened is None else opened.home
+        if home != lease.home and not (before is not None and _alone(before, free)):
+            return f"the address is at home in {home}, not in {lease.home}"
         if lease.state is not LeaseState.LENT:
             return None
         held = self.held(lease.server, lease.tag, lease.client_id)
@@ -448,49 +450,51 @@ class Book:
 
     def _put(self, before: Lease | None, lease: Lease) -> None:
         """Replace one entry and everything that is derived from it."""
-        if before is not None and before.state is not LeaseState.FREE:
-            self._kept[before.server, before.tag] -= before.ports
+        taken_before = before is not None and before.state is not LeaseState.FREE
+        taken = lease.state is not LeaseState.FREE
+        if before is not None and taken_before:
             self._count(before, -1)
             if before.state is LeaseState.LENT:
-                del self._held[before.tag][before.server, before.client_id]
+                del self._held[before.server, before.tag][before.client_id]
         self.lendings = max(self.lendings, lease.number)
         key = key_of(*lease.key)
-        if lease.state is LeaseState.FREE:
-            del self._entries[key]
-        else:
+        if taken:
             self._entries[key] = lease
-            self._kept[lease.server, lease.tag] += lease.ports
             self._count(lease, 1)
             self._shelves[lease.tag].watch(key, lease, before, self._entries)
-        if lease.state is LeaseState.LENT:
-            self._held[lease.tag][lease.server, lease.client_id] = lease
-        self._place(lease)
+            if lease.state is LeaseState.LENT:
+                self._held[lease.server, lease.tag][lease.client_id] = lease
+        else:
+            del self._entries[key]
+        if before is None or taken != taken_before or lease.home != before.home:
+            self._place(lease)
 
     def _count(self, lease: Lease, one: int) -> None:
-        """Count a set of a server, if it may use it, or count it no longer."""
+        """Count a set of a server, and whether it may use it, or count it no longer."""
+        mine = (lease.server, lease.tag)
+        self._kept[mine] += one * lease.ports
         if lease.live:
-            mine = (lease.server, lease.tag)
             self._live[mine] += one
             self._holders[lease.tag] += one if self._live[mine] == max(one, 0) else 0
 
     def _place(self, lease: Lease) -> None:
         """Keep the free ports of the address, and with them its home."""
-        before = self._opened.get(lease.address)
+        number, mine = int(lease.address), _units(lease)
+        before = self._opened.get(number)
         free = ports.UNTOUCHED if before is None else before.free
-        mine = _units(lease)
         free = free | mine if lease.state is LeaseState.FREE else free & ~mine
         after = Opened(lease.address, lease.home, free & ports.UNTOUCHED)
         if after.free == ports.UNTOUCHED:
-            del self._opened[lease.address]
+            del self._opened[number]
             self._shelves[lease.tag].place(lease.address, before, None)
-        elif after != before:
-            self._opened[lease.address] = after
+        else:
+            self._opened[number] = after
             self._shelves[lease.tag].place(lease.address, before, after)
 
 
 def _freed(lease: Lease) -> Lease:
     """The entry when its ports are free again."""
-    return replace(lease, state=LeaseState.FREE, server="", since_ns=0, until_ns=0)
+    return lease._replace(state=LeaseState.FREE, server="", since_ns=0, until_ns=0)
 
 
 def _fits(lease: Lease, free: int) -> bool:

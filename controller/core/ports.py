@@ -38,6 +38,7 @@ def order_of(psid_bits: int) -> int:
     return MOST_BITS - psid_bits
 
 
+@lru_cache(maxsize=1 << MOST_BITS)
 def block(first_port: int, order: int) -> int:
     """The units of a block, as a mask."""
     return ((1 << (1 << order)) - 1) << first_port // UNIT

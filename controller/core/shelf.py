@@ -55,6 +55,11 @@ class Shelf:
         self._starts = [0]
         for prefix in self._prefixes:
             self._starts.append(self._starts[-1] + prefix.num_addresses)
+        firsts = [int(prefix.network_address) for prefix in self._prefixes]
+        self._ranges = [
+            (first, first + prefix.num_addresses, start)
+            for first, prefix, start in zip(firsts, self._prefixes, self._starts, strict=False)
+        ]
         self.closed = (1 << self._starts[-1]) - 1
         self.sets = self._starts[-1] * ports.count(ports.UNTOUCHED, order)
         # By home and order: the addresses that have a free block of just that order.
@@ -69,9 +74,10 @@ class Shelf:
 
     def index(self, address: IPv4Address) -> int | None:
         """The number of an address, None if it is not on this shelf."""
-        for start, prefix in zip(self._starts, self._prefixes, strict=False):
-            if address in prefix:
-                return start + int(address) - int(prefix.network_address)
+        number = int(address)
+        for first, end, start in self._ranges:
+            if first <= number < end:
+                return start + number - first
         return None
 
     # -- room
@@ -92,18 +98,25 @@ class Shelf:
         """An address stands otherwise than before; None: it has no home, all of it is free."""
         index = self.index(address)
         assert index is not None
-        was, now = (None if opened is None else opened.home for opened in (before, after))
-        self._pieces.move(index, was, now)
         bit = 1 << index
-        self.closed = self.closed | bit if after is None else self.closed & ~bit
         self.sets += self._count(after) - self._count(before)
-        for opened, put in ((before, False), (after, True)):
-            if opened is not None:
-                room, profile = self._room[opened.home], ports.profile(opened.free)
-                while profile:
-                    order = ports.lowest(profile)
-                    room[order] = room[order] | bit if put else room[order] & ~bit
-                    profile &= profile - 1
+        if before is None or after is None:
+            self.closed ^= bit
+        was, now = (None if opened is None else opened.home for opened in (before, after))
+        rooms = [0 if opened is None else ports.profile(opened.free) for opened in (before, after)]
+        if was == now:
+            self._toggle(was, bit, rooms[0] ^ rooms[1])
+        else:
+            self._pieces.move(index, was, now)
+            self._toggle(was, bit, rooms[0])
+            self._toggle(now, bit, rooms[1])
+
+    def _toggle(self, home: str | None, bit: int, orders: int) -> None:
+        """An address has now what it had not, a free block of these orders, or the other way."""
+        while orders:
+            assert home is not None
+            self._room[home][ports.lowest(orders)] ^= bit
+            orders &= orders - 1
 
     def _count(self, opened: Opened | None) -> int:
         return ports.count(ports.UNTOUCHED if opened is None else opened.free, self._order)

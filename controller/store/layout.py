@@ -21,7 +21,7 @@ from typing import Any
 
 from controller.core import events
 from controller.core.events import Event, LeaseChanged
-from controller.core.lease import PORT_BITS, Lease, LeaseState, values
+from controller.core.lease import PORT_BITS, Lease, LeaseState
 from controller.store.interface import Lending, Record
 
 SCHEME = "etcd://"
@@ -166,7 +166,7 @@ def parse_log(value: bytes) -> tuple[Record, ...]:
 
 
 def _row(lease: Lease) -> bytes:
-    address, *rest = values(lease)
+    address, *rest = lease
     return json.dumps([str(address), *rest]).encode()
 
 

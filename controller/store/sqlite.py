@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from controller.core import events
-from controller.core.events import Event, LeaseChanged
-from controller.core.lease import Lease, LeaseState, values
+from controller.core.events import Event, LeaseChanged, Note
+from controller.core.lease import Lease, LeaseState
 from controller.store.hold import Hold
 from controller.store.interface import Deposed, DeposedError, Leader, Lending, Record
 from controller.store.sqlite_file import Mark, connect, explained
@@ -26,10 +28,14 @@ __all__ = ["SqliteStore"]
 
 _PUT_ENTRY = f"INSERT OR REPLACE INTO entries VALUES ({', '.join('?' * 15)})"
 _DROP_ENTRY = "DELETE FROM entries WHERE address = ? AND first_port = ?"
-_BEGIN = "INSERT OR IGNORE INTO lendings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-_END = """
+_BEGIN = "INSERT INTO lendings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_END = "UPDATE lendings SET ended_ns = ? WHERE number = ? AND ended_ns IS NULL"
+_SUCCEED = """
 UPDATE lendings SET ended_ns = ?
-WHERE address = ? AND first_port = ? AND number <= ? AND ended_ns IS NULL
+WHERE ended_ns IS NULL AND number = (
+    SELECT number FROM lendings WHERE address = ? AND first_port = ?
+    ORDER BY since_ns DESC, number DESC LIMIT 1
+)
 """
 _WHO = """
 SELECT number, address, first_port, last_port, server, pop, tag, client_id, since_ns, ended_ns
@@ -56,16 +62,13 @@ class SqliteStore:
             term = opened.enter_context(contextlib.closing(Term(path, leader)))
             opened.enter_context(Hold(term.renew, TERM_S, deposed))
             self._opened = opened.pop_all()
+        self._lendings = self.lendings()
 
     def load(self) -> tuple[Lease, ...]:
         """Every entry, by address and port."""
         with explained(self._path):
-            return tuple(
-                Lease(IPv4Address(address), psid, bits, LeaseState(state), *rest)
-                for _, address, psid, bits, state, *rest in self._db.execute(
-                    "SELECT * FROM entries ORDER BY address, first_port"
-                )
-            )
+            rows = self._db.execute("SELECT * FROM entries ORDER BY address, first_port")
+            return tuple(_lease(*row) for _, *row in rows)
 
     def lendings(self) -> int:
         """The number of the last lending, 0 before the first."""
@@ -94,11 +97,11 @@ class SqliteStore:
         return next(iter(self._read("ORDER BY number DESC LIMIT 1")), None)
 
     def _read(self, which: str, *values: int | str) -> tuple[Record, ...]:
-        words = f"SELECT number, at_ns, monotonic_ns, event FROM events {which}"
+        words = f"SELECT number, at_ns, monotonic_ns, kind, event FROM events {which}"
         with explained(self._path):
             return tuple(
-                Record(number, at_ns, monotonic_ns, events.parse(json.loads(event)))
-                for number, at_ns, monotonic_ns, event in self._db.execute(words, values)
+                Record(number, at_ns, monotonic_ns, _event(kind, json.loads(text)))
+                for number, at_ns, monotonic_ns, kind, text in self._db.execute(words, values)
             )
 
     def commit(self, records: Iterable[Record]) -> None:
@@ -111,9 +114,11 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_reign()
+                changes = _Changes(self._lendings)
                 for record in records:
                     if isinstance(record.event, LeaseChanged):
-                        self._put(record.event.lease, record.at_ns)
+                        changes.add(record.event.lease, record.at_ns)
+                changes.write(self._db)
                 self._db.executemany(_PUT_EVENT, map(_line, records))
                 self._db.execute("UPDATE mark SET commits = commits + 1")
                 mark = self._db.execute("SELECT store, commits FROM mark").fetchone()
@@ -122,6 +127,7 @@ class SqliteStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+        self._lendings = changes.lendings
         with contextlib.suppress(OSError):  # an old mark is true as well, only less telling
             self._mark.write(*mark)
 
@@ -132,34 +138,76 @@ class SqliteStore:
             name = "nobody" if leader is None else leader.name
             raise DeposedError(f"lease store {self._path}: {name} leads by now")
 
-    def _put(self, lease: Lease, at_ns: int) -> None:
-        """Keep an entry, and what it says of lendings: one begins, or those before have ended."""
-        where = (int(lease.address), lease.first_port)
-        if lease.state is LeaseState.FREE:
-            self._db.execute(_DROP_ENTRY, where)
-        else:
-            self._db.execute(_PUT_ENTRY, (lease.first_port, *_row(lease)))
-        begun = self._db.execute(_BEGIN, _lending(lease)).rowcount if lease.live else 0
-        if begun or not lease.live:
-            ended_ns = lease.since_ns if begun else at_ns
-            self._db.execute(_END, (ended_ns, *where, lease.number - begun))
-
     def close(self) -> None:
         """Let go of the file, so that another can lead at once; the last commit stays."""
         self._opened.close()
 
 
+class _Changes:
+    """What one commit changes of entries and lendings, so that each row is written once.
+
+    ``lendings`` is the number of the last lending that is known.
+    """
+
+    def __init__(self, lendings: int) -> None:
+        self.lendings = lendings
+        self._entries: dict[tuple[int, int], Lease] = {}
+        self._begun: dict[int, Lease] = {}
+        self._ended: dict[int, int] = {}  # when, by number
+        self._succeeded: list[tuple[int, int, int]] = []  # when another got a set, and which
+
+    def add(self, lease: Lease, at_ns: int) -> None:
+        """One more entry, and what it says of lendings: one begins, or the one before has ended."""
+        where = (int(lease.address), lease.first_port)
+        before = self._entries.get(where)
+        self._entries[where] = lease
+        if not lease.live:
+            self._ended.setdefault(lease.number, at_ns)
+        elif lease.number > self.lendings:
+            self.lendings = lease.number
+            self._begun[lease.number] = lease
+            if before is None:
+                self._succeeded.append((lease.since_ns, *where))
+            elif before.live:
+                self._ended[before.number] = lease.since_ns
+
+    def write(self, database: sqlite3.Connection) -> None:
+        """Keep all of it. Raises sqlite3.Error."""
+        begun = [_lending(one, self._ended.pop(n, None)) for n, one in self._begun.items()]
+        free = [at for at, one in self._entries.items() if one.state is LeaseState.FREE]
+        taken = [
+            (one.first_port, *_row(one))
+            for one in self._entries.values()
+            if one.state is not LeaseState.FREE
+        ]
+        database.executemany(_SUCCEED, self._succeeded)
+        database.executemany(_END, [(at_ns, n) for n, at_ns in self._ended.items()])
+        database.executemany(_BEGIN, begun)
+        database.executemany(_DROP_ENTRY, free)
+        database.executemany(_PUT_ENTRY, taken)
+
+
 def _row(lease: Lease) -> tuple[int | str, ...]:
-    address, psid, bits, state, *rest = values(lease)
-    return (int(address), psid, bits, str(state), *rest)
+    return (int(lease.address), lease.psid, lease.psid_bits, lease.state.value, *lease[4:])
 
 
-def _lending(lease: Lease) -> tuple[int | str, ...]:
+def _lease(address: int, psid: int, psid_bits: int, state: str, *rest: Any) -> Lease:
+    return Lease(IPv4Address(address), psid, psid_bits, LeaseState(state), *rest)
+
+
+def _lending(lease: Lease, ended_ns: int | None) -> tuple[int | str | None, ...]:
     ports = (int(lease.address), lease.first_port, lease.last_port)
     whose = (lease.server, lease.pop, lease.tag, lease.client_id)
-    return (lease.number, *ports, *whose, lease.since_ns)
+    return (lease.number, *ports, *whose, lease.since_ns, ended_ns)
 
 
 def _line(record: Record) -> tuple[int | str, ...]:
-    kind, text = type(record.event).__name__, json.dumps(events.dump(record.event))
-    return (record.number, record.at_ns, record.monotonic_ns, kind, text)
+    """Of leases, which are most of a log, the values alone."""
+    kind, event = type(record.event).__name__, record.event
+    data = _row(event.lease) if isinstance(event, LeaseChanged) else events.dump(event)
+    return (record.number, record.at_ns, record.monotonic_ns, kind, json.dumps(data))
+
+
+def _event(kind: str, data: Any) -> Event | Note:
+    """What ``_line`` has put down."""
+    return LeaseChanged(_lease(*data)) if kind == LeaseChanged.__name__ else events.parse(data)

@@ -20,7 +20,7 @@ from controller.store.interface import StoreError
 
 __all__ = ["Mark", "connect", "explained", "open_database"]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _MARK = "CREATE TABLE mark (store TEXT NOT NULL, commits INTEGER NOT NULL)"
 _LEADER = """

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from controller.core import labels
-from controller.core.matching import ETHER_TYPES, GATEWAY, TCP, UDP
+from controller.core.matching import ETHER_TYPES, GATEWAY, ICMP, ICMP6, TCP, UDP
 from controller.core.rules import Table, duty_of, mac
 from experiments.errors import UsageError
 from topologies.emulation import netns
@@ -25,7 +25,6 @@ from topologies.plan import HostPlan, HostRole, LinkKind, LinkPlan, Plan, host_m
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
 
-ICMP, ICMP6 = 1, 58
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 MOST_HOPS = 64
 

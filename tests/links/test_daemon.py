@@ -28,7 +28,7 @@ from topologies.emulation.links import (
 from topologies.emulation.links.calibration import calibrate
 from topologies.emulation.links.delayline import DelayLine
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.net, pytest.mark.alone]
 
 MS = 1_000_000
 SANITIZED = "asan" in TESTED.name  # needs memory and time of its own

@@ -14,7 +14,7 @@ import pytest
 from tests.links.bench import HEADER, Bench, ip, wait_for
 from topologies.emulation.links import Impairment
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.net, pytest.mark.alone]
 
 MS = 1_000_000
 UDP_SEGMENT = 103

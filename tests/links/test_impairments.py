@@ -16,7 +16,7 @@ from scipy.stats import binom
 from tests.links.bench import HEADER, Bench, numbers, wait_for
 from topologies.emulation.links import Impairment
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.net, pytest.mark.alone]
 
 MS = 1_000_000
 ETH_P_ALL = 3

@@ -77,7 +77,7 @@ def cable(sides: tuple[Namespace, Namespace]) -> Iterator[Cable]:
     made.close()
 
 
-pytestmark = [pytest.mark.net, pytest.mark.netem]
+pytestmark = [pytest.mark.net, pytest.mark.alone, pytest.mark.netem]
 
 
 def flood(cable: Cable, impairment: Impairment, count: int, seed: int = 1) -> list[int]:

@@ -18,7 +18,7 @@ from topologies.emulation.processes import LabError
 from topologies.plan import LinkKind
 from topologies.sources import load
 
-pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
+pytestmark = [pytest.mark.net, pytest.mark.alone, pytest.mark.sandboxed]
 
 SERVICE = "198.51.100.1"
 

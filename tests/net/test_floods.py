@@ -20,7 +20,7 @@ from experiments.runs.testbed import Testbed
 from topologies.plan import GATEWAY_MAC, HostPlan, HostRole
 from topologies.sources import load
 
-pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
+pytestmark = [pytest.mark.net, pytest.mark.alone, pytest.mark.sandboxed]
 
 PER_S = 20_000
 EVERYBODY = IPv4Address("255.255.255.255")

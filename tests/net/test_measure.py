@@ -38,7 +38,7 @@ from topologies.emulation.processes import until
 from topologies.plan import HostPlan, plan
 from topologies.sources import dump_json, load
 
-pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
+pytestmark = [pytest.mark.net, pytest.mark.alone, pytest.mark.sandboxed]
 
 NETWORK = load("triangle")
 HOSTS = {host.name: host for host in plan(NETWORK).hosts}

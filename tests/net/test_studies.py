@@ -26,6 +26,8 @@ PLAN = plan(sources.load("triangle"))
 ORACLE = Oracle(PLAN)
 Clock = Literal["real", "virtual"]
 
+REAL = pytest.param("real", marks=[pytest.mark.net, pytest.mark.alone])
+
 pytestmark = pytest.mark.timeout(400)  # a test may wait for a run of its study
 
 BELOW_MS: dict[Clock, float] = {"real": 0.3, "virtual": 0.0}
@@ -43,7 +45,7 @@ NEAR_MS = 35.0
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param("real", marks=pytest.mark.net),
+        REAL,
         pytest.param("virtual", marks=pytest.mark.virtual),
     ],
 )
@@ -328,7 +330,7 @@ def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock)
     assert metrics["bulk_unrated_goodput"] > 20
 
 
-@pytest.mark.parametrize("clock", [pytest.param("real", marks=pytest.mark.net)], indirect=True)
+@pytest.mark.parametrize("clock", [REAL], indirect=True)
 def test_equal_seeds_give_equal_schedules(runs: Runs, clock: Clock, tmp_path: Path) -> None:
     again = load(run("borrowing", "triangle", quick=True, clock=clock, results=tmp_path).run)
     order = ["phase", "design", "server", "origin"]

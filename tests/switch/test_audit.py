@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from struct import pack
 
 import pytest
@@ -100,7 +99,7 @@ def test_a_store_that_says_otherwise_is_told(where: str) -> None:
     w = inside()
     (lease, *_) = _lent(w)
     if where == "store":
-        w.store.entries[lease.key] = replace(lease, server="LHR-s2")
+        w.store.entries[lease.key] = lease._replace(server="LHR-s2")
     else:
         w.book.apply(w.book.revoke(*lease.key, w.clock.at))
     found = _audit(w)

@@ -122,7 +122,7 @@ def test_the_phases_of_a_lease_that_comes_and_of_one_that_goes() -> None:
     ended = w.book.release(lease.server, lease.address, lease.first_port, 0).after
     _, phases = advance(now, LeaseChanged(ended))
     assert [_duties(phase) for phase in phases] == [{home: {Duty.ADMIT_LEASE, Duty.RETURN}}]
-    free = replace(lease, state=LeaseState.FREE)
+    free = lease._replace(state=LeaseState.FREE)
     _, phases = advance(now, LeaseChanged(free))
     assert [_duties(phase) for phase in phases] == [_duties(guard), _duties(paths)]
 

@@ -91,7 +91,7 @@ def _lent(world: World, *homes: tuple[int, str]) -> World:
     book = Book(world.plan.network.pools, 1)
     for n, pop in homes:
         lease = book.acquire(f"{pop}-s{n}", pop, 0).after
-        world = world.after(LeaseChanged(replace(lease, address=POOL[n], home=pop)))
+        world = world.after(LeaseChanged(lease._replace(address=POOL[n], home=pop)))
     return world
 
 

@@ -270,10 +270,10 @@ def test_entries_of_another_network_are_refused() -> None:
         Book.restore(entries, [Pool(IPv4Network("192.0.2.0/24"))], 2, TERMS)
     with pytest.raises(BadEntryError, match="its ports are taken, or never lent"):
         Book.restore([*entries, *entries], [Pool(NET)], 2, TERMS)
-    system = replace(entries[0], psid=0)
+    system = entries[0]._replace(psid=0)
     with pytest.raises(BadEntryError, match="port 0: its ports are taken, or never lent"):
         Book.restore([system], [Pool(NET)], 2, TERMS)
-    elsewhere = replace(entries[0], psid=2, server="s2", home="CDG")
+    elsewhere = entries[0]._replace(psid=2, server="s2", home="CDG")
     with pytest.raises(BadEntryError, match="at home in LHR, not in CDG"):
         Book.restore([*entries, elsewhere], [Pool(NET)], 2, TERMS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="no tshark here: `setup/packages.sh tshark`"
 )
 
-LENT = replace(LEASE, tag="gb", client_id="web")
+LENT = LEASE._replace(tag="gb", client_id="web")
 SET = PortParameters(LENT.psid_bits, LENT.psid)
 WANT = Want("gb", "web")
 OURS = (int(Option.SERVER_ID), GATEWAY_ADDRESS.packed)

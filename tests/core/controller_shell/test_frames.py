@@ -67,9 +67,9 @@ def test_a_damaged_datagram_is_never_taken_for_another(
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
-        (lambda raw: raw[:20], "too few"),
-        (lambda raw: raw[:12] + b"\x86\xdd" + raw[14:], "not UDP"),
-        (lambda raw: raw[:23] + b"\x06" + raw[24:], "not UDP"),
+        (lambda raw: raw[:20], "no IPv4"),
+        (lambda raw: raw[:12] + b"\x86\xdd" + raw[14:], "no IPv4"),
+        (lambda raw: raw[:23] + b"\x06" + raw[24:], "no UDP"),
         (lambda raw: raw[:20] + b"\x20\x00" + raw[22:], "fragment"),
         (lambda raw: raw[:-1], "do not fit"),
         (lambda raw: raw[:22] + b"\x01" + raw[23:], "IPv4 checksum"),

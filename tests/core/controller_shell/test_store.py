@@ -5,22 +5,28 @@ The first half holds for every store, the second is SQLite's.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
-from ipaddress import IPv4Address
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from random import Random
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from controller.core.events import LeaseChanged, Mark, PopSet, PopState
-from controller.core.lease import Lease, LeaseState
+from controller.core.lease import Lease, LeaseState, LendingError, Terms, Transition
+from controller.core.lending import Book
 from controller.store import Record, Store, StoreError, etcd_election, open_store
 from controller.store import etcd as etcd_store
 from tests.fakes.etcd import Etcd, running
 from tests.fakes.stores import take_over
+from topologies.model import Pool
 
 ROOT = Path(__file__).parents[3]
 ONE = Lease(
@@ -37,7 +43,7 @@ ONE = Lease(
     since_ns=1_795_000_000_000_000_000,
     until_ns=1_795_000_120_000_000_000,
 )
-TWO = replace(ONE, psid=1, server="CDG-s2", pop="CDG", home="CDG", number=2)
+TWO = ONE._replace(psid=1, server="CDG-s2", pop="CDG", home="CDG", number=2)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ def put(store: Store, *leases: Lease) -> None:
 def test_what_was_committed_is_there_again(where: str) -> None:
     store = open_store(where)
     put(store, ONE, TWO)
-    ended = replace(ONE, state=LeaseState.QUARANTINED)
+    ended = ONE._replace(state=LeaseState.QUARANTINED)
     put(store, ended)
     store.close()
     again = open_store(where)
@@ -104,7 +110,6 @@ def test_no_record_is_written_twice(where: str) -> None:
 
 WRITER = """
 import sys
-from dataclasses import replace
 
 from controller.store import etcd, etcd_election, open_store
 from tests.core.controller_shell.test_store import ONE, put
@@ -113,7 +118,7 @@ etcd.HOLD_S = etcd_election.HOLD_S = 1
 store = open_store(sys.argv[1])
 begin = store.lendings() // 2
 for turn in range(begin + 1, begin + 100_000):
-    put(store, *(replace(ONE, psid=psid, number=2 * turn + psid - 2) for psid in (1, 2)))
+    put(store, *(ONE._replace(psid=psid, number=2 * turn + psid - 2) for psid in (1, 2)))
     print(turn, flush=True)
 """
 
@@ -146,12 +151,12 @@ def test_nothing_committed_is_lost_by_kill_9(where: str, monkeypatch: pytest.Mon
 
 def test_who_might_use_a_port_at_a_time_is_told_long_after(where: str) -> None:
     store = open_store(where)
-    first = replace(ONE, since_ns=100)
-    moved = replace(first, server="CDG-s1", pop="CDG", number=2, since_ns=200)
-    gone = replace(moved, state=LeaseState.QUARANTINED)
-    smaller = replace(ONE, psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
-    happened = [(101, first), (150, replace(first, until_ns=7)), (203, moved), (300, gone)]
-    happened += [(400, replace(gone, state=LeaseState.FREE, server="")), (500, smaller)]
+    first = ONE._replace(since_ns=100)
+    moved = first._replace(server="CDG-s1", pop="CDG", number=2, since_ns=200)
+    gone = moved._replace(state=LeaseState.QUARANTINED)
+    smaller = ONE._replace(psid=63, psid_bits=6, server="LHR-s3", number=3, since_ns=500)
+    happened = [(101, first), (150, first._replace(until_ns=7)), (203, moved), (300, gone)]
+    happened += [(400, gone._replace(state=LeaseState.FREE, server="")), (500, smaller)]
     for number, (at_ns, lease) in enumerate(happened, 1):
         store.commit([Record(number, at_ns, 0, LeaseChanged(lease))])
     assert store.load() == (smaller,)
@@ -175,13 +180,84 @@ def test_who_might_use_a_port_at_a_time_is_told_long_after(where: str) -> None:
     store.close()
 
 
+SERVERS = {"LHR-s1": "LHR", "LHR-s2": "LHR", "CDG-s1": "CDG"}
+POOL = Pool(IPv4Network("203.0.113.254/31"))
+
+
+def _happen(book: Book, random: Random) -> Iterator[Record]:
+    """A few random verbs, carried out, some of them at one moment."""
+    now, number = 1000, 0
+    for _ in range(random.randrange(1, 40)):
+        now += random.choice((0, 0, 3, 40))
+        with contextlib.suppress(LendingError):
+            for transition in _decide(book, now, random):
+                book.apply(transition)
+                number += 1
+                yield Record(number, now, 0, LeaseChanged(transition.after))
+
+
+def _decide(book: Book, now: int, random: Random) -> tuple[Transition, ...]:
+    server, pop = random.choice(list(SERVERS.items()))
+    lent = [lease for lease in book.live() if lease.state is LeaseState.LENT]
+    verb = random.choice(("expire", "acquire", "renew", "revoke", "move", "drain"))
+    if verb == "expire":
+        return book.expire(now)
+    if verb == "acquire" or not lent:
+        return (book.acquire(server, pop, now, client_id=str(random.randrange(2))),)
+    lease = random.choice(lent)
+    if verb == "renew":
+        return (book.renew(lease.server, *lease.key, now),)
+    if verb == "revoke":
+        return (book.revoke(*lease.key, now),)
+    return (book.move(*lease.key, server, pop, now, None if verb == "move" else now + 20),)
+
+
+def _who(records: Sequence[Record], address: IPv4Address, port: int, at_ns: int) -> int | None:
+    """Who has a port, by the log alone: the lending that began last, unless it has ended."""
+    found = None
+    for record in records:
+        assert isinstance(record.event, LeaseChanged)
+        lease = record.event.lease
+        if lease.address == address and lease.first_port <= port <= lease.last_port:
+            if lease.live and lease.since_ns <= at_ns:
+                found = lease.number
+            elif not lease.live and record.at_ns <= at_ns:
+                found = None
+    return found
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False))
+def test_however_verbs_are_put_together_in_commits_the_store_knows_the_same(
+    where: str, random: Random
+) -> None:
+    terms = Terms(lifetime_ns=60, quarantine_ns=20)
+    records = list(_happen(Book([POOL], 1, terms), random))
+    store = open_store(f"{where}{uuid4().hex}")
+    rest = list(records)
+    while rest:
+        together = random.randrange(1, 12)
+        store.commit(rest[:together])
+        del rest[:together]
+    last = {record.event.lease.key: record.event.lease for record in records}  # type: ignore[union-attr]
+    taken = {key: lease for key, lease in last.items() if lease.state is not LeaseState.FREE}
+    assert store.load() == tuple(taken[key] for key in sorted(taken))
+    assert store.records() == tuple(records)
+    for address in POOL.prefix:
+        for port in (2000, 40_000):
+            for at_ns in random.sample(range(999, 2700), 12):
+                found = store.who(address, port, at_ns)
+                assert (found and found.number) == _who(records, address, port, at_ns)
+    store.close()
+
+
 # -- SQLite
 
 
 def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "leases.sqlite"))
     with pytest.raises(StoreError, match="NOT NULL"):
-        put(store, ONE, replace(TWO, server=None))  # type: ignore[arg-type]
+        put(store, ONE, TWO._replace(server=None))  # type: ignore[arg-type]
     assert store.load() == ()
     put(store, ONE)
     assert store.load() == (ONE,)

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -87,11 +86,11 @@ def leads(server: Etcd) -> bool:
 def crowd(count: int, **changed: object) -> list[Record]:
     """So many port sets, of 16 ports each, lent for the first time."""
     sets = [
-        replace(ONE, address=IPv4Address("198.51.100.0") + n // 4096, psid=n % 4096, psid_bits=12)
+        ONE._replace(address=IPv4Address("198.51.100.0") + n // 4096, psid=n % 4096, psid_bits=12)
         for n in range(count)
     ]
     return [
-        Record(n, n, n, LeaseChanged(replace(lease, number=n, since_ns=n, **changed)))
+        Record(n, n, n, LeaseChanged(lease._replace(number=n, since_ns=n, **changed)))
         for n, lease in enumerate(sets, 1)
     ]
 
@@ -103,7 +102,7 @@ def leases(records: Iterable[Record]) -> list[Lease]:
 def renumbered(records: list[Record], **changed: object) -> list[Record]:
     """The same port sets in the records after those, lent to the next borrower."""
     return [
-        Record(n, n, n, LeaseChanged(replace(lease, number=n, since_ns=n, **changed)))
+        Record(n, n, n, LeaseChanged(lease._replace(number=n, since_ns=n, **changed)))
         for n, lease in enumerate(leases(records), len(records) + 1)
     ]
 
@@ -232,11 +231,11 @@ def test_a_lost_message_is_made_good(
     store = open_store(server.at(prefix, road.server_port))
     commit(store, ONE)
     road.lose(*mishaps)
-    commit(store, replace(ONE, state=LeaseState.QUARANTINED), TWO)
+    commit(store, ONE._replace(state=LeaseState.QUARANTINED), TWO)
     assert not road.mishaps
-    commit(store, replace(TWO, until_ns=7))
+    commit(store, TWO._replace(until_ns=7))
     assert [record.number for record in store.records()] == [1, 2, 3, 4]
-    assert store.load() == (replace(TWO, until_ns=7), replace(ONE, state=LeaseState.QUARANTINED))
+    assert store.load() == (TWO._replace(until_ns=7), ONE._replace(state=LeaseState.QUARANTINED))
     store.close()
 
 
@@ -249,7 +248,7 @@ def test_a_commit_that_failed_has_not_happened_though_etcd_made_it(
     store = open_store(server.at(where.rpartition("/")[2], road.server_port))
     commit(store, ONE)
     before = content(where)
-    moved = replace(ONE, server="CDG-s1", pop="CDG", number=2, since_ns=ONE.since_ns + 5)
+    moved = ONE._replace(server="CDG-s1", pop="CDG", number=2, since_ns=ONE.since_ns + 5)
     events: tuple[Event, ...] = (LeaseChanged(moved), PopSet("LHR", PopState.DRAINED))
     records = [Record(n, 5, 5, event) for n, event in enumerate(events, 2)]
     if failing == "request":
@@ -329,14 +328,14 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path)
     with running(tmp_path) as (server,):
         store = open_store(server.at("x"))
         for turn in range(3):
-            commit(store, replace(ONE, until_ns=turn))
+            commit(store, ONE._replace(until_ns=turn))
             server.kill()
             with pytest.raises(StoreError, match="cannot be reached"):
-                commit(store, replace(ONE, until_ns=99))
+                commit(store, ONE._replace(until_ns=99))
             server.start()
             server.wait()
         commit(store, TWO)
-        assert store.load() == (TWO, replace(ONE, until_ns=2))
+        assert store.load() == (TWO, ONE._replace(until_ns=2))
         assert [x.number for x in store.records()] == [1, 2, 3, 4]
         store.close()
 

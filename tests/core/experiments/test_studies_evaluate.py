@@ -444,14 +444,15 @@ def test_agility_tells_blackouts_by_the_packet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "at_ms", "check"),
+    ("role", "at_ms", "check", "noise"),
     [
-        ("heir", 50, "control: nothing of the heir's gets through before the move"),
-        ("holder", 150, "control: nothing of the holder's gets through after it"),
+        ("heir", 50, "control: nothing of the heir's gets through before the move", False),
+        ("holder", 150, "control: nothing of the holder's gets through after it", False),
+        ("holder", 112, "control: nothing of the holder's gets through after it", True),
     ],
 )
 def test_agility_notices_what_gets_through_at_the_wrong_time(
-    role: str, at_ms: int, check: str
+    role: str, at_ms: int, check: str, noise: bool
 ) -> None:
     moment = at_ms * 1_000_000
     spoilt = spoil(
@@ -460,6 +461,8 @@ def test_agility_notices_what_gets_through_at_the_wrong_time(
         arrived=True,
     )
     assert failed(spoilt) == [check]
+    found = study.study("agility").evaluate(spoilt).checks
+    assert [one.noise for one in found if one.name == check] == [noise]
 
 
 def test_agility_notices_who_is_not_answered() -> None:

@@ -208,6 +208,6 @@ def test_renewals_are_no_news() -> None:
     lab.renew(held)
     assert lab.records[-1]["event"] == "LeaseChanged"
     assert not sieve.passes(lab.records[-1])
-    moved = replace(held, number=99, server="FCO-s1")
+    moved = held._replace(number=99, server="FCO-s1")
     assert sieve.passes(dump(LeaseChanged(moved)))
     assert sieve.passes({"event": "Mark", "text": "half time"})
