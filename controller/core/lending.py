@@ -119,10 +119,11 @@ class Book:
         """The book that the stored entries describe, in any order; BadEntryError if none can."""
         book = cls(pools, port_set_bits, terms, promised)
         for lease in entries:
-            cause = book._misfit(None, lease)
+            key = key_of(lease)
+            cause = book._misfit(key, None, lease)
             if cause:
                 raise BadEntryError(lease, cause)
-            book._put(None, lease)
+            book._put(key, None, lease)
         book.lendings = max(book.lendings, lendings)
         return book
 
@@ -132,8 +133,9 @@ class Book:
         """The entry that a port of an address belongs to; None if the port is free."""
         if not 0 <= port < 1 << 16:
             return None
+        number = int(address) << 16
         for bits in range(ports.MOST_BITS, ports.LEAST_BITS - 1, -1):
-            found = self._entries.get(key_of(address, port & 0xFFFF << (16 - bits) & 0xFFFF))
+            found = self._entries.get(number | port & 0xFFFF << (16 - bits) & 0xFFFF)
             if found is not None and found.first_port <= port <= found.last_port:
                 return found
         return None
@@ -285,7 +287,7 @@ class Book:
         """
         shelves = self._shelves.values()
         due = [lease for shelf in shelves for lease in shelf.due(self._entries, now_ns, most)]
-        due.sort(key=lambda lease: lease.key)
+        due.sort(key=key_of)
         number, found, inherited = self.lendings, [], _Inherited()
         for lease in due:
             if not lease.live:
@@ -309,10 +311,11 @@ class Book:
         try:
             for transition in transitions:
                 before, after = transition.before, transition.after
-                cause = self._stale(before, after) or self._misfit(before, after)
+                key = key_of(after)
+                cause = self._stale(key, before, after) or self._misfit(key, before, after)
                 if cause:
                     raise StaleDecisionError(after, cause)
-                self._put(before, after)
+                self._put(key, before, after)
                 done.append(transition)
         except StaleDecisionError:
             self.undo(*done)
@@ -322,7 +325,7 @@ class Book:
         """Take back what was applied last, because it could not be stored."""
         for transition in reversed(transitions):
             before, after = transition.before, transition.after
-            self._put(after, _freed(after) if before is None else before)
+            self._put(key_of(after), after, _freed(after) if before is None else before)
 
     # -- inside
 
@@ -338,7 +341,7 @@ class Book:
         if address is None:
             earliest = shelf.earliest(self._entries, self.terms.quarantine_ns)
             raise PoolExhaustedError(pop, tag, earliest)
-        opened = self._opened.get(int(address), Opened(address, pop, ports.UNTOUCHED))
+        opened = self._opened.get(address) or Opened(IPv4Address(address), pop, ports.UNTOUCHED)
         first = ports.best_fit(opened.free, order)
         assert first is not None
         return opened.address, first
@@ -418,21 +421,21 @@ class Book:
         )
         return Transition(lease, after)
 
-    def _stale(self, before: Lease | None, after: Lease) -> str | None:
+    def _stale(self, key: Key, before: Lease | None, after: Lease) -> str | None:
         """Why a decision is no longer true; None if it is."""
-        if self._entries.get(key_of(*after.key)) != before:
+        if self._entries.get(key) != before:
             return "its entry has changed"
         new = before is None or before.number != after.number
         if new and after.number != self.lendings + 1:
             return "another lending came first"
         return None
 
-    def _misfit(self, before: Lease | None, lease: Lease) -> str | None:
+    def _misfit(self, key: Key, before: Lease | None, lease: Lease) -> str | None:
         """Why the book cannot hold an entry in another's place; None if it can."""
-        shelf = self._shelves.get(lease.tag)
-        if shelf is None or shelf.index(lease.address) is None:
+        shelf, address = self._shelves.get(lease.tag), key >> 16
+        if shelf is None or shelf.index(address) is None:
             return f"no pool tagged {lease.tag!r} has this address"
-        opened = self._opened.get(int(lease.address))
+        opened = self._opened.get(address)
         free = ports.UNTOUCHED if opened is None else opened.free
         if before is None and not _fits(lease, free):
             return "its ports are taken, or never lent"
@@ -448,7 +451,7 @@ class Book:
             return f"{lease.server} already holds another set tagged {lease.tag!r}"
         return None
 
-    def _put(self, before: Lease | None, lease: Lease) -> None:
+    def _put(self, key: Key, before: Lease | None, lease: Lease) -> None:
         """Replace one entry and everything that is derived from it."""
         taken_before = before is not None and before.state is not LeaseState.FREE
         taken = lease.state is not LeaseState.FREE
@@ -457,7 +460,6 @@ class Book:
             if before.state is LeaseState.LENT:
                 del self._held[before.server, before.tag][before.client_id]
         self.lendings = max(self.lendings, lease.number)
-        key = key_of(*lease.key)
         if taken:
             self._entries[key] = lease
             self._count(lease, 1)
@@ -467,7 +469,7 @@ class Book:
         else:
             del self._entries[key]
         if before is None or taken != taken_before or lease.home != before.home:
-            self._place(lease)
+            self._place(key, lease)
 
     def _count(self, lease: Lease, one: int) -> None:
         """Count a set of a server, and whether it may use it, or count it no longer."""
@@ -477,19 +479,19 @@ class Book:
             self._live[mine] += one
             self._holders[lease.tag] += one if self._live[mine] == max(one, 0) else 0
 
-    def _place(self, lease: Lease) -> None:
+    def _place(self, key: Key, lease: Lease) -> None:
         """Keep the free ports of the address, and with them its home."""
-        number, mine = int(lease.address), _units(lease)
-        before = self._opened.get(number)
+        address, mine = key >> 16, _units(lease)
+        before = self._opened.get(address)
         free = ports.UNTOUCHED if before is None else before.free
         free = free | mine if lease.state is LeaseState.FREE else free & ~mine
         after = Opened(lease.address, lease.home, free & ports.UNTOUCHED)
         if after.free == ports.UNTOUCHED:
-            del self._opened[number]
-            self._shelves[lease.tag].place(lease.address, before, None)
+            del self._opened[address]
+            self._shelves[lease.tag].place(address, before, None)
         else:
-            self._opened[number] = after
-            self._shelves[lease.tag].place(lease.address, before, after)
+            self._opened[address] = after
+            self._shelves[lease.tag].place(address, before, after)
 
 
 def _freed(lease: Lease) -> Lease:

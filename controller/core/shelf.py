@@ -1,13 +1,13 @@
 """The addresses of one tag: which have room for whom, and what is due when.
 
-Addresses are numbered through all prefixes; sets of them are bit masks, where the lowest bit is
-found and changed in a microsecond for tens of thousands of addresses.
+An address is its 32 bits here, as a number. Its *index* counts through all prefixes; sets of
+addresses are masks of indices, where the lowest bit is found and changed in a microsecond for tens
+of thousands of them.
 """
 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ _Note = tuple[int, int, Key]
 """A time, and the lending that may be due then: its number and its key."""
 
 
-def key_of(address: IPv4Address, first_port: int) -> Key:
+def key_of(lease: Lease) -> Key:
     """The key of a set."""
-    return int(address) << 16 | first_port
+    return int(lease.address) << 16 | lease.first_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +50,47 @@ class Shelf:
 
     def __init__(self, pools: Sequence[Pool], order: int) -> None:
         self._order = order
-        self._prefixes = [pool.prefix for pool in pools]
         self._pieces = Pieces(pools)
-        self._starts = [0]
-        for prefix in self._prefixes:
-            self._starts.append(self._starts[-1] + prefix.num_addresses)
-        firsts = [int(prefix.network_address) for prefix in self._prefixes]
-        self._ranges = [
-            (first, first + prefix.num_addresses, start)
-            for first, prefix, start in zip(firsts, self._prefixes, self._starts, strict=False)
-        ]
-        self.closed = (1 << self._starts[-1]) - 1
-        self.sets = self._starts[-1] * ports.count(ports.UNTOUCHED, order)
+        # Of each prefix: its first address, the one behind its last, the index of the first.
+        self._ranges: list[tuple[int, int, int]] = []
+        count = 0
+        for pool in pools:
+            first, size = int(pool.prefix.network_address), pool.prefix.num_addresses
+            self._ranges.append((first, first + size, count))
+            count += size
+        self.closed = (1 << count) - 1
+        self.sets = count * ports.count(ports.UNTOUCHED, order)
         # By home and order: the addresses that have a free block of just that order.
         self._room: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (ports.WHOLE_ORDER + 1))
         self._live: defaultdict[str, list[_Note]] = defaultdict(list)
         self._quarantined: defaultdict[str, list[_Note]] = defaultdict(list)
 
-    def address(self, index: int) -> IPv4Address:
-        """The address with this number."""
-        at = bisect_right(self._starts, index) - 1
-        return self._prefixes[at][index - self._starts[at]]
+    def address(self, index: int) -> int:
+        """The address with this index."""
+        return next(first + index - at for first, _, at in reversed(self._ranges) if at <= index)
 
-    def index(self, address: IPv4Address) -> int | None:
-        """The number of an address, None if it is not on this shelf."""
-        number = int(address)
-        for first, end, start in self._ranges:
-            if first <= number < end:
-                return start + number - first
+    def index(self, address: int) -> int | None:
+        """The index of an address, None if it is not on this shelf."""
+        for first, end, at in self._ranges:
+            if first <= address < end:
+                return at + address - first
         return None
 
     # -- room
 
-    def with_room(self, home: str, order: int) -> IPv4Address | None:
+    def with_room(self, home: str, order: int) -> int | None:
         """The address at home there whose smallest block for this order fits best; lowest first."""
         for addresses in self._room[home][order:] if home in self._room else ():
             if addresses:
                 return self.address(ports.lowest(addresses))
         return None
 
-    def unopened(self, pop: str) -> IPv4Address | None:
+    def unopened(self, pop: str) -> int | None:
         """The address without a home that a PoP should open: the lowest of its best pieces."""
         best = self._pieces.best(self.closed, pop)
         return self.address(ports.lowest(best)) if best else None
 
-    def place(self, address: IPv4Address, before: Opened | None, after: Opened | None) -> None:
+    def place(self, address: int, before: Opened | None, after: Opened | None) -> None:
         """An address stands otherwise than before; None: it has no home, all of it is free."""
         index = self.index(address)
         assert index is not None
