@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.clocks import POPLAB
 from benchmarks.row import Row, at_most, faster
-from experiments.runs import rundata, runner
+from experiments.runs import rundata
 from experiments.sweeps import fleet, sweep
 from experiments.sweeps import rows as found
 
@@ -20,11 +23,13 @@ def rows(_folder: Path) -> Iterator[Row]:
     """Trials in virtual time, all of which must be valid; and what the framework adds to one."""
     yield from _sweep()
     with TemporaryDirectory() as results:
+        command = [POPLAB, "run", "latency", "--network", "europe", "--quick", "--json"]
+        command += ["--clock", "virtual", "--results", results]
         began = time.perf_counter()
-        result = runner.run("latency", "europe", quick=True, clock="virtual", results=results)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         took_s = time.perf_counter() - began
-        trial_s = float(rundata.head(result.run)[0]["duration_s"])
-    yield at_most("latency on europe, quick: from spec to page", took_s, "s", RUN_S)
+        trial_s = float(rundata.head(Path(json.loads(done.stdout)["run"]))[0]["duration_s"])
+    yield at_most("latency on europe, quick: from command to page", took_s, "s", RUN_S)
     yield at_most("share of it that is not the trial", 1 - trial_s / took_s, "1", OVERHEAD)
 
 

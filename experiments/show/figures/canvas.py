@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,13 @@ def saved(figure: Figure, path: Path, alt: str) -> Path:
     with rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(path.with_suffix(".svg"), format="svg", metadata=words)
     return path
+
+
+def load() -> None:
+    """Read fonts, and what writes figures, before they are needed."""
+    figure, _ = figure_of(1, 1, 1)
+    for kind in ("png", "svg"):
+        figure.savefig(BytesIO(), format=kind)
 
 
 def plain(axes: Axes) -> None:

@@ -22,6 +22,12 @@ def _environment(folder: Path) -> Environment:
     )
 
 
+def load(*templates: str) -> None:
+    """Compile templates before they are needed."""
+    for name in templates:
+        _environment(HERE).get_template(name)
+
+
 def fill(template: str, folder: Path = HERE, /, **given: Any) -> str:
     """The template of this name in a folder, filled in: one whole HTML page."""
     return _environment(folder).get_template(template).render(given)
