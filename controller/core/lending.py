@@ -70,6 +70,22 @@ class _Inherited:
         self.ports[lease.server, lease.tag] += lease.ports
 
 
+class _Share:
+    """What one server has of one tag: sets by its own names for them, ports that it keeps from
+    others, and how many sets it may use.
+    """
+
+    __slots__ = ("held", "kept", "live")
+
+    def __init__(self) -> None:
+        self.held: dict[str, Lease] = {}
+        self.kept = 0
+        self.live = 0
+
+
+_NOTHING = _Share()
+
+
 class Book:
     """The lease book. Verbs decide in O(log n); ``apply`` makes decisions true.
 
@@ -99,10 +115,7 @@ class Book:
         self._shelves = {tag: Shelf(pools, order) for tag, pools in grouped.items()}
         self._promised = promised
         self._entries: dict[Key, Lease] = {}
-        # By server and tag, then by client identifier: one tuple for each of a million is 70 MB.
-        self._held: defaultdict[tuple[str, str], dict[str, Lease]] = defaultdict(dict)
-        self._kept: Counter[tuple[str, str]] = Counter()  # ports, by server and tag
-        self._live: Counter[tuple[str, str]] = Counter()  # sets, by server and tag
+        self._shares: defaultdict[tuple[str, str], _Share] = defaultdict(_Share)
         self._holders: Counter[str] = Counter()  # servers that have one, by tag
         self._opened: dict[int, Opened] = {}  # by address, whose number is hashed much faster
 
@@ -147,8 +160,7 @@ class Book:
 
     def held(self, server: str, tag: str, client_id: str = "") -> Lease | None:
         """What a server has been lent by these names (not what it is draining)."""
-        found = self._held.get((server, tag))
-        return found.get(client_id) if found else None
+        return self._share(server, tag).held.get(client_id)
 
     def entries(self) -> tuple[Lease, ...]:
         """Every set that is not free, by address and port: enough to restore the book."""
@@ -352,6 +364,9 @@ class Book:
         except KeyError:
             raise UnknownTagError(tag, self._shelves) from None
 
+    def _share(self, server: str, tag: str) -> _Share:
+        return self._shares.get((server, tag), _NOTHING)
+
     def _must_hold(
         self, address: IPv4Address, port: int, server: str | None, states: frozenset[LeaseState]
     ) -> Lease:
@@ -365,13 +380,13 @@ class Book:
     def _check_quota(self, server: str, tag: str, more: int, soon: int = 0) -> None:
         """``soon``: ports that it gets at this very moment."""
         most = self.terms.sets_per_server << (16 - self.port_set_bits)
-        kept = self._kept[server, tag] + soon
+        kept = self._share(server, tag).kept + soon
         if kept and kept + more > most:  # one set may be of any size
             raise QuotaError(server, tag, kept, more, most)
 
     def _check_promise(self, server: str, tag: str, psid_bits: int) -> None:
         """Leave a set to each server that was promised one and has none."""
-        first = not self._live[server, tag]
+        first = not self._share(server, tag).live
         if first and psid_bits >= self.port_set_bits:
             return
         waiting = self._promised.get(tag, 0) - self._holders[tag] - first
@@ -457,27 +472,27 @@ class Book:
         taken = lease.state is not LeaseState.FREE
         if before is not None and taken_before:
             self._count(before, -1)
-            if before.state is LeaseState.LENT:
-                del self._held[before.server, before.tag][before.client_id]
         self.lendings = max(self.lendings, lease.number)
         if taken:
             self._entries[key] = lease
             self._count(lease, 1)
             self._shelves[lease.tag].watch(key, lease, before, self._entries)
-            if lease.state is LeaseState.LENT:
-                self._held[lease.server, lease.tag][lease.client_id] = lease
         else:
             del self._entries[key]
         if before is None or taken != taken_before or lease.home != before.home:
             self._place(key, lease)
 
     def _count(self, lease: Lease, one: int) -> None:
-        """Count a set of a server, and whether it may use it, or count it no longer."""
-        mine = (lease.server, lease.tag)
-        self._kept[mine] += one * lease.ports
+        """Count a set among those of its server, or no longer."""
+        share = self._shares[lease.server, lease.tag]
+        share.kept += one * lease.ports
         if lease.live:
-            self._live[mine] += one
-            self._holders[lease.tag] += one if self._live[mine] == max(one, 0) else 0
+            share.live += one
+            self._holders[lease.tag] += one if share.live == max(one, 0) else 0
+        if lease.state is LeaseState.LENT and one > 0:
+            share.held[lease.client_id] = lease
+        elif lease.state is LeaseState.LENT:
+            del share.held[lease.client_id]
 
     def _place(self, key: Key, lease: Lease) -> None:
         """Keep the free ports of the address, and with them its home."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from controller.core import ports
 from controller.core.lease import Lease, LeaseState
@@ -30,8 +30,7 @@ def key_of(lease: Lease) -> Key:
     return int(lease.address) << 16 | lease.first_port
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An address with a home; bit n of ``free`` says that its n-th unit of ports can be lent.
 
     ``address`` is the one object that all its leases share.
@@ -98,19 +97,18 @@ class Shelf:
         self.sets += self._count(after) - self._count(before)
         if before is None or after is None:
             self.closed ^= bit
-        was, now = (None if opened is None else opened.home for opened in (before, after))
-        rooms = [0 if opened is None else ports.profile(opened.free) for opened in (before, after)]
+        was, had = ("", 0) if before is None else (before.home, ports.profile(before.free))
+        now, has = ("", 0) if after is None else (after.home, ports.profile(after.free))
         if was == now:
-            self._toggle(was, bit, rooms[0] ^ rooms[1])
+            self._toggle(now, bit, had ^ has)
         else:
-            self._pieces.move(index, was, now)
-            self._toggle(was, bit, rooms[0])
-            self._toggle(now, bit, rooms[1])
+            self._pieces.move(index, was or None, now or None)
+            self._toggle(was, bit, had)
+            self._toggle(now, bit, has)
 
-    def _toggle(self, home: str | None, bit: int, orders: int) -> None:
+    def _toggle(self, home: str, bit: int, orders: int) -> None:
         """An address has now what it had not, a free block of these orders, or the other way."""
         while orders:
-            assert home is not None
             self._room[home][ports.lowest(orders)] ^= bit
             orders &= orders - 1
 
