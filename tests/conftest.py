@@ -35,7 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(NetTestsRan(), "net-tests-ran")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # no worker ends with one
     if os.geteuid() != 0:
         needs_root = pytest.mark.skip(reason="a real lab needs root: `make test`")
         for item in items:

@@ -151,6 +151,7 @@ def test_nobody_steers_routers_by_hand(told: Mapping[str, Any]) -> None:
     assert "nobody steers its cities by hand" in told["refused"]["error"]
 
 
+@pytest.mark.slow
 def test_who_watch_each_other_miss_a_silent_pop_at_once(tmp_path: Path) -> None:
     """By BFD, beside the same pace without."""
     params = {"mrai_s": (0,), "bfd_ms": 100}

@@ -21,10 +21,14 @@ LABS = [name for name in STUDIES if study(name).lab]
 DISTURBED = {"agility", "borrowing", "failover", "flood", "latency", "workloads"}
 """Studies in which most happens at the same time; churn, the longest, does what failover does."""
 
+LONGEST = {"churn", "names", "workloads"}
+
 IPV6 = [name for name in LABS if 6 in study(name).families]
 
 
-@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.slow) if x in LONGEST else x for x in LABS]
+)
 def test_a_study_is_valid_and_comes_again(first: Runs, name: str, tmp_path: Path) -> None:
     """One test of all of it, so that one worker makes the first run once."""
     result = first[name]

@@ -54,6 +54,7 @@ def test_policy_and_speakers_choose_the_same_whatever_happens(tmp_path: Path) ->
     assert [text for differ in found for text in differ] == []
 
 
+@pytest.mark.slow
 def test_three_oracles_agree_on_a_small_internet(tmp_path: Path) -> None:
     """Forty networks, four sites: by the policy, by the policy on arrays, and as is spoken."""
     assert compared(tmp_path, "three", 1, 40, 4) == [[]]

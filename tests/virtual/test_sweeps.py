@@ -18,6 +18,7 @@ from topologies.emulation.processes import until
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(300)]
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_runs_that_were_made_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from topologies.emulation.sandbox.guest import Guest
 pytestmark = pytest.mark.virtual
 
 
+@pytest.mark.slow
 def test_another_controller_takes_over_and_no_packet_is_lost(tmp_path: Path) -> None:
     program = Path(takeover_inside.__file__)
     shutil.copy(program, tmp_path)
