@@ -92,6 +92,13 @@ def runs(clock: Clock, first: FirstRuns, tmp_path_factory: pytest.TempPathFactor
     return Runs(made)
 
 
+def in_time(data: RunData) -> RunData:
+    """A run whose times can be judged; in real time it may say itself that they cannot."""
+    if data.result.noisy:
+        pytest.skip(f"{data.result.study}: by its own word this machine was too busy for its times")
+    return data
+
+
 @pytest.mark.parametrize(
     "name",
     [name for name in STUDIES if study(name).lab],
@@ -124,7 +131,7 @@ def test_everything_reaches(runs: Runs) -> None:
 
 
 def test_rtts_are_the_shortest_paths(runs: Runs, clock: Clock) -> None:
-    clients = runs["latency"].tables["clients"].set_index("client")
+    clients = in_time(runs["latency"]).tables["clients"].set_index("client")
     site = PLAN.servers_of(ORACLE.one_site())[0].name
     for client in PLAN.hosts_of(HostRole.CLIENT):
         row = clients.loc[client.name]
@@ -156,7 +163,7 @@ def test_servers_share_addresses(runs: Runs) -> None:
 
 
 def test_borrowed_rtts_hold_the_way_home(runs: Runs, clock: Clock) -> None:
-    samples = runs["borrowing"].samples
+    samples = in_time(runs["borrowing"]).samples
     paced = samples[(samples["phase"] == "paced") & (samples["outcome"] == "ok")]
     error_ms = (paced["rtt_ms"] - paced["model_rtt_ms"]).groupby(paced["design"]).median()
     assert error_ms.between(-FETCH_BELOW_MS[clock], FETCH_ABOVE_MS[clock]).all(), error_ms
@@ -206,12 +213,16 @@ def test_connections_break_where_their_slots_move_and_nowhere_with_a_second_chan
 
 
 def test_catchments_are_those_of_the_model(runs: Runs, clock: Clock) -> None:
-    catchments = runs["catchment"].tables["catchments"].set_index(["arm", "client"])
+    data = runs["catchment"]
+    catchments = data.tables["catchments"].set_index(["arm", "client"])
     assert (catchments["pop"] == catchments["named"]).all()
     assert (catchments["probed"] == catchments["pop"]).all()
     for client in PLAN.hosts_of(HostRole.CLIENT):
         best = ORACLE.nearest_pops(client.name)
         assert catchments.loc[("nearest", client.name), "pop"] in best
+    in_time(data)
+    for client in PLAN.hosts_of(HostRole.CLIENT):
+        best = ORACLE.nearest_pops(client.name)
         there, near = (
             ORACLE.rtt_ms(client.name, PLAN.servers_of(pop)[0].name)
             for pop in (catchments.loc[("weighted", client.name), "pop"], best[0])
@@ -233,7 +244,7 @@ def test_a_pop_that_is_too_full_sheds_and_takes_back(
 
 
 def test_each_pop_brings_its_own_city_near(runs: Runs, clock: Clock) -> None:
-    table = runs["sites"].tables["sites"].set_index(["order", "pops"])
+    table = in_time(runs["sites"]).tables["sites"].set_index(["order", "pops"])
     metrics = {name: m.value for name, m in runs["sites"].result.metrics.items()}
     here_ms = 2.5  # 1 ms of access and 0.25 ms of uplink, there and back
     for order in ("greedy", "spread", "reverse", "random", "best"):
@@ -301,7 +312,7 @@ def test_strict_upstreams_refuse_what_a_pop_does_not_announce(runs: Runs) -> Non
 
 
 def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clock) -> None:
-    metrics = {name: m.value or 0 for name, m in runs["crosspop"].result.metrics.items()}
+    metrics = {name: m.value or 0 for name, m in in_time(runs["crosspop"]).result.metrics.items()}
     assert metrics["whole_elsewhere_share"] == pytest.approx(2 / 3, abs=1e-5)
     # The only origin is in ARN: what lands in LHR goes there and back before it is home.
     for state, uplinks_ms in (("whole", 0.0), ("cut", 0.5)):
@@ -314,7 +325,7 @@ def test_replies_come_home_over_the_backbone_and_round_it(runs: Runs, clock: Clo
 
 
 def test_who_waits_for_answers_sees_nothing_of_a_stall(runs: Runs, clock: Clock) -> None:
-    data = runs["workloads"]
+    data = in_time(runs["workloads"])
     metrics = {name: m.value or 0 for name, m in data.result.metrics.items()}
     stall_ms, rtt_ms = data.spec.number("stall_ms"), 2.5
     # One request in a hundred of those of 5 s comes in the first 50 ms of the stall.
