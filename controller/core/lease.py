@@ -36,7 +36,7 @@ LIVE = frozenset({LeaseState.LENT, LeaseState.DRAINING})
 
 
 class Lease(NamedTuple):
-    """One port set's entry in the book; a tuple, because a busy book makes 100,000 a second.
+    """One port set's entry in the book; a tuple, because a busy book makes thousands of them.
 
     ``number`` counts the lendings of the book from 1 and names this one for ever; a port set that
     is moved gets a new one. ``since_ns`` is when the server got it; ``until_ns`` is when the

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,8 +210,9 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
         return replace(conclude(tmp), run=final)
 
 
+@cache
 def _load_evaluation() -> None:
-    """Import what ``conclude`` needs: two seconds of work that nobody has to wait for."""
+    """Import what ``conclude`` needs: two seconds of work, once, that nobody has to wait for."""
     import pandas as pd
     import pyarrow.dataset
 
