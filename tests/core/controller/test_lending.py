@@ -329,6 +329,16 @@ def test_one_set_alone_may_be_larger_than_the_quota() -> None:
         book.acquire("s2", "LHR", 0, client_id="b", psid_bits=0)
 
 
+def test_what_was_returned_counts_until_its_quarantine_is_over() -> None:
+    book = Book([Pool(NET)], 5, replace(TERMS, sets_per_server=1))
+    lease = _sized(book, "s1", 5)
+    book.apply(book.release("s1", *lease.key, 0))
+    with pytest.raises(QuotaError, match="keeps 2048"):
+        book.acquire("s1", "LHR", 0)
+    book.apply(*book.expire(TERMS.quarantine_ns))
+    book.apply(book.acquire("s1", "LHR", TERMS.quarantine_ns))
+
+
 def test_the_quota_counts_ports() -> None:
     book = Book([Pool(NET)], 5, TERMS)
     _sized(book, "s1", 2)

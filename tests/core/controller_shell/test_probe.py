@@ -42,3 +42,8 @@ def test_what_is_cut_short_is_refused(size: int) -> None:
     whole = bytes(Ether() / IP() / TCP(flags="SA"))
     with pytest.raises(FrameError):
         probe.answers(whole[:size])
+
+
+def test_a_segment_that_is_too_short_is_refused() -> None:
+    with pytest.raises(FrameError, match="5 bytes are too few for TCP"):
+        probe.answers(bytes(Ether() / IP(proto=6) / b"short"))
