@@ -11,14 +11,13 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
 from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP6, IPV6
-from controller.frames import ETHERNET, FrameError, Ipv4, checksum, ipv4, ipv4_header
+from controller.frames import ETHERNET, IPV4_HEADER, FrameError, Ipv4, checksum, ipv4, ipv4_header
 from topologies.family import Address
 
 __all__ = ["exceeded"]
 
 _IPV6 = Struct("!IHBB16s16s")
 _ICMP = Struct("!BBHI")
-_HEADER = 20  # bytes of IPv4's, without options
 _HOPS = 64
 _BROADCAST = IPv4Address("255.255.255.255")
 
@@ -44,7 +43,7 @@ def _answer(packet: Ipv4, at: IPv4Address) -> bytes:
     said = packet.payload[:1]
     error = packet.protocol == ICMP and said not in (bytes((ECHO,)), bytes((ECHO_REPLY,)))
     _check(source, target, silent=error or packet.offset > 0)
-    quoted = (packet.header + packet.payload)[: _SMALLEST - _HEADER - _ICMP.size]
+    quoted = (packet.header + packet.payload)[: _SMALLEST - IPV4_HEADER.size - _ICMP.size]
     message = _message(_EXCEEDED, quoted)
     return ipv4_header(at, source, ICMP, len(message), _HOPS) + message
 

@@ -16,6 +16,7 @@ from topologies.plan import GATEWAY_MAC
 __all__ = [
     "ETHERNET",
     "GATEWAY",
+    "IPV4_HEADER",
     "Datagram",
     "FrameError",
     "Ipv4",
@@ -24,14 +25,18 @@ __all__ = [
     "checksummed",
     "ipv4",
     "ipv4_header",
+    "ipv4_packet",
     "octets",
     "parse",
+    "segment_checksum",
 ]
 
 ETHERNET = Struct("!6s6sH")
 """Destination, source, what is carried."""
 
-_IPV4 = Struct("!BBHHHBBH4s4s")
+IPV4_HEADER = Struct("!BBHHHBBH4s4s")
+"""Without options."""
+
 _UDP = Struct("!HHHH")
 _PSEUDO = Struct("!4s4sBBH")
 _OFFSET, _MORE = 0x1FFF, 0x2000
@@ -88,6 +93,11 @@ def checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
+def segment_checksum(source: bytes, target: bytes, protocol: int, segment: bytes) -> int:
+    """The checksum of TCP and UDP, which covers both addresses too (RFC 9293, RFC 768)."""
+    return checksum(_PSEUDO.pack(source, target, 0, protocol, len(segment)) + segment)
+
+
 def checksummed(header: bytes) -> bytes:
     """An IPv4 header with the checksum that it should have (RFC 791)."""
     bare = header[:10] + b"\0\0" + header[12:]
@@ -99,7 +109,9 @@ def ipv4_header(
 ) -> bytes:
     """The header, without options, of a packet that carries ``length`` bytes."""
     ends = source.packed, target.packed
-    return checksummed(_IPV4.pack(0x45, 0, _IPV4.size + length, 0, 0, ttl, protocol, 0, *ends))
+    return checksummed(
+        IPV4_HEADER.pack(0x45, 0, IPV4_HEADER.size + length, 0, 0, ttl, protocol, 0, *ends)
+    )
 
 
 def ipv4(frame: bytes) -> Ipv4:
@@ -107,14 +119,20 @@ def ipv4(frame: bytes) -> Ipv4:
 
     Whether the checksum of its header is right is not looked at.
     """
-    if len(frame) < ETHERNET.size + _IPV4.size or ETHERNET.unpack_from(frame)[2] != IPV4:
+    if len(frame) < ETHERNET.size or ETHERNET.unpack_from(frame)[2] != IPV4:
         raise FrameError("no IPv4 packet")
-    packet = frame[ETHERNET.size :]
-    first, _, total, _, fragment, _, protocol, _, source, target = _IPV4.unpack_from(packet)
-    head = (first & 0x0F) * 4
-    if first >> 4 != 4 or not _IPV4.size <= head <= total <= len(packet):
-        raise FrameError(f"IPv4 lengths {head} and {total} do not fit {len(packet)} bytes")
-    parts = packet[:head], packet[head:total]
+    return ipv4_packet(frame[ETHERNET.size :])
+
+
+def ipv4_packet(packet: bytes, *, cut: bool = False) -> Ipv4:
+    """Take a packet apart, as ``ipv4``; of one that was ``cut`` all that is left is its own."""
+    if len(packet) < IPV4_HEADER.size:
+        raise FrameError("no IPv4 packet")
+    first, _, total, _, fragment, _, protocol, _, source, target = IPV4_HEADER.unpack_from(packet)
+    head, end = (first & 0x0F) * 4, len(packet) if cut else total
+    if first >> 4 != 4 or not IPV4_HEADER.size <= head <= end <= len(packet):
+        raise FrameError(f"IPv4 lengths {head} and {end} do not fit {len(packet)} bytes")
+    parts = packet[:head], packet[head:end]
     return Ipv4(source, target, protocol, fragment & _OFFSET, bool(fragment & _MORE), *parts)
 
 
@@ -123,9 +141,9 @@ def build(datagram: Datagram, ttl: int = 64) -> bytes:
     length = _UDP.size + len(datagram.payload)
     ports = datagram.source_port, datagram.target_port
     ends = datagram.source.packed, datagram.target.packed
-    pseudo = _PSEUDO.pack(*ends, 0, UDP, length)
+    bare = _UDP.pack(*ports, length, 0) + datagram.payload
     # A computed zero is sent as all ones: zero means "no checksum" (RFC 768).
-    check = checksum(pseudo + _UDP.pack(*ports, length, 0) + datagram.payload) or 0xFFFF
+    check = segment_checksum(*ends, UDP, bare) or 0xFFFF
     ip = ipv4_header(datagram.source, datagram.target, UDP, length, ttl)
     ethernet = ETHERNET.pack(datagram.eth_dst, datagram.eth_src, IPV4)
     return ethernet + ip + _UDP.pack(*ports, length, check) + datagram.payload
@@ -144,8 +162,7 @@ def parse(frame: bytes) -> Datagram:
     datagram = packet.payload[:length]
     if not _UDP.size <= length == len(datagram):
         raise FrameError(f"UDP length {length} does not fit {len(packet.payload)} bytes")
-    pseudo = _PSEUDO.pack(packet.source, packet.target, 0, UDP, length)
-    if check and checksum(pseudo + datagram):
+    if check and segment_checksum(packet.source, packet.target, UDP, datagram):
         raise FrameError("wrong UDP checksum")
     eth_dst, eth_src, _ = ETHERNET.unpack_from(frame)
     ends = IPv4Address(packet.source), IPv4Address(packet.target)

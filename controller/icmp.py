@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from struct import Struct, unpack_from
+from struct import unpack_from
 
 from controller.core.matching import ECHO, ECHO_REPLY, ICMP, ICMP_ERRORS, TCP, UDP
-from controller.frames import FrameError, checksum, ipv4
+from controller.frames import FrameError, checksum, ipv4, ipv4_packet
 
 __all__ = ["About", "about", "redirected"]
 
-_HEAD = Struct("!BBHHHBBH4s4s")
 _PORTED = frozenset({TCP, UDP})
-_OFFSET = 0x1FFF  # of a fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def about(frame: bytes) -> About:
         return About(source if outbound else target, identifier, outbound)
     if kind not in ICMP_ERRORS:
         raise FrameError(f"ICMP type {kind} is about no port")
-    return About(target, _quoted(message[8:], target), outbound=False)
+    return About(target, _quoted(message[8:], packet.target), outbound=False)
 
 
 def redirected(frame: bytes, eth_src: bytes, eth_dst: bytes) -> bytes:
@@ -53,20 +51,17 @@ def redirected(frame: bytes, eth_src: bytes, eth_dst: bytes) -> bytes:
     return eth_dst + eth_src + frame[12:]
 
 
-def _quoted(packet: bytes, borrower: IPv4Address) -> int:
+def _quoted(packet: bytes, borrower: bytes) -> int:
     """The port from which a quoted packet was sent. Raises FrameError."""
-    if len(packet) < _HEAD.size:
+    quoted = ipv4_packet(packet, cut=True)
+    if len(quoted.payload) < 8:
         raise FrameError("a quotation that is too short")
-    first, _, _, _, fragment, _, protocol, _, source, _ = _HEAD.unpack_from(packet)
-    head = (first & 0x0F) * 4
-    if first >> 4 != 4 or head < _HEAD.size or len(packet) < head + 8:
-        raise FrameError("a quotation that is too short")
-    if IPv4Address(source) != borrower:
+    if quoted.source != borrower:
         raise FrameError("it quotes what somebody else sent")
-    if fragment & _OFFSET:
+    if quoted.offset:
         raise FrameError("it quotes a fragment without ports")
-    if protocol in _PORTED:
-        return int(unpack_from("!H", packet, head)[0])
-    if protocol == ICMP and packet[head] == ECHO:
-        return int(unpack_from("!H", packet, head + 4)[0])
-    raise FrameError(f"it quotes protocol {protocol}, which has no ports")
+    if quoted.protocol in _PORTED:
+        return int(unpack_from("!H", quoted.payload)[0])
+    if quoted.protocol == ICMP and quoted.payload[0] == ECHO:
+        return int(unpack_from("!H", quoted.payload, 4)[0])
+    raise FrameError(f"it quotes protocol {quoted.protocol}, which has no ports")

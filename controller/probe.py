@@ -11,11 +11,18 @@ from ipaddress import IPv4Address
 from struct import Struct
 
 from controller.core.matching import HEALTH_PORT, IPV4, SERVICE_PORT, TCP
-from controller.frames import ETHERNET, GATEWAY, FrameError, checksum, ipv4, ipv4_header, octets
+from controller.frames import (
+    ETHERNET,
+    GATEWAY,
+    FrameError,
+    ipv4,
+    ipv4_header,
+    octets,
+    segment_checksum,
+)
 from topologies.plan import GATEWAY_ADDRESS, HostPlan
 
 _TCP = Struct("!HHIIBBHHH")
-_PSEUDO = Struct("!4s4sBBH")
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10
 
 
@@ -46,8 +53,7 @@ def hang_up(server: HostPlan, service: IPv4Address) -> bytes:
 def _segment(server: HostPlan, service: IPv4Address, sequence: int, flags: int) -> bytes:
     ends = GATEWAY_ADDRESS.packed, service.packed
     header = _TCP.pack(HEALTH_PORT, SERVICE_PORT, sequence, 0, 5 << 4, flags, 65535, 0, 0)
-    pseudo = _PSEUDO.pack(*ends, 0, TCP, _TCP.size)
-    check = checksum(pseudo + header).to_bytes(2, "big")
+    check = segment_checksum(*ends, TCP, header).to_bytes(2, "big")
     segment = header[:16] + check + header[18:]
     ip = ipv4_header(GATEWAY_ADDRESS, service, TCP, len(segment))
     return ETHERNET.pack(octets(server.mac), GATEWAY, IPV4) + ip + segment

@@ -32,10 +32,8 @@ _BEGIN = "INSERT INTO lendings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _END = "UPDATE lendings SET ended_ns = ? WHERE number = ? AND ended_ns IS NULL"
 _SUCCEED = """
 UPDATE lendings SET ended_ns = ?
-WHERE ended_ns IS NULL AND number = (
-    SELECT number FROM lendings WHERE address = ? AND first_port = ?
-    ORDER BY since_ns DESC, number DESC LIMIT 1
-)
+WHERE ended_ns IS NULL
+    AND number = (SELECT number FROM entries WHERE address = ? AND first_port = ?)
 """
 _WHO = """
 SELECT number, address, first_port, last_port, server, pop, tag, client_id, since_ns, ended_ns
