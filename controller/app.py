@@ -342,7 +342,9 @@ def _check(plan: Plan, entries: Iterable[Lease]) -> None:
     homes = {server.name: server.city for server in plan.hosts_of(HostRole.SERVER)}
     pops = set(homes.values())
     for lease in entries:
-        if lease.live and homes.get(lease.server) != lease.pop:
-            raise BadEntryError(lease, f"the network has no server {lease.server} in {lease.pop}")
-        if lease.home not in pops:
-            raise BadEntryError(lease, f"the network has no PoP {lease.pop} with servers")
+        for server, pop in ((lease.server, lease.pop), (lease.heir, lease.heir_pop)):
+            if server and lease.live and homes.get(server) != pop:
+                raise BadEntryError(lease, f"the network has no server {server} in {pop}")
+        for pop in (lease.pop, lease.home):
+            if pop not in pops:
+                raise BadEntryError(lease, f"the network has no PoP {pop} with servers")

@@ -29,6 +29,7 @@ from controller.core.lease import (
 from controller.core.lending import PORTION, Book
 from controller.exchange import OFFER_NS, GiveBack, Keep
 from controller.loop import ControlLoop
+from controller.session import SwitchError
 from controller.store import StoreError
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, edge_name
@@ -104,8 +105,11 @@ class Lender:
         """
         now = self._clock.now_ns
         decided, _ = self._do(lambda: self.book.renew(server.name, address, port, now()))
-        lease = decided.after
-        self._loop.wait_in_force(lease)
+        self._loop.wait_in_force(decided.after)
+        lease = self.book.lease(address, port)
+        if lease is None or not lease.live or lease.number != decided.after.number:
+            state = LeaseState.FREE if lease is None else lease.state
+            raise NotHeldError(address, port, server.name, state)  # lost meanwhile
         return lease
 
     def give_back(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
@@ -184,9 +188,14 @@ class Lender:
         drain_ns: int | None = None,
         if_match: Versions | None = None,
     ) -> Changed:
-        """Hand a set over, at once or when it has drained. Raises LendingError, StoreError."""
+        """Hand a set over, at once or when it has drained.
+
+        Raises LendingError, StoreError; SwitchError while the holder's switch is not there: it
+        would go on serving the holder.
+        """
 
         def decide() -> Transition:
+            self._check_reach(self.book.holder(address, port))
             now = self._clock.now_ns()
             until = None if drain_ns is None else now + drain_ns
             return self.book.move(address, port, heir.name, heir.city, now, until)
@@ -218,23 +227,38 @@ class Lender:
             now, due = self._clock.now_ns(), self.book.next_event_ns()
             if due is None or due > now:
                 return
-            ready = [x for x in self.book.expire(now, PORTION) if self._may(x)]
-            if not ready:
+            ended = self.book.expire(now, PORTION, self._may_end)
+            if not ended:
                 return
-            self.book.apply(*ready)
-            following = self._store(ready)
-            drained = [x for x in ready if x.before and x.before.state is LeaseState.DRAINING]
+            self.book.apply(*ended)
+            following = self._store(ended)
+            drained = [x for x in ended if x.before and x.before.state is LeaseState.DRAINING]
             self._let_know(drained, following)
-            ended = sum(x.after.state is LeaseState.QUARANTINED for x in ready)
-            if ended:
-                LOG.info("%d leases lapsed", ended)
+            lapsed = sum(x.after.state is LeaseState.QUARANTINED for x in ended)
+            if lapsed:
+                LOG.info("%d leases lapsed", lapsed)
             eventlet.sleep(0)
 
-    def _may(self, transition: Transition) -> bool:
-        """A set is free only when the switch that served it is known to have forgotten it."""
-        if transition.after.state is not LeaseState.FREE:
-            return True
-        return self._loop.switches[edge_name(transition.after.pop)].programmed
+    def _may_end(self, lease: Lease) -> bool:
+        """A set is free only when every switch that served it is known to have forgotten it.
+
+        Nor does an heir get it while its holder's switch cannot be told.
+        """
+        switch = self._loop.switches[edge_name(lease.pop)]
+        if lease.live:
+            return not lease.heir or switch.connected
+        return switch.programmed and not self._loop.serving(lease)
+
+    def _check_reach(self, lease: Lease | None) -> None:
+        """Raise SwitchError if a holder's switch cannot be told that it is no longer the holder."""
+        if lease is None:
+            return
+        name = edge_name(lease.pop)
+        if not self._loop.switches[name].connected:
+            raise SwitchError(
+                f"{name} is not connected, and would go on serving {lease.server}: "
+                "wait until it is, or revoke the set, which is free when it is back"
+            )
 
     def seconds_left(self, lease: Lease) -> float:
         """How long the present state of a lease still lasts."""
@@ -341,11 +365,11 @@ class Lender:
     def _store(self, applied: Sequence[Transition]) -> GreenThread | None:
         """Make durable what the book holds by now, and have the switches follow.
 
-        Raises StoreError; the book is as it was before, then.
+        Raises StoreError; the book is as it was before, then, whatever is raised.
         """
         changed = [LeaseChanged(x.after) for x in applied if x.after != x.before]
         try:
             return self._loop.happen(*changed) if changed else None
-        except StoreError:
+        except BaseException:
             self.book.undo(*applied)
             raise

@@ -18,7 +18,7 @@ from eventlet.greenthread import GreenThread
 
 from controller.clock import BookClock
 from controller.core.announcing import announcements
-from controller.core.borrowing import SwitchRules, borrowed_rules
+from controller.core.borrowing import SwitchRules, borrowed_rules, return_keys
 from controller.core.change import Configuration, Phase, follow
 from controller.core.convergence import delay_ns
 from controller.core.events import CityConverged, CityHeld, Event, Note
@@ -142,8 +142,8 @@ class ControlLoop:
         self._notes.append(self._record(note))
 
     def flush(self) -> None:
-        """Make what was noted durable. Raises StoreError."""
-        if self._notes:
+        """Make what was noted durable, and see whether a fault lasts. Raises StoreError."""
+        if self._notes or self.fault is not None:
             self._keep()
 
     def _keep(self, *events: Event) -> None:
@@ -194,7 +194,7 @@ class ControlLoop:
         """Return when a lease is in force wherever its packets may go. Raises SwitchError.
 
         That is at its holder's PoP, and at every other that is connected: one that is not may
-        lose its replies, but gives them to nobody else.
+        lose its replies. None gives them to another holder, whether connected or not.
         """
         plan = self.world.plan
         needed = borrowed_rules(plan, [lease], {lease.address: lease.home})
@@ -202,7 +202,7 @@ class ControlLoop:
         lacking: list[str] = []
 
         def holds() -> bool:
-            lacking[:] = self._lacking(needed, holder)
+            lacking[:] = (*self._lacking(needed, holder), *self.serving(lease, but=holder))
             return not lacking
 
         error = SwitchError("")
@@ -214,6 +214,20 @@ class ControlLoop:
                 raise
             what = f"{lease.address} port {lease.first_port} of {lease.server}"
             raise SwitchError(f"{what} is not in force at {', '.join(lacking)}") from None
+
+    def serving(self, lease: Lease, *, but: str = "") -> list[str]:
+        """The switches, but one, that may serve a holder of these ports, as far as is known.
+
+        One that has not been read since this controller began is not known.
+        """
+        keys = return_keys(lease)
+        return [
+            edge.name
+            for edge in self.world.plan.edges
+            if edge.name != but
+            and not self.switches[edge.name].programmed
+            and self.switches[edge.name].may_hold(keys)
+        ]
 
     def _lacking(self, needed: SwitchRules, holder: str) -> list[str]:
         """The switches that have not confirmed what is needed of them."""

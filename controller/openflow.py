@@ -43,6 +43,7 @@ from controller.core.rules import (
     Output,
     OutputInPort,
     Rule,
+    RuleKey,
     SetBits,
     SetField,
     Table,
@@ -652,7 +653,7 @@ class FlowCount:
     bytes: int
 
 
-def removed_key(message: bytes) -> tuple[Table, int, Match] | None:
+def removed_key(message: bytes) -> RuleKey | None:
     """The key of the rule that a flow-removed message is about; None if it is none of ours."""
     cookie, priority, _reason, table = _FLOW_REMOVED.unpack_from(message, 8)
     try:

@@ -28,7 +28,7 @@ from controller.core.reconcile import (
     ModifyRule,
     changes,
 )
-from controller.core.rules import Group, Match, Program, Rule, Table
+from controller.core.rules import Group, Program, Rule, RuleKey
 from controller.session import Session, SwitchError
 from topologies.plan import Plan, SwitchPlan
 
@@ -37,7 +37,7 @@ __all__ = ["News", "Switch"]
 LOG = logging.getLogger("controller.switches")
 RETRY_S = 0.2
 
-Key = tuple[Table, int, Match] | int
+Key = RuleKey | int
 """A rule's key, or a group's number."""
 
 Entries = dict[Key, Rule | Group]
@@ -100,7 +100,7 @@ class Switch:
         self._desired = _entries(program)
         self._sent: Entries = {}
         self._confirmed: Entries = {}
-        self._behind: set[Key] = set(self._desired)  # where confirmed is not desired
+        self._behind: set[Key] = set(self._desired)  # where not all three are the same
         self._session: Session | None = None
         self._read = False  # what it holds is known, so changes may be sent
 
@@ -141,6 +141,10 @@ class Switch:
     def holds(self, rules: Iterable[Rule]) -> bool:
         """Whether the switch has confirmed these rules, and nothing since took them away."""
         return all(self._confirmed.get(rule.key) == rule for rule in rules)
+
+    def may_hold(self, keys: Iterable[Key]) -> bool:
+        """Whether anything may stand under one of these keys, as far as it was ever heard of."""
+        return any(key in self._sent or key in self._confirmed for key in keys)
 
     def settled(self, steps: Iterable[Change]) -> bool:
         """Whether a connected switch is as it should be, as far as these changes go."""
@@ -304,7 +308,7 @@ class Switch:
             eventlet.spawn_after(RETRY_S, self._serve, session)
 
     def _compare(self, key: Key) -> None:
-        if self._desired.get(key) == self._confirmed.get(key):
+        if self._desired.get(key) == self._confirmed.get(key) == self._sent.get(key):
             self._behind.discard(key)
         else:
             self._behind.add(key)

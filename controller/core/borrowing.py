@@ -28,6 +28,7 @@ from controller.core.rules import (
     Match,
     Output,
     Rule,
+    RuleKey,
     SetField,
     Table,
     cookie,
@@ -99,6 +100,14 @@ def way_abroad(plan: Plan, lease: Lease, landing: SwitchPlan) -> Iterator[Rule]:
             goto=Table.ROUTE,
             cookie=cookie(Duty.ABROAD, int(lease.address)),
         )
+
+
+def return_keys(lease: Lease) -> tuple[RuleKey, ...]:
+    """The keys of its return path, by which any holder of these ports is served.
+
+    A switch that has nothing under them lets nobody send from these ports either.
+    """
+    return tuple((Table.BORROWED, BORROWED_RETURN, matched) for matched in _destinations(lease))
 
 
 def _destinations(lease: Lease) -> Iterator[Match]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import chain, count
 from types import MappingProxyType
 
 from controller.core import ports
@@ -47,7 +48,7 @@ from controller.core.lease import (
     Transition,
     UnknownTagError,
 )
-from controller.core.shelf import Key, Opened, Shelf, key_of
+from controller.core.shelf import Key, MayEnd, Opened, Shelf, key_of
 from topologies.model import COMMON_TAG, Pool
 
 PORTION = 200
@@ -278,8 +279,8 @@ class Book:
 
         There is no quarantine between: whoever moves a set says that the heir may meet the
         holder's connections. The heir has it by the holder's client identifier, or by
-        ``moved-NUMBER`` of the lending where it has another set by that. Raises NotHeldError,
-        HoldsAlreadyError, QuotaError.
+        ``moved-NUMBER`` of the lending, or the like, where it has another set by that. Raises
+        NotHeldError, HoldsAlreadyError, QuotaError.
         """
         lease = self._must_hold(address, port, None, frozenset({LeaseState.LENT}))
         if heir == lease.server:
@@ -290,15 +291,20 @@ class Book:
         drained = self.drain(address, port, drain_until_ns).after
         return Transition(lease, drained._replace(heir=heir, heir_pop=pop))
 
-    def expire(self, now_ns: int, most: int | None = None) -> tuple[Transition, ...]:
+    def expire(
+        self, now_ns: int, most: int | None = None, may_end: MayEnd = lambda _lease: True
+    ) -> tuple[Transition, ...]:
         """What is due: leases go into quarantine or to their heirs, or become free.
 
         ``most`` limits how many, of each tag, PoP and state, so that a crowd can be taken in
-        portions. The quarantine counts from now, not from the expiry, because the holder could
-        send until its rules are gone. A set that is overdue for both takes two calls.
+        portions; what may not end yet, the caller says. The quarantine counts from now, not from
+        the expiry, because the holder could send until its rules are gone. A set that is overdue
+        for both takes two calls.
         """
         shelves = self._shelves.values()
-        due = [lease for shelf in shelves for lease in shelf.due(self._entries, now_ns, most)]
+        due = [
+            lease for shelf in shelves for lease in shelf.due(self._entries, now_ns, most, may_end)
+        ]
         due.sort(key=key_of)
         number, found, inherited = self.lendings, [], _Inherited()
         for lease in due:
@@ -412,15 +418,13 @@ class Book:
         number: int,
         names: Collection[Holder] = (),
     ) -> Transition:
-        name = (heir, lease.tag, lease.client_id)
-        taken = self.held(*name) is not None or name in names
         alone = _alone(lease, self._opened[int(lease.address)].free)
         after = lease._replace(
             state=LeaseState.LENT,
             server=heir,
             pop=pop,
             home=pop if alone else lease.home,
-            client_id=f"moved-{number}" if taken else lease.client_id,
+            client_id=self._name_at(heir, lease, number, names),
             number=number,
             since_ns=now_ns,
             until_ns=now_ns + self.terms.lifetime_ns,
@@ -428,6 +432,15 @@ class Book:
             heir_pop="",
         )
         return Transition(lease, after)
+
+    def _name_at(self, heir: str, lease: Lease, number: int, taken: Collection[Holder]) -> str:
+        """By which name an heir has a set: one by which it has no other, and gets none now."""
+        more = (f"moved-{number}-{again}" for again in count(2))
+        return next(
+            name
+            for name in chain((lease.client_id, f"moved-{number}"), more)
+            if self.held(heir, lease.tag, name) is None and (heir, lease.tag, name) not in taken
+        )
 
     def _quarantine(self, lease: Lease, now_ns: int) -> Transition:
         until_ns = now_ns + self.terms.quarantine_ns

@@ -114,6 +114,9 @@ class FieldMatch:
 Match = tuple[FieldMatch, ...]
 """Sorted by field name; empty matches everything."""
 
+RuleKey = tuple[Table, int, Match]
+"""What makes two rules the same entry in a switch: table, priority, match."""
+
 
 def match(**fields: int | tuple[int, int]) -> Match:
     """Build a canonical match: ``match(eth_type=0x800, tcp_dst=(0x0800, 0xF800))``.
@@ -216,7 +219,7 @@ class Rule:
     cookie: int = COOKIE_OWNER
 
     @property
-    def key(self) -> tuple[Table, int, Match]:
+    def key(self) -> RuleKey:
         """What makes two rules the same entry in a switch."""
         return (self.table, self.priority, self.match)
 

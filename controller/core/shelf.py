@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -20,6 +20,9 @@ from topologies.model import Pool
 
 Key = int
 """An entry's address and first port as one number: a million of them are small, and sort."""
+
+MayEnd = Callable[[Lease], bool]
+"""Whether the present state of an entry may end, now that its time has come."""
 
 _Note = tuple[int, int, Key]
 """A time, and the lending that may be due then: its number and its key."""
@@ -130,18 +133,22 @@ class Shelf:
         heapq.heappush(notes, (lease.until_ns, lease.number, key))
 
     def due(
-        self, entries: Mapping[Key, Lease], now_ns: int, most: int | None = None
+        self, entries: Mapping[Key, Lease], now_ns: int, most: int | None, may_end: MayEnd
     ) -> list[Lease]:
-        """The entries whose time has come, of each PoP and state at most so many.
+        """The entries whose time has come and that may end, of each PoP and state at most so many.
 
         Their notes stay until they have really changed.
         """
         found: dict[Key, Lease] = {}
         for notes, live in self._heaps():
             due: list[_Note] = []
-            while len(due) != most and _settle(notes, entries, live) and notes[0][0] <= now_ns:
+            left = most
+            while left != 0 and _settle(notes, entries, live) and notes[0][0] <= now_ns:
                 due.append(heapq.heappop(notes))
-                found[due[-1][2]] = entries[due[-1][2]]
+                lease = entries[due[-1][2]]
+                if may_end(lease):
+                    found[due[-1][2]] = lease
+                    left = None if left is None else left - 1
             for note in due:
                 heapq.heappush(notes, note)
         return list(found.values())

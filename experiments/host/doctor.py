@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from experiments.errors import UsageError
@@ -107,11 +108,12 @@ def exit_code(checks: Iterable[Diagnosis]) -> int:
 
 
 def render(checks: Sequence[Diagnosis], console: Console) -> None:
-    """Print a line per check, then what mends the rest: one screen of 80 columns."""
-    width = max(len(check.name) for check in checks)
+    """Print what each check found, whole, then what mends the rest."""
+    lines = Table.grid()
     for check in checks:
-        line = Text.assemble("  ", _mark(check), f" {check.name:<{width}}  ", check.detail)
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        mark = Text.assemble("  ", _mark(check), " ")
+        lines.add_row(mark, Text(f"{check.name}  "), Text(check.detail))
+    console.print(lines)
     missing = [check for check in checks if not check.ok]
     required = [check for check in missing if check.required]
     if required and any(check.ok for check in checks if check.name == VIRTUAL_TIME):

@@ -32,14 +32,15 @@ def render(result: Result, answer: str, figures: Iterable[Path], console: Consol
     console.print(Text.assemble((f"{result.study} on {result.network}", "bold"), f"  {answer}"))
     rows = [(name, *words.metric(metric)) for name, metric in result.metrics.items()]
     console.print(table("", ("metric", "value", "unit"), rows, numeric=(1,)))
+    lines = Table.grid()  # a text that is too long for a line goes on under its beginning
     for check in result.checks:
-        mark = MARKS[check.passed]
-        console.print(Text.assemble("  ", mark, check.name, (f"  {check.detail}", "dim")))
+        mark = Text.assemble("  ", MARKS[check.passed])
+        lines.add_row(mark, Text.assemble(check.name, (f"  {check.detail}", "dim")))
     verdict = words.verdict(result), COLOURS[result.verdict]
-    console.print(Text.assemble("  ", verdict, f"  {words.error_bar(result.fidelity)}"))
-    if result.noisy:
-        for line in words.NOISE:
-            console.print(f"  {line}", highlight=False)
+    lines.add_row("", Text.assemble(verdict, f"  {words.error_bar(result.fidelity)}"))
+    for line in words.NOISE if result.noisy else ():
+        lines.add_row("", Text(line))
+    console.print(lines)
     console.print()
     console.print(f"run     {result.run}", highlight=False, soft_wrap=True)
     page = result.run / runfolder.PAGE

@@ -73,7 +73,7 @@ def checks(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]
     by_tail = Check(
         "the study's times keep together",
         tail <= TAIL,
-        f"of {len(rows)} times one in a hundred is off by {tail:.2g} times its path's bound "
+        f"of {len(rows)} times one in a hundred is off by {tail:.2f} times its path's bound "
         f"or more; {TAIL:g} times are allowed",
         noise=early <= TAIL < tail,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from ipaddress import IPv4Address
+from unittest.mock import patch
 
 import eventlet
 import pytest
@@ -15,13 +17,17 @@ from controller.clock import BookClock
 from controller.core.events import Event
 from controller.core.lease import (
     SECOND,
+    Lease,
     LeaseState,
     LendingError,
+    NotHeldError,
     PoolExhaustedError,
     QuotaError,
     UnknownTagError,
 )
+from controller.core.rules import Duty, duty_of
 from controller.core.world import World
+from controller.session import SwitchError
 from controller.store import StoreError
 from tests.core.controller.event_strategies import settings_of
 from tests.fakes.inside import PLAN, SERVERS, TERMS, Inside, fresh
@@ -189,7 +195,8 @@ def test_a_fault_lasts_until_something_is_stored() -> None:
     store.broken = True
     with pytest.raises(StoreError):
         world.lender.lend(other)
-    world.lender.sweep()  # due, but its switch is away: there is nothing to store
+    with pytest.raises(StoreError):  # due, but its switch is away: there is nothing else to store
+        world.lender.sweep()
     assert world.loop.fault == "no space left"
     store.broken = False
     world.lender.lend(other)
@@ -212,6 +219,128 @@ def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
     world.settle()
     world.lender.sweep()
     assert world.book.lease(lease.address, lease.first_port) is None
+
+
+def moved_from_a_switch_that_went_away(world: Inside) -> Lease:
+    """A set that LHR's switch may still serve, though the book says that FCO's server has it."""
+    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    world.settle()
+    world.wires["eLHR"].alive = False  # what is sent is lost
+    moved, _ = world.lender.move(*lease.key, PLAN.host("FCO-s1"))
+    world.settle()
+    assert not world.switches["eLHR"].connected
+    return moved
+
+
+def test_an_heir_is_acknowledged_when_its_holders_switch_has_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.loop.FORCE_S", 0.01)
+    world = Inside(*fresh())
+    moved = moved_from_a_switch_that_went_away(world)
+    with pytest.raises(SwitchError, match="not in force at eLHR"):
+        world.lender.keep(PLAN.host("FCO-s1"), *moved.key)
+    world.connect("eLHR")
+    world.settle()
+    assert world.lender.keep(PLAN.host("FCO-s1"), *moved.key).live
+
+
+def test_a_set_is_not_free_before_every_switch_that_served_it_forgot_it() -> None:
+    world = Inside(*fresh())
+    moved = moved_from_a_switch_that_went_away(world)
+    world.lender.give_back(PLAN.host("FCO-s1"), *moved.key)
+    for _ in range(3):
+        world.clock.at += 100 * SECOND
+        world.settle()
+        world.lender.sweep()
+    entry = world.book.lease(*moved.key)
+    assert entry is not None
+    assert entry.state is LeaseState.QUARANTINED
+    world.connect("eLHR")
+    world.settle()
+    world.lender.sweep()
+    assert world.book.lease(*moved.key) is None
+
+
+def test_no_set_is_moved_from_a_switch_that_cannot_be_told() -> None:
+    world = Inside(*fresh())
+    heir = PLAN.host("FCO-s1")
+    at_once, drained = (
+        world.lender.acquire(PLAN.host("LHR-s1"), "any", client_id=name)[0] for name in "ab"
+    )
+    world.lender.move(*drained.key, heir, SECOND)
+    world.settle()
+    world.switches["eLHR"].disconnect()
+    with pytest.raises(SwitchError, match="eLHR is not connected, and would go on serving LHR-s1"):
+        world.lender.move(*at_once.key, heir)
+    other = world.lender.acquire(PLAN.host("FCO-s2"), "any")[0]
+    world.lender.move(*other.key, heir, SECOND)
+    world.clock.at += 2 * SECOND
+    world.lender.sweep()
+    assert [world.book.lease(*x.key).server for x in (drained, other)] == ["LHR-s1", "FCO-s1"]  # type: ignore[union-attr]
+    world.connect("eLHR")
+    world.settle()
+    world.lender.sweep()
+    assert world.book.lease(*drained.key).server == "FCO-s1"  # type: ignore[union-attr]
+
+
+def test_what_may_not_end_yet_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.lender.PORTION", 1)
+    world = Inside(*fresh())
+    moved = moved_from_a_switch_that_went_away(world)
+    other = world.lender.lend(PLAN.host("FCO-s2"))
+    world.lender.give_back(PLAN.host("FCO-s1"), *moved.key)
+    world.clock.at += SECOND
+    world.lender.give_back(PLAN.host("FCO-s2"), *other.key)
+    world.settle()
+    world.clock.at += 100 * SECOND
+    world.lender.sweep()
+    assert [lease.key for lease in world.book.entries()] == [moved.key]
+
+
+@pytest.mark.parametrize("heir", [None, "FCO-s1"])
+def test_who_loses_a_set_while_it_asks_for_it_is_not_told_that_it_has_it(heir: str | None) -> None:
+    world = Inside(*fresh())
+    server = PLAN.host("LHR-s1")
+    lease = world.lender.lend(server)
+    world.settle()
+    world.wires["eLHR"].hold = True  # its rules are there until it says otherwise
+    asked = eventlet.spawn(world.lender.keep, server, *lease.key)
+    lost = (
+        eventlet.spawn(world.lender.revoke, *lease.key)
+        if heir is None
+        else eventlet.spawn(world.lender.move, *lease.key, PLAN.host(heir))
+    )
+    lost.wait()
+    with pytest.raises(NotHeldError):
+        asked.wait()
+
+
+def test_an_idle_lab_is_well_again_when_its_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Inside(*fresh())
+    monkeypatch.setattr("controller.lender.SWEEP_S", 0)
+    world.store.broken = True
+    with pytest.raises(StoreError):
+        world.lender.lend(PLAN.host("LHR-s1"))
+    sweeper = eventlet.spawn(world.lender.sweep_for_ever)
+    world.settle()
+    assert world.loop.fault == "no space left"
+    world.store.broken = False
+    world.settle()
+    sweeper.kill()
+    assert world.loop.fault is None
+
+
+def test_whatever_stops_a_change_leaves_the_book_as_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Inside(*fresh())
+    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    monkeypatch.setattr(world.loop, "happen", {}.__getitem__)
+    world.clock.at += 100 * SECOND
+    with pytest.raises(KeyError):
+        world.lender.sweep()
+    assert world.book.entries() == (lease,) == world.store.load()
 
 
 def test_time_never_repeats_over_a_restart() -> None:
@@ -271,12 +400,18 @@ class Lending(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self.patience = patch("controller.loop.FORCE_S", 0.01)
+        self.patience.start()
         self.store, self.clock, self.tables = fresh()
         self.world = Inside(self.store, self.clock, self.tables)
 
+    def teardown(self) -> None:
+        if hasattr(self, "patience"):
+            self.patience.stop()
+
     @rule(server=st.sampled_from(SERVERS), take=st.booleans())
     def lend(self, server: object, take: bool) -> None:
-        with contextlib.suppress(PoolExhaustedError, QuotaError):
+        with contextlib.suppress(PoolExhaustedError, QuotaError, SwitchError):
             lease = self.world.lender.lend(server)  # type: ignore[arg-type]
             if take:
                 self.world.settle()
@@ -301,7 +436,7 @@ class Lending(RuleBasedStateMachine):
     def move(self, pick: int, heir: HostPlan, drain: int | None) -> None:
         live = self.world.book.live()
         if live:
-            with contextlib.suppress(LendingError):
+            with contextlib.suppress(LendingError, SwitchError):
                 self.world.lender.move(*live[pick % len(live)].key, heir, drain)
 
     @rule(
@@ -332,6 +467,20 @@ class Lending(RuleBasedStateMachine):
         self.lend(SERVERS[0], take=False)
         self.world.connect(name)
 
+    @rule(name=st.sampled_from([switch.name for switch in PLAN.edges]))
+    def away(self, name: str) -> None:
+        """From now on nothing reaches a switch, which goes on with what it has."""
+        self.world.wires[name].alive = False
+
+    @rule()
+    def back(self) -> None:
+        for name in self.away_now():
+            self.world.switches[name].disconnect()
+            self.world.connect(name)
+
+    def away_now(self) -> list[str]:
+        return [name for name, wire in self.world.wires.items() if not wire.alive]
+
     @rule(event=settings_of(PLAN))
     def set(self, event: Event) -> None:
         self.world.loop.happen(event)
@@ -346,10 +495,22 @@ class Lending(RuleBasedStateMachine):
             return
         self.world.settle()
         assert self.store.load() == self.world.book.entries()
-        assert self.world.installed() == self.world.desired()
+        if not self.away_now():
+            assert self.world.installed() == self.world.desired()
         events = [record.event for record in self.store.records()]
         replayed = World(PLAN).after(*(event for event in events if isinstance(event, Event)))
         assert self.world.loop.world == replayed
+
+    @invariant()
+    def what_a_switch_serves_is_not_free(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for name, program in self.world.installed().items():
+            for rule_ in program.rules:
+                if duty_of(rule_.cookie) is Duty.RETURN:
+                    (port,) = (x.value for x in rule_.match if x.field in ("tcp_dst", "udp_dst"))
+                    address = IPv4Address(rule_.cookie & 0xFFFFFFFF)
+                    assert self.world.book.lease(address, port) is not None, name
 
 
 Lending.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)

@@ -56,6 +56,17 @@ def test_an_error_that_nobody_measured_can_be_read_back_and_shown() -> None:
     assert "emulator error: median nan us" in output.getvalue()
 
 
+def test_a_long_line_goes_on_under_its_beginning() -> None:
+    long = replace(GOOD, checks=(Check("control: a port fails", True, "met silence " * 9),))
+    output = io.StringIO()
+    render(long, "", [], Console(file=output, width=60))
+    _, told = output.getvalue().split("  ✓ ")
+    first, *rest = told.split("    valid")[0].splitlines()
+    assert first.startswith("control: a port fails")
+    assert rest
+    assert all(line[:4] == " " * 4 != line[:5] for line in rest)
+
+
 def test_contract_holds_no_nan() -> None:
     lost = replace(GOOD, metrics={"x": Metric(float("nan"), "ms")})
     assert lost.contract()["metrics"]["x"]["value"] is None
