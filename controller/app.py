@@ -56,11 +56,13 @@ __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 LINK_DOWN, LIVE = ofproto_v1_3.OFPPS_LINK_DOWN, ofproto_v1_3.OFPPS_LIVE
-PER_PORT = 4
-"""DHCP messages of one port that may be in work at once; more are dropped."""
-
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
 """DHCP messages of one port that are looked at: in the long run, and after a pause."""
+
+PER_PORT = 20
+"""DHCP messages of one port that may be in work at once; more are dropped. A server that ends
+returns all that it has by one burst, and repeats nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)

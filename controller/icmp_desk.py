@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from controller import frames, icmp
 from controller.core import labels
 from controller.core.lease import Lease
-from controller.core.routing import uplink_port
 from controller.core.tokens import TokenBucket
 from controller.exceeded import exceeded
 from controller.frames import GATEWAY, FrameError
@@ -64,20 +63,19 @@ class IcmpDesk:
             self._counts["icmp_unlent"] += 1
             return
         here = self._switches[identity[0]]
-        port, onward = self._onward(here, lease, about, frame)
+        if about.outbound:
+            self._send(here, None, frame)
+            return
+        port, onward = self._onward(here, lease, frame)
         if port is None:  # no way from here to the holder's PoP
             self._counts["icmp_dropped"] += 1
         elif self._send(here, port, onward):
             last = self._loop.world.plan.host(lease.server).switch == here.name
-            self._counts["icmp_delivered"] += last and not about.outbound
+            self._counts["icmp_delivered"] += last
 
-    def _onward(
-        self, here: SwitchPlan, lease: Lease, about: icmp.About, frame: bytes
-    ) -> tuple[int | None, bytes]:
-        """The port by which a message of this lease leaves a switch, and the frame that does."""
+    def _onward(self, here: SwitchPlan, lease: Lease, frame: bytes) -> tuple[int | None, bytes]:
+        """The port by which a message to a borrower leaves a switch, and the frame that does."""
         plan = self._loop.world.plan
-        if about.outbound:
-            return uplink_port(plan, here), frame
         holder = plan.host(lease.server)
         if holder.switch == here.name:
             return holder.port, icmp.redirected(frame, GATEWAY, frames.octets(holder.mac))

@@ -28,7 +28,9 @@ class Shedder:
         self._loop = loop
         self._meter = Meter()
         plan = loop.world.plan
-        self._services = {int(prefix.network_address) for prefix in plan.service_prefixes(4)}
+        prefixes = {prefix.network_address for prefix in plan.service_prefixes(4)}
+        # One of its own that not every PoP announces has a rule of its own.
+        self._services = {int(address) for address in prefixes.union(plan.network.services)}
 
     @property
     def loads(self) -> Mapping[str, float]:

@@ -364,17 +364,20 @@ def report(
     as_json: Json = False,
 ) -> None:
     """The summary of a run again, and where its figures are; its web page; a list of all runs."""
-    from experiments.errors import UsageError
+    from experiments.errors import UsageError, writing
     from experiments.runs import rundata
 
     if (run_folder is None) is not every:
-        raise UsageError("Say which run: give its folder, or --all for a list of all of them.")
+        raise UsageError("Say which run: give its folder, or --all for a list of all, not both.")
+    if every and page is not None:
+        raise UsageError(f"The list of all runs goes into the results: leave --html {page} out.")
     if run_folder is None:
         _told({"index": str(_index(results))}, as_json=as_json)
     elif page is not None:
         from experiments.show.page.run import render
 
-        page.write_text(render(rundata.load(run_folder, compact=True)), encoding="utf-8")
+        with writing(page):
+            page.write_text(render(rundata.load(run_folder, compact=True)), encoding="utf-8")
         _told({"page": str(page)}, as_json=as_json)
     elif as_json:
         put(rundata.head(run_folder)[1].contract())

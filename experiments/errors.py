@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -23,7 +25,18 @@ class RefusedError(TrialError):
         super().__init__(f"The controller refused: {problem['detail']}")
 
 
-_ELSEWHERE = "choose another place with --results"
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes way for a file that a person has named. Raises UsageError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{path} cannot be written ({why}): name another file.") from error
+
+
+_ELSEWHERE = "choose another place (that of runs by --results)"
 _MENDS = {
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
     errno.EDQUOT: f"free some space, or {_ELSEWHERE}",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from experiments.errors import UsageError
+
+SOME = 0.0001
+"""The least of what cannot be nothing: a rate, a time to wait."""
 
 Value = float | str | tuple[float, ...] | tuple[str, ...]
 
@@ -14,13 +18,15 @@ class Parameter:
     """A parameter of a study: its usual value, and the one for ``--quick``.
 
     Other values are of the same kind: a number, a word (one of ``choices`` if there are some), or
-    a list of what the usual list holds, at least one.
+    a list of what the usual list holds, at least one. No number is below ``least``; where that is
+    1 or more they count something, and are whole.
     """
 
     usual: Value
     quick: Value
     meaning: str
     choices: tuple[str, ...] = ()
+    least: float = 0
 
     def check(self, name: str, value: object) -> Value:
         """A value as the study takes it. Raises UsageError for another kind."""
@@ -42,9 +48,12 @@ class Parameter:
                 choices = f"one of {', '.join(self.choices)}" if self.choices else "a word"
                 raise UsageError(f"{name} is {choices}, not {value!r}.")
             return value
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-            raise UsageError(f"{name} is a number from 0 up, not {value!r}.")
-        return value
+        count = self.least >= 1
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not self.least <= value < inf or (count and value % 1):  # type: ignore[operator]
+            kind = "whole number" if count else "number"
+            raise UsageError(f"{name} is a {kind} from {self.least:g} up, not {value!r}.")
+        return value  # type: ignore[return-value]
 
 
 def _number(text: str, like: object) -> float | str:

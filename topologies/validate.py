@@ -167,7 +167,7 @@ def problems(network: Network) -> list[Problem]:
 def suggest(word: str, known: Iterable[str]) -> str:
     """A mend for a word that is not among the known ones: the nearest, or all of them."""
     word = word[:MAX_SAID]
-    known = list(dict.fromkeys(known))
+    known = list(dict.fromkeys(map(str, known)))
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     if near:

@@ -62,11 +62,13 @@ async def _carry_out(
     if order["do"] == "return":
         done = await server.give_back(want)
         return {} if done else {"error": f"{name} has not borrowed that"}
+    wanted = server.wants(want)
     server.borrow(want)
     try:
         async with asyncio.timeout(PATIENCE_S):
             held = await server.holding(want)
     except TimeoutError:
-        await server.give_back(want)
+        if not wanted:  # else it is another's, who goes on asking
+            await server.give_back(want)
         raise
     return held.describe(want)

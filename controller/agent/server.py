@@ -7,6 +7,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from controller.agent import address
@@ -92,6 +93,10 @@ class Server:
             task = self._tasks[want] = asyncio.create_task(client.run(), name=name)
             task.add_done_callback(lambda _: self._forget(want, task))
         return self._tasks[want]
+
+    def wants(self, want: Want) -> bool:
+        """Whether this is borrowed, or asked for, already."""
+        return want in self._tasks
 
     def _cancel(self, want: Want) -> asyncio.Task[None] | None:
         """Have a client give back what it holds; None if it was not wanted."""
@@ -180,7 +185,8 @@ class Server:
         step = growth.step(now_s, [lease.size for lease in leases], many, idle)
         if step is Step.BORROW:
             LOG.info("%s: %d ports tagged %s in use, one set more", self.host.name, many, tag)
-            self.borrow(Want(tag, f"{MORE}{len(extra) + 1}"))
+            names = (Want(tag, f"{MORE}{number}") for number in count(1))
+            self.borrow(next(want for want in names if not self.wants(want)))
         elif step is Step.RETURN:
             self._cancel(extra[-1])
 

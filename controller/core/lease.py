@@ -189,8 +189,8 @@ class NotHeldError(LendingError):
     """The caller does not hold this port set (any more)."""
 
     def __init__(self, address: IPv4Address, port: int, server: str | None, state: str) -> None:
-        who = "nobody" if server is None else server
-        super().__init__(f"{address} port {port} is {state} and not held by {who}; acquire anew")
+        not_by = "" if server is None else f" by {server}"
+        super().__init__(f"{address} port {port} is {state} and not held{not_by}; acquire anew")
 
 
 class HoldsAlreadyError(LendingError):

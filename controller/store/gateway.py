@@ -181,11 +181,13 @@ class Gateway:
             raise
         try:
             answer: dict[str, Any] = json.loads(got)
-            refused = answer.get("error")
+            refused = answer.get("error", answer)
         except (ValueError, AttributeError):
-            answer, refused = {}, None
-        if refused is not None:
-            raise self._refusal(answer if isinstance(refused, str) else refused)
+            answer = refused = {}
+        if isinstance(refused, str):
+            refused = answer
+        if "message" in refused or "error" in refused:  # one or both, by etcd's version
+            raise self._refusal(refused)
         if not answer.keys() & {"header", "result"}:
             cause = "what answers is no etcd of version 3.4 or later"
             raise LostAnswerError(self._words(cause, REACH))

@@ -84,7 +84,7 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
 
     What is committed is on the disk; if not ``durable``, a little later. Raises sqlite3.Error.
     """
-    database = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     return database

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.errors import UsageError
+from experiments.errors import UsageError, writing
 from experiments.options import FAILED, Json
 from experiments.show.terminal import console, put, put_table
 
@@ -122,7 +122,8 @@ def _draw(found: Sequence[Side], path: Path) -> None:
         raise UsageError(f"{found[0].study} measures no times to draw: leave --figure out.")
     if path.suffix != ".png":
         raise UsageError(f"A figure is a PNG picture: {path} should end in .png.")
-    figure.draw(times, path)
+    with writing(path):
+        figure.draw(times, path)
 
 
 def _write(
@@ -133,7 +134,8 @@ def _write(
 
     if path.suffix != ".html":
         raise UsageError(f"A page is HTML: {path} should end in .html.")
-    path.write_text(comparison.render(found, lines, violated, _times(found)))
+    with writing(path):
+        path.write_text(comparison.render(found, lines, violated, _times(found)))
 
 
 def _times(found: Sequence[Side]) -> dict[str, list[Distribution]]:

@@ -22,7 +22,10 @@ _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*(x|%)?\s*
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A metric, and the bound that its median may not be beyond; ``x`` times the first side's."""
+    """A metric, and the bound that its median may not be beyond; ``x`` times the first side's.
+
+    As if that were positive: ``1.05x`` allows a twentieth of its size, upwards.
+    """
 
     text: str
     metric: str
@@ -37,7 +40,9 @@ class Condition:
         """
         line = self._line(list(lines))
         first = line.estimates[0].median
-        bound = self.bound * first if self.relative and first is not None else self.bound
+        bound = self.bound
+        if self.relative and first is not None:  # of a negative one, 1.05x is farther up as well
+            bound = first + (self.bound - 1) * abs(first)
         untold = self.relative and first is None
         return [
             number

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from experiments.control.words import find_link, find_port, words
+from experiments.control.words import words
 from experiments.errors import UsageError
-from topologies.plan import HostRole, Plan
+from topologies.plan import Plan
 from topologies.units import format_time, parse_time
 
 NS_PER_S = 1_000_000_000
@@ -82,16 +82,20 @@ def parse(entries: Sequence[Mapping[str, Any]], plan: Plan) -> Scenario:
 
 def _steps(entries: Sequence[Any], plan: Plan) -> tuple[Scenario, dict[int, str]]:
     """The steps in the order of their times, and what is wrong with the others, by place."""
+    from experiments.control.rehearsal import rehearse
+
     steps, wrong = [], {}
     for number, entry in enumerate(entries):
         try:
-            steps.append(_step(entry, plan))
+            steps.append((number, _step(entry)))
         except ValueError as error:
             wrong[number] = str(error)
-    return tuple(sorted(steps, key=lambda step: step.at_ns)), wrong
+    steps.sort(key=lambda step: step[1].at_ns)
+    wrong |= rehearse(steps, plan)
+    return tuple(step for _, step in steps), dict(sorted(wrong.items()))
 
 
-def _step(entry: Any, plan: Plan) -> Step:
+def _step(entry: Any) -> Step:
     """One line. Raises ValueError."""
     if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
         raise ValueError("a step is a mapping, like {at: 5 s, pop: LHR, do: drain}")
@@ -112,8 +116,6 @@ def _step(entry: Any, plan: Plan) -> Step:
         what = f"does not know {unknown[0]!r}" if unknown else f"needs {missing[0]!r}"
         raise ValueError(f"{word} {what}: it has {', '.join(p.name for p in wanted)}")
     params = {p.name: _typed(p.name, rest[p.name], hints[p.name]) for p in wanted if p.name in rest}
-    for name, value in params.items():
-        _check_name(name, value, plan)
     return Step(at_ns, word, params)
 
 
@@ -153,23 +155,6 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool) is not (bool in kinds):
         raise ValueError(f"{name} cannot be {value!r}")
     return value
-
-
-def _check_name(subject: str, value: Any, plan: Plan) -> None:
-    """What a step is about must be there. Raises ValueError."""
-    if subject in ("link", "lease"):
-        try:
-            find_link(plan, value) if subject == "link" else find_port(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-        return
-    known = {
-        "pop": {edge.city for edge in plan.edges},
-        "city": {transit.city for transit in plan.transits},
-        "server": {host.name for host in plan.hosts_of(HostRole.SERVER)},
-    }
-    if subject in known and value not in known[subject]:
-        raise ValueError(f"{plan.network.name} has no {subject} {value!r}")
 
 
 @contextmanager

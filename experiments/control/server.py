@@ -14,6 +14,7 @@ import select
 import socket
 import socketserver
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,8 +34,8 @@ LONGEST = 65_536
 LOOK_S = 10
 """How long the stream of events waits for news before it looks whether anybody still listens."""
 
-PARSE, NO_METHOD, BAD_PARAMS, REFUSED = -32700, -32601, -32602, -32000
-"""Error codes: the first three are JSON-RPC's own (section 5.1)."""
+PARSE, NO_METHOD, BAD_PARAMS, DEFECT, REFUSED = -32700, -32601, -32602, -32603, -32000
+"""Error codes: all but the last are JSON-RPC's own (section 5.1)."""
 
 
 class CallError(Exception):
@@ -72,6 +73,10 @@ class Words:
             raise CallError(REFUSED, str(error)) from None
         except OSError:
             raise CallError(REFUSED, "The lab's controller does not answer.") from None
+        except Exception as error:
+            traceback.print_exc()  # into the lab's log: who called sees no more than this
+            told = f"{method}: a defect of poplab's own ({type(error).__name__}: {error})."
+            raise CallError(DEFECT, told) from error
 
     def describe(self) -> list[dict[str, Any]]:
         """Every method: its name, what it does, the schema of its parameters."""

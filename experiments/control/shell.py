@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mininet.cli import CLI
 
 from experiments.control.scenario import Scenario, Step, playing
 from experiments.control.server import serving
+from experiments.options import INTERRUPTED
 from experiments.runs.testbed import Testbed
 from topologies.emulation.links import LinkError
 from topologies.emulation.options import LabOptions
@@ -72,7 +74,9 @@ def main(argv: list[str]) -> int:
                 _say(_compensated(lab))
             with playing(scenario, lab.control.say, _say):
                 if argv:
-                    return execute(lab, argv)
+                    with suppress(KeyboardInterrupt):  # the command has heard it too
+                        return execute(lab, argv)
+                    return INTERRUPTED
                 _say(f"{network.name} is up ({time.monotonic() - begin:.1f} s). {hint(lab)}")
                 with watched(lab.programs, lambda cause: _say(f"\npoplab: {cause}")):
                     Prompt(lab)
@@ -91,10 +95,10 @@ def _compensated(lab: Testbed) -> str:
     errors = [error for path in found.raw for error in path.errors_us]
     if not errors:
         return "No ping was answered, so delays are as the machine makes them."
-    return (
-        f"RTTs were {statistics.median(errors):.0f} us too long (median of {len(errors)} pings); "
-        f"each link now sends {found.advance_us:.0f} us early to make up for it."
-    )
+    told = f"RTTs were {statistics.median(errors):.0f} us too long (median of {len(errors)} pings)"
+    if not found.advance_us:
+        return f"{told}, too unevenly to make up for: delays are as the machine makes them."
+    return f"{told}; each link now sends {found.advance_us:.0f} us early to make up for it."
 
 
 def understands(network: Network, command: Sequence[str]) -> bool:

@@ -128,6 +128,9 @@ def explain(
     (``ofproto/trace``, or ``ip route get`` of a router), the rules that match by table and duty,
     and where the packet goes. Raises UsageError for what the network lacks.
     """
+    for asked in (port, source_port):
+        if not 0 < asked < 1 << 16:
+            raise UsageError(f"A port is a number from 1 to 65535, not {asked}.")
     sender, target = _host(lab.plan, host), _address(lab.plan, destination)
     number = _protocol(protocol)
     packet = Packet(

@@ -2,7 +2,7 @@
 
 A word is a subject and a verb: the method ``link_cut`` is ``link.cut`` on the socket, ``poplab link
 cut`` on the command line, and ``{link: LHR-CDG, do: cut}`` in a scenario. Its first parameter is
-the subject. What is done is written into the lab's log before it happens.
+the subject. What is done is written into the lab's log, before it happens if nobody can refuse it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import fields, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses, ip_address
 from typing import TYPE_CHECKING, Any
 
+from controller.core import ports
+from controller.core.lease import SizeError
 from experiments.errors import UsageError
 from experiments.measure.barrage import DISCARD_PORT
 from topologies.emulation.links import Impairment
@@ -24,7 +26,7 @@ from topologies.family import Address
 from topologies.model import Names
 from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
 from topologies.speakers import numbers
-from topologies.units import format_rate, parse_rate, parse_share, parse_time
+from topologies.units import UnitError, format_rate, parse_rate, parse_share, parse_time
 
 if TYPE_CHECKING:
     from experiments.runs.testbed import Testbed
@@ -128,8 +130,13 @@ class Control:
     def who(self, lease: str, at_ns: int | None = None, ago: str | None = None) -> dict[str, Any]:
         """Who might use a port (203.0.113.0:2048), now or at a time of the book."""
         address, port = find_port(lease)
+        if ago is not None and at_ns is not None:
+            raise UsageError("Give a time, or how long ago it was: not both.")
+        now_ns = time.time_ns()
         if ago is not None:
-            at_ns = time.time_ns() - int(_seconds(lease, ago) * 1e9)
+            at_ns = now_ns - int(_seconds(lease, ago) * 1e9)
+        if at_ns is not None and at_ns > now_ns:
+            raise UsageError("Nobody knows yet who will use a port: ask for a time that was.")
         return self._lab.controller_api.who(address, port, at_ns)
 
     def audit(self) -> dict[str, Any]:
@@ -234,7 +241,7 @@ class Control:
         try:
             wanted = replace(now, **quantities(delay, jitter, loss, rate))
         except ValueError as error:
-            raise UsageError(f"{link}: {error}.") from None
+            raise _unread(link, error) from None
         if wanted == now:
             raise UsageError(f"{link} does that already: give it another delay, loss or rate.")
         given = {"delay": delay, "jitter": jitter, "loss": loss, "rate": rate}
@@ -254,7 +261,7 @@ class Control:
         try:
             delay_ns = None if delay is None else parse_time(delay)
         except ValueError as error:
-            raise UsageError(f"{link}: {error}.") from None
+            raise _unread(link, error) from None
         number = self._link(link).number
         said = {"link": link, "delay": delay}
         self._happen("link.metric", "MetricSet", said, link=number, delay_ns=delay_ns)
@@ -324,7 +331,7 @@ class Control:
         chosen = set(services) if among is None else _prefixes_of(among, services)
         chosen -= set() if without is None else _prefixes_of(without, services)
         if not chosen:
-            raise UsageError("No service address is left to bind names to: leave some out.")
+            raise UsageError("No service address is left to bind names to: leave fewer out.")
         with self._doing("names.bind", names=names, among=among, without=without):
             self._lab.bind(Names(names), collapse_addresses(map(IPv4Network, chosen)))
 
@@ -364,7 +371,12 @@ class Control:
         client_id: str | None = None,
         psid_bits: int | None = None,
     ) -> dict[str, Any]:
-        """Have a server's agent borrow one more port set, configure it, and keep it."""
+        """Have a server's agent borrow a port set by these names, configure it, and keep it.
+
+        What it has by them already is told, whatever its size.
+        """
+        if psid_bits is not None and not ports.LEAST_BITS <= psid_bits <= ports.MOST_BITS:
+            raise UsageError(f"{SizeError(psid_bits, ports.LEAST_BITS, ports.MOST_BITS)}.")
         return self._order("borrow", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
 
     def server_return(
@@ -382,12 +394,13 @@ class Control:
         client_id: str | None = None,
         psid_bits: int | None = None,
     ) -> dict[str, Any]:
-        """Lend a server one more port set, by a client identifier of its own.
+        """Lend a server a port set by a client identifier; without one, that of its agent's first.
 
-        Nobody renews it but `lease renew`, and no agent configures it.
+        What it has by that already is told, whatever its size. Nobody renews it but `lease renew`,
+        and no agent configures it.
         """
         names = {"tag": tag, "client_id": client_id, "psid_bits": psid_bits}
-        with self._doing("lease.acquire", server=server, **names):
+        with self._done("lease.acquire", server=server, **names):
             return self._lab.controller_api.acquire(server, **names)
 
     def lease_renew(self, lease: str) -> dict[str, Any]:
@@ -404,13 +417,14 @@ class Control:
 
     def lease_drain(self, lease: str, time: str) -> dict[str, Any]:
         """Let the holder finish within "30 s", and give it no more time."""
-        with self._doing("lease.drain", lease=lease, time=time):
-            return self._tell_book("drain", lease, seconds=_seconds(lease, time))
+        seconds = _seconds(lease, time)
+        with self._done("lease.drain", lease=lease, time=time):
+            return self._tell_book("drain", lease, seconds=seconds)
 
     def lease_move(self, lease: str, server: str, drain: str | None = None) -> dict[str, Any]:
         """Hand a set over to another server, in this PoP or another: at once, or drained first."""
         given = {} if drain is None else {"drain_s": _seconds(lease, drain)}
-        with self._doing("lease.move", lease=lease, server=server, drain=drain):
+        with self._done("lease.move", lease=lease, server=server, drain=drain):
             return self._tell_book("move", lease, server=server, **given)
 
     # -- attacks
@@ -425,7 +439,7 @@ class Control:
         try:
             rate_bit_s = parse_rate(rate)
         except ValueError as error:
-            raise UsageError(f"{target}: {error}.") from None
+            raise _unread(target, error) from None
         if not LEAST_BIT_S <= rate_bit_s <= MOST_BIT_S:
             least, most = format_rate(LEAST_BIT_S), format_rate(MOST_BIT_S)
             raise UsageError(
@@ -499,15 +513,23 @@ class Control:
                 self._log(word, params)
             yield
 
+    @contextmanager
+    def _done(self, word: str, **params: Any) -> Iterator[None]:
+        """Do one thing at a time, and log it when it is done: the controller may refuse it."""
+        with self._one:
+            yield
+            with suppress(OSError):
+                self._log(word, params)
+
     def _change_lease(self, verb: str, lease: str, **given: Any) -> dict[str, Any]:
-        with self._doing(f"lease.{verb}", lease=lease, **given):
+        with self._done(f"lease.{verb}", lease=lease, **given):
             return self._tell_book(verb, lease, **given)
 
     def _tell_book(self, verb: str, lease: str, **given: Any) -> dict[str, Any]:
         return self._lab.controller_api.change_lease(verb, *find_port(lease), **given)
 
     def _order(self, do: str, server: str, **names: Any) -> dict[str, Any]:
-        with self._doing(f"server.{do}", server=server, **names):
+        with self._done(f"server.{do}", server=server, **names):
             return self._lab.order(do, server, **names)
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
@@ -517,10 +539,9 @@ class Control:
             self._lab.serve(server, up)
 
     def _happen(self, word: str, event: str, subject: dict[str, Any], **fields: Any) -> None:
-        """Let an event happen, then log the word: the controller may refuse it."""
-        with self._one:
+        """Let an event happen, then log the word."""
+        with self._done(word, **subject):
             self._lab.controller_api.happen({"event": event, **fields})
-            self._log(word, subject)
 
     def _log(self, word: str, params: dict[str, Any]) -> None:
         given = {name: value for name, value in params.items() if value is not None}
@@ -638,11 +659,20 @@ def _prefixes_of(text: str, services: Sequence[IPv4Address]) -> set[IPv4Address]
 
 
 def _seconds(subject: str, text: str) -> float:
-    """A time in words as seconds. Raises UsageError."""
+    """A time in words as seconds, none before now. Raises UsageError."""
     try:
-        return parse_time(text) / 1e9
+        found = parse_time(text) / 1e9
     except ValueError as error:
-        raise UsageError(f"{subject}: {error}.") from None
+        raise _unread(subject, error) from None
+    if found < 0:
+        raise UsageError(f"{subject}: {text!r} is less than nothing: give a time from 0 up.")
+    return found
+
+
+def _unread(subject: str, error: ValueError) -> UsageError:
+    """What to say of a quantity that cannot be read."""
+    mend = f"; {error.mend}" if isinstance(error, UnitError) else ""
+    return UsageError(f"{subject}: {error}{mend}.")
 
 
 def shown(way: Impairment) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Comparison:
     def sentence(self) -> str:
         """The outcome in words."""
         if self.equal:
-            return "equal: every frame, sample, event, lease and figure"
+            return "equal: every frame, sample, event, lease, metric, check and figure"
         why = f"; not the same either: {', '.join(self.causes)}" if self.causes else ""
         return f"different in {', '.join(self.differing)}{why}"
 
@@ -59,7 +59,7 @@ def check(
 
 def reproduce(run: Path, results: Path | None, watch: Watch) -> tuple[Result, Comparison]:
     """Make a run folder again from its spec and compare. Raises as ``check``."""
-    rundata.head(run)
+    rundata.load(run, compact=True)  # whole, or it is refused
     spec = Spec.read(run / "spec.json")
     _refuse_real_time(spec)
     again = runner.run_spec(spec, results, watch)
@@ -81,12 +81,13 @@ def compare(one: Path, other: Path) -> Comparison:
 
 def _parts(run: Path) -> dict[str, Any]:
     """What must be equal, each under the name that people know."""
-    manifest = runfolder.read_json(run / "manifest.json")
+    manifest, result = (runfolder.read_json(run / f"{x}.json") for x in ("manifest", "result"))
     files = (path for suffix in ("csv", "png") for path in sorted(run.glob(f"*.{suffix}")))
     return {
         "frames": manifest["capture"],
         "samples.parquet": (run / "samples.parquet").read_bytes(),
         "leases": manifest["leases"],
+        "result.json": [result[part] for part in ("metrics", "checks", "answer")],
         runfolder.LOG: _bytes(run / runfolder.LOG),
         **{path.name: path.read_bytes() for path in files},
     }

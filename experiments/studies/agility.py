@@ -18,7 +18,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.result import Check, Metric
 from topologies.plan import HostPlan, HostRole
@@ -401,11 +401,17 @@ STUDY = Study(
         "a set that moves at once must break what is open; drained, it breaks nothing",
     ),
     parameters={
-        "borrows": Parameter(6, 3, "sets that each server borrows and returns, one by one"),
+        "borrows": Parameter(
+            6, 3, "sets that each server borrows and returns, one by one", least=1
+        ),
         "moves": Parameter(10, 3, "moves of each kind"),
-        "packets": Parameter(400, 200, "packets that holder and heir each send around a move"),
-        "interval_s": Parameter(0.002, 0.002, "between two packets of one sender, seconds"),
-        "connections": Parameter(40, 20, "connections that are open when a set moves"),
+        "packets": Parameter(
+            400, 200, "packets that holder and heir each send around a move", least=1
+        ),
+        "interval_s": Parameter(
+            0.002, 0.002, "between two packets of one sender, seconds", least=SOME
+        ),
+        "connections": Parameter(40, 20, "connections that are open when a set moves", least=1),
     },
     trial=trial,
     evaluate=evaluate,

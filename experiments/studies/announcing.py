@@ -24,7 +24,7 @@ from experiments import pools
 from experiments.errors import UsageError
 from experiments.measure.reverse_path import Check as Asked
 from experiments.measure.reverse_path import need_one_packet
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
@@ -405,9 +405,9 @@ STUDY = Study(
         "strict upstreams must refuse PoPs that do not announce what they borrow",
     ),
     parameters={
-        "fetches": Parameter(4, 2, "fetches of each server from each origin, by each way"),
-        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network"),
-        "timeout_s": Parameter(0.8, 0.8, "when a fetch is given up, seconds"),
+        "fetches": Parameter(4, 2, "fetches of each server from each origin, by each way", least=1),
+        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network", least=SOME),
+        "timeout_s": Parameter(0.8, 0.8, "when a fetch is given up, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

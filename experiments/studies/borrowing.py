@@ -18,7 +18,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import (
     STILL_DUTIES,
     Evidence,
@@ -321,8 +321,10 @@ STUDY = Study(
     ),
     controls=("plain anycast egress must lose the replies that land in another PoP",),
     parameters={
-        "fetches": Parameter(10, 1, "paced fetches per server, origin and design"),
-        "rate_per_s": Parameter(30, 30, "paced fetches per second in the whole network"),
+        "fetches": Parameter(10, 1, "paced fetches per server, origin and design", least=1),
+        "rate_per_s": Parameter(
+            30, 30, "paced fetches per second in the whole network", least=SOME
+        ),
         "burst": Parameter(10, 3, "fetches at once per server, origin and design"),
         "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds (longer on long paths)"),
     },

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import Oracle
@@ -335,9 +335,11 @@ STUDY = Study(
         "a withdrawn PoP must get nobody; announced again it gets its own",
     ),
     parameters={
-        "pings": Parameter(20, 6, "requests per client and policy; the first is not counted"),
-        "rate_per_s": Parameter(150, 150, "requests per second in the whole network"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "pings": Parameter(
+            20, 6, "requests per client and policy; the first is not counted", least=2
+        ),
+        "rate_per_s": Parameter(150, 150, "requests per second in the whole network", least=SOME),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

@@ -26,7 +26,7 @@ from controller.core.events import (
 )
 from controller.core.world import World
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.placement import Flow, Placement
@@ -464,10 +464,16 @@ STUDY = Study(
         "a server that crashes must break its own connections, at once, and no others",
     ),
     parameters={
-        "connections": Parameter(400, 120, "TCP connections that clients hold open, in all"),
-        "rate_per_s": Parameter(50, 25, "new requests per second beside them"),
-        "spacing_s": Parameter(0.002, 0.004, "between two connections that are asked, seconds"),
-        "timeout_s": Parameter(5, 5, "when a connection or a request is given up, seconds"),
+        "connections": Parameter(
+            400, 120, "TCP connections that clients hold open, in all", least=1
+        ),
+        "rate_per_s": Parameter(50, 25, "new requests per second beside them", least=SOME),
+        "spacing_s": Parameter(
+            0.002, 0.004, "between two connections that are asked, seconds", least=SOME
+        ),
+        "timeout_s": Parameter(
+            5, 5, "when a connection or a request is given up, seconds", least=SOME
+        ),
     },
     trial=trial,
     evaluate=evaluate,

@@ -458,7 +458,7 @@ STUDY = Study(
         "mrai_s": Parameter((0, 5, 30), (0, 5), "least time between two updates of a session, s"),
         "hold_s": Parameter(9, 6, "a BGP session that is silent for so long is over, seconds"),
         "bfd_ms": Parameter(0, 0, "how often BFD says that a link lives, ms (0: never)"),
-        "packets": Parameter(1500, 300, "probes of each client around a change"),
+        "packets": Parameter(1500, 300, "probes of each client around a change", least=1),
     },
     trial=trial,
     evaluate=evaluate,

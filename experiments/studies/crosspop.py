@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.control.words import link_name
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import crosspop, truth
 from experiments.verdict.oracle import Oracle
@@ -383,11 +383,13 @@ STUDY = Study(
     ),
     parameters={
         "landings": Parameter(5, 2, "PoPs where all replies land, one by one: the network's first"),
-        "fetches": Parameter(4, 2, "fetches of each server from each origin by each arm"),
-        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network"),
-        "rate_mbit_s": Parameter(1, 1, "rate of the backbone's links for downloads, Mbit/s"),
+        "fetches": Parameter(4, 2, "fetches of each server from each origin by each arm", least=1),
+        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network", least=SOME),
+        "rate_mbit_s": Parameter(
+            1, 1, "rate of the backbone's links for downloads, Mbit/s", least=SOME
+        ),
         "kbytes": Parameter(300, 100, "size of a download, kB"),
-        "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds"),
+        "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

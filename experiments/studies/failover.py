@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.core.convergence import delay_ns
 from experiments.breaks import DEAD_POP, PULLED, SERVICE, SILENT, Break, breaks, need_a_stand_in
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.result import Check, Metric
@@ -386,10 +386,12 @@ STUDY = Study(
     baselines=("the controller alone", "as BGP converges", "nobody"),
     controls=("without switches that go round it and without a controller nothing comes back",),
     parameters={
-        "turns": Parameter(5, 1, "times that each thing breaks under each recovery"),
-        "streams": Parameter(12, 4, "most streams that are watched at one failure"),
-        "packets": Parameter(600, 240, "packets of each stream around a failure"),
-        "interval_s": Parameter(0.005, 0.005, "between two packets of one stream, seconds"),
+        "turns": Parameter(5, 1, "times that each thing breaks under each recovery", least=1),
+        "streams": Parameter(12, 4, "most streams that are watched at one failure", least=1),
+        "packets": Parameter(600, 240, "packets of each stream around a failure", least=1),
+        "interval_s": Parameter(
+            0.005, 0.005, "between two packets of one stream, seconds", least=SOME
+        ),
         "convergence_s": Parameter(10, 1, "half of the cities hear of a dead PoP within, seconds"),
         "bfd_ms": Parameter(100, 100, "how often switches tell each other that a link lives"),
     },

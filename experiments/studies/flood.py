@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict import flood
 from experiments.verdict.flood import ANYCAST, ARMS, QUIET, UNICAST, UNLIMITED, WITHDRAWN, Arm
@@ -451,12 +451,14 @@ STUDY = Study(
         "without rates of the uplinks the attack must do nothing",
     ),
     parameters={
-        "rate_mbit_s": Parameter(4, 2, "what each uplink carries, Mbit/s"),
+        "rate_mbit_s": Parameter(4, 2, "what each uplink carries, Mbit/s", least=SOME),
         "strength": Parameter(1.5, 1.5, "attack near the attacked PoP, in rates of an uplink"),
         "elsewhere": Parameter(0.25, 0.25, "what an attacker elsewhere sends, of one there"),
-        "requests_per_s": Parameter(100, 100, "requests per second in the whole network"),
+        "requests_per_s": Parameter(
+            100, 100, "requests per second in the whole network", least=SOME
+        ),
         "seconds": Parameter(20, 8, "how long each arm is counted, seconds"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import pools
 from experiments.errors import RefusedError, UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, total
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
@@ -520,8 +520,8 @@ STUDY = Study(
         "an address of another country must be found out",
     ),
     parameters={
-        "fetches": Parameter(5, 1, "fetches per client, origin and design"),
-        "rate_per_s": Parameter(30, 30, "fetches per second in the whole network"),
+        "fetches": Parameter(5, 1, "fetches per client, origin and design", least=1),
+        "rate_per_s": Parameter(30, 30, "fetches per second in the whole network", least=SOME),
         "outages": Parameter(2, 1, "PoPs that are withdrawn, one after the other, busiest first"),
     },
     prepare=prepare,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from controller.core.events import Event, PopSet, PopState, PrependSet, ScopeSet
 from controller.core.world import World
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import BgpOracle
@@ -350,9 +350,9 @@ STUDY = Study(
     baselines=("the best PoP for each client, by its own address",),
     controls=("a PoP that is withdrawn gets nobody",),
     parameters={
-        "pings": Parameter(20, 6, "requests per client and arm; the first is not counted"),
-        "rate_per_s": Parameter(150, 150, "requests per second in the whole network"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "pings": Parameter(20, 6, "requests per client and arm; the first is not counted", least=2),
+        "rate_per_s": Parameter(150, 150, "requests per second in the whole network", least=SOME),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
         "prepend": Parameter(3, 3, "how often the busiest PoP names us once more"),
         "links": Parameter(5, 2, "those who lose most, for whom the model tries one link more"),
     },

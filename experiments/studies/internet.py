@@ -387,13 +387,13 @@ STUDY = Study(
         "relations": Parameter(
             GENERATED, GENERATED, "`generated`, or a file of CAIDA's AS relationships"
         ),
-        "ases": Parameter(75_000, 2_000, "autonomous systems of a generated Internet"),
+        "ases": Parameter(75_000, 2_000, "autonomous systems of a generated Internet", least=2),
         "sites": Parameter(
             (1, 3, 10, 30, 100, 300, 1000), (1, 3, 10, 30), "numbers of random sites"
         ),
-        "draws": Parameter(20, 5, "random sets of sites of each number"),
-        "candidates": Parameter(60, 15, "ASes that greedy sites are chosen from"),
-        "greedy": Parameter(30, 10, "greedy sites"),
+        "draws": Parameter(20, 5, "random sets of sites of each number", least=1),
+        "candidates": Parameter(60, 15, "ASes that greedy sites are chosen from", least=1),
+        "greedy": Parameter(30, 10, "greedy sites", least=1),
         "prepends": Parameter(3, 3, "how often a site may prepend"),
         "ways": Parameter(5_000, 200, "ways to announce the given sites, at most"),
         "volumes": Parameter((0.5, 1, 2, 5), (0.5, 2), "floods over the capacity of all sites"),

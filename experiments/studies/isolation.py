@@ -335,7 +335,7 @@ STUDY = Study(
         "no lease may end because of what somebody else says in its holder's name",
     ),
     parameters={
-        "frames": Parameter(20, 4, "frames of each kind that each server sends"),
+        "frames": Parameter(20, 4, "frames of each kind that each server sends", least=1),
         "pause_s": Parameter(0.05, 0.02, "between two servers, seconds"),
     },
     trial=trial,

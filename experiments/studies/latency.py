@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import controls
 from experiments.verdict.result import Check, Metric
@@ -180,9 +180,11 @@ STUDY = Study(
     baselines=("one unicast site for all clients", "the best PoP for each client"),
     controls=("a port set that nobody holds must be silent; one that somebody holds answers",),
     parameters={
-        "pings": Parameter(40, 11, "requests per client and arm; the first is not counted"),
-        "rate_per_s": Parameter(150, 150, "requests per second in the whole network"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "pings": Parameter(
+            40, 11, "requests per client and arm; the first is not counted", least=2
+        ),
+        "rate_per_s": Parameter(150, 150, "requests per second in the whole network", least=SOME),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

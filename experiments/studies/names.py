@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.runs.spec import Spec
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import names
@@ -129,10 +129,6 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     counts = _counts(params)
     if min(counts) < 2:
         raise UsageError(f"On {min(counts)} address there is nothing to spread: use 2 or more.")
-    visiting = params["visitors"]
-    assert isinstance(visiting, int | float)
-    if visiting < 1:
-        raise UsageError("Somebody has to visit while an address is left: use visitors=1 or more.")
     if min(_floats(params, "ttls_s")) <= 0:
         raise UsageError("A resolver that keeps nothing leaves at once: use a TTL above 0 s.")
     needed = max(*counts, NEEDED)
@@ -645,18 +641,20 @@ STUDY = Study(
         "addresses": Parameter(
             (256, 4096), (256, 4096), "service addresses that names are bound to"
         ),
-        "names": Parameter(1000, 200, "names in the zone"),
+        "names": Parameter(1000, 200, "names in the zone", least=1),
         "zipf": Parameter(1.0, 1.0, "exponent of the names' popularity: the n-th has 1/n^zipf"),
-        "visits": Parameter(2000, 150, "visits by each binding"),
-        "load_per_s": Parameter(150, 150, "these visits per second in the whole network"),
-        "visitors": Parameter(8, 4, "clients at most that visit while an address is left"),
-        "rate_per_s": Parameter(100, 30, "visits per second while an address is left"),
+        "visits": Parameter(2000, 150, "visits by each binding", least=1),
+        "load_per_s": Parameter(
+            150, 150, "these visits per second in the whole network", least=SOME
+        ),
+        "visitors": Parameter(8, 4, "clients at most that visit while an address is left", least=1),
+        "rate_per_s": Parameter(100, 30, "visits per second while an address is left", least=SOME),
         "ttls_s": Parameter(
             (2.0, 5.0, 10.0), (1.0, 3.0), "how long resolvers keep answers, seconds"
         ),
         "hold_s": Parameter(4, 2, "how long connections are used, seconds"),
         "timeout_s": Parameter(
-            2, 1, "when a question, a connection or a fetch is given up, seconds"
+            2, 1, "when a question, a connection or a fetch is given up, seconds", least=SOME
         ),
     },
     trial=trial,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from controller.core.events import PrependSet, ScopeSet
 from controller.core.world import World
 from experiments import playbook
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
 from experiments.verdict import landing
 from experiments.verdict.oracle import BgpOracle
@@ -259,8 +259,8 @@ STUDY = Study(
         "prepends": Parameter(3, 2, "most times that a PoP names us once more"),
         "ways": Parameter(4096, 1024, "most ways that are computed"),
         "runs": Parameter(5, 2, "so many of the best are announced in the lab"),
-        "rate_per_s": Parameter(150, 150, "probes per second in the whole network"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "rate_per_s": Parameter(150, 150, "probes per second in the whole network", least=SOME),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

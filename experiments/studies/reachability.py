@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.parameters import Parameter
+from experiments.parameters import SOME, Parameter
 from experiments.study import Borrowed, Evidence, Findings, Study, Trial
 from experiments.verdict import controls
 from experiments.verdict.result import Check, Metric
@@ -178,8 +178,8 @@ STUDY = Study(
         "a port set that nobody holds must be silent; one that somebody holds answers",
     ),
     parameters={
-        "tries": Parameter(5, 2, "tries per client and method"),
-        "timeout_s": Parameter(3, 2, "when a try is given up, seconds"),
+        "tries": Parameter(5, 2, "tries per client and method", least=1),
+        "timeout_s": Parameter(3, 2, "when a try is given up, seconds", least=SOME),
         "ok_share": Parameter(0.8, 0.8, "part of a pair's tries by each method that must succeed"),
     },
     trial=trial,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.core.lease import Terms
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, total
 from experiments.verdict import scale
 from experiments.verdict.result import Check, Metric
@@ -492,8 +492,10 @@ STUDY = Study(
     controls=("packets that switches do hand up must be counted: DHCP",),
     parameters={
         "leases": Parameter(MOST_LEASES, 2, "sets that each server borrows besides its first"),
-        "connections": Parameter(50, 10, "connections of each client, and of each server"),
-        "rate_per_s": Parameter(200, 200, "connections per second in the whole network"),
+        "connections": Parameter(50, 10, "connections of each client, and of each server", least=1),
+        "rate_per_s": Parameter(
+            200, 200, "connections per second in the whole network", least=SOME
+        ),
         "core_pops": Parameter((2, 5, 10, 20), (2, 5), "PoPs of networks beyond the lab"),
         "core_servers": Parameter((2, 10, 31), (2, 31), "servers in each of their PoPs"),
         "core_leases": Parameter((1, 2, 4), (1, 2), "leases of each of these servers"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from controller.core.shedding import HIGH, LOW, ROOM
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
@@ -463,10 +463,12 @@ STUDY = Study(
         "a demand below the mark must move nobody",
     ),
     parameters={
-        "unit_per_s": Parameter(10, 5, "unit of demand, requests per second of one client"),
+        "unit_per_s": Parameter(
+            10, 5, "unit of demand, requests per second of one client", least=SOME
+        ),
         "calm_s": Parameter(15, 6, "each step before the rush, seconds"),
         "rush_s": Parameter(30, 14, "the rush, and the quiet after it, seconds"),
-        "timeout_s": Parameter(1, 1, "how long to wait for a reply, seconds"),
+        "timeout_s": Parameter(1, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

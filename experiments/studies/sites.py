@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import sites, truth
 from experiments.verdict.oracle import Oracle
@@ -332,9 +332,11 @@ STUDY = Study(
     ),
     controls=("with a PoP withdrawn that the model still has, times must not be the model's",),
     parameters={
-        "pings": Parameter(20, 5, "requests per client and set of PoPs; the first is not counted"),
-        "rate_per_s": Parameter(150, 150, "requests per second in the whole network"),
-        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds"),
+        "pings": Parameter(
+            20, 5, "requests per client and set of PoPs; the first is not counted", least=2
+        ),
+        "rate_per_s": Parameter(150, 150, "requests per second in the whole network", least=SOME),
+        "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

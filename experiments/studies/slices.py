@@ -265,7 +265,9 @@ STUDY = Study(
     parameters={
         "ports": Parameter((16.0, 32.0, 64.0), (16.0, 32.0), "sizes of sets: 16, 32, 64 ..."),
         "loads": Parameter((0.6, 0.9, 1.2), (0.6, 0.9, 1.2), "load offered for each port, Erlang"),
-        "holds": Parameter(100, 20, "how long it goes on, in times that a connection stays"),
+        "holds": Parameter(
+            100, 20, "how long it goes on, in times that a connection stays", least=1
+        ),
     },
     prepare=prepare,
     trial=trial,

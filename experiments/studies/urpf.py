@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import UsageError
 from experiments.measure.reverse_path import Check as Asked
 from experiments.measure.reverse_path import need_one_packet
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
@@ -257,9 +257,9 @@ STUDY = Study(
     ),
     parameters={
         "alone": Parameter(5, 1, "PoPs that announce alone, one by one: the network's first"),
-        "fetches": Parameter(4, 2, "fetches of each server from each origin"),
-        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network"),
-        "timeout_s": Parameter(0.8, 0.8, "when a fetch is given up, seconds"),
+        "fetches": Parameter(4, 2, "fetches of each server from each origin", least=1),
+        "rate_per_s": Parameter(200, 200, "fetches per second in the whole network", least=SOME),
+        "timeout_s": Parameter(0.8, 0.8, "when a fetch is given up, seconds", least=SOME),
     },
     trial=trial,
     evaluate=evaluate,

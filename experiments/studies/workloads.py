@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.errors import UsageError
-from experiments.parameters import Parameter, Value
+from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial
 from experiments.verdict import workloads
 from experiments.verdict.result import Check, Metric
@@ -102,8 +102,6 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
         )
     if _number(params, "timeout_s") <= 2 * stall_s:
         raise UsageError(f"Waiting must be longer than a stall of {stall_s:g} s: raise timeout_s.")
-    if not all(_number(params, name) > 0 for name in ("rate_per_s", "connections", "think_ms")):
-        raise UsageError("rate_per_s, connections and think_ms must be more than 0.")
     gaps = params["trace_gaps_ms"]
     assert isinstance(gaps, tuple)
     if sum(float(gap) for gap in gaps) <= 0:
@@ -621,13 +619,15 @@ STUDY = Study(
     parameters={
         "seconds": Parameter(20, 5, "how long each arm lasts, seconds"),
         "stall_ms": Parameter(1000, 250, "how long services stand still, ms"),
-        "rate_per_s": Parameter(100, 100, "requests per second of each open loop"),
+        "rate_per_s": Parameter(100, 100, "requests per second of each open loop", least=SOME),
         "trace_gaps_ms": Parameter((2, 2, 2, 2, 42), (2, 2, 2, 2, 42), "gaps that repeat, ms"),
-        "connections": Parameter(2, 1, "connections of each client in the closed loop"),
-        "think_ms": Parameter(20, 20, "from an answer to the next question, ms"),
-        "timeout_s": Parameter(5, 2, "how long to wait for an answer, seconds"),
-        "rate_mbit_s": Parameter(10, 10, "what the access line carries of bulk, Mbit/s"),
-        "bulk_s": Parameter(10, 1, "how long each bulk transfer counts, whole seconds"),
+        "connections": Parameter(2, 1, "connections of each client in the closed loop", least=1),
+        "think_ms": Parameter(20, 20, "from an answer to the next question, ms", least=SOME),
+        "timeout_s": Parameter(5, 2, "how long to wait for an answer, seconds", least=SOME),
+        "rate_mbit_s": Parameter(
+            10, 10, "what the access line carries of bulk, Mbit/s", least=SOME
+        ),
+        "bulk_s": Parameter(10, 1, "how long each bulk transfer counts, whole seconds", least=1),
     },
     trial=trial,
     evaluate=evaluate,

@@ -85,8 +85,8 @@ def sweep(
     from experiments.sweeps.folder import SweepFolder
 
     if resume is not None:
-        if study is not None:
-            raise UsageError("--resume goes on with what was asked then: leave the study out.")
+        if study is not None or varied or given or pops or steering or upstream or repeat > 1:
+            raise UsageError("--resume goes on with what was asked then: leave all else out.")
         folder = SweepFolder(resume)
     elif study is None:
         raise UsageError("Name a study (see `poplab studies`), or a sweep to --resume.")
@@ -152,6 +152,9 @@ def _tell(
             console().print(f"  {turn.name}: {cause}", highlight=False, markup=False)
         console().print(f"sweep   {folder.path}", highlight=False, soft_wrap=True)
         console().print(f"page    {folder.path / PAGE}", highlight=False, soft_wrap=True)
+    if unknown := set(metrics) - set(summary["metric"]):
+        able = ", ".join(dict.fromkeys(summary["metric"]))
+        raise UsageError(f"There is no metric {min(unknown)!r}: use one of {able}.")
     return 0 if set(by_verdict) <= {"valid"} else FAILED
 
 

@@ -83,7 +83,8 @@ def perform(spec: str, code: str) -> Outcome:
             return Outcome(packed(result.run))
         except (TrialError, SandboxError, NoSandboxError) as error:
             return Outcome(cause=str(error))
-        except Exception:
+        except Exception as error:
+            error.__notes__ = []  # they tell of a folder that goes now
             return Outcome(cause=traceback.format_exc())
 
 

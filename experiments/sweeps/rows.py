@@ -114,7 +114,7 @@ def _by_seed(rows: pd.DataFrame, arm: Iterable[tuple[str, Any]]) -> dict[int, fl
     for name, value in arm:
         rows = rows[rows[name] == value]
     values = pd.to_numeric(rows["value"], errors="coerce")
-    return {int(seed): float(value) for seed, value in zip(rows["seed"], values, strict=True)}
+    return {int(seed): stats.known(x) for seed, x in zip(rows["seed"], values, strict=True)}
 
 
 def turns_by_verdict(folder: SweepFolder) -> dict[str, list[Turn]]:

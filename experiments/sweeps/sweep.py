@@ -41,6 +41,11 @@ def prepare(
     Raises UsageError and NetworkError as that does, for any of the trials.
     """
     varied = axes.parse(study(name), words)
+    fixed = {key for key in ("pops", "steering", "upstream") if asked.get(key) is not None}
+    fixed.update(asked.get("params") or ())
+    for axis in varied:
+        if axis.name in fixed:
+            raise UsageError(f"{axis.name} is varied, and given as well: leave one of them out.")
     turns = design.turns(varied, repeat, seed)
     if not 0 < len(turns) <= MOST_TRIALS:
         raise UsageError(f"{len(turns):,} trials are no sweep: ask for 1 to {MOST_TRIALS:,}.")

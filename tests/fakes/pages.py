@@ -66,7 +66,8 @@ def hostile(data: RunData) -> RunData:
             data.spec,
             network=replace(network, name=HOSTILE, description=HOSTILE, cities=cities),
         ),
-        manifest=data.manifest | {"versions": {HOSTILE: HOSTILE}, "start": HOSTILE},
+        manifest=data.manifest
+        | {"versions": {HOSTILE: HOSTILE, "kernel": HOSTILE}, "start": HOSTILE},
         result=replace(data.result, checks=checks, metrics=metrics, network=HOSTILE),
         answer=HOSTILE,
         samples=samples,

@@ -15,6 +15,7 @@ from controller.agent.proxy.datagrams import relayed
 from controller.agent.proxy.tunnel import (
     CONNECT_TIMEOUT_S,
     Leases,
+    Streams,
     Target,
     carry,
     open_tunnel,
@@ -83,12 +84,12 @@ class Proxy:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 target = await http.read_request(reader, first)
-            far_reader, far_writer = await self._open(target)
+            far = await self._open(target)
         except (HttpError, OSError) as error:
             writer.write(http.refusal(error))
             return
         writer.write(http.ESTABLISHED)
-        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+        await carry((reader, writer), far)
 
     async def _serve_socks(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -99,15 +100,15 @@ class Proxy:
             if request.command is socks.Command.UDP_ASSOCIATE:
                 await self._relay(request.target.tag, reader, writer)
                 return
-            far_reader, far_writer = await self._open(request.target)
+            far = await self._open(request.target)
         except (socks.SocksError, OSError) as error:
             writer.write(socks.refusal(error))
             return
-        address, port = far_writer.get_extra_info("sockname")
+        address, port = far[1].get_extra_info("sockname")
         writer.write(socks.answer(socks.Reply.SUCCEEDED, IPv4Address(address), port))
-        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+        await carry((reader, writer), far)
 
-    async def _open(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(self, target: Target) -> Streams:
         with self._counted(target.tag):
             return await open_tunnel(self._host, target, self._leases)
 

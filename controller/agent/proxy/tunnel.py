@@ -12,10 +12,13 @@ from typing import Any
 from controller.agent import borrowed
 from topologies.emulation import netns
 
-__all__ = ["CONNECT_TIMEOUT_S", "Leases", "Target", "carry", "open_tunnel"]
+__all__ = ["CONNECT_TIMEOUT_S", "Leases", "Streams", "Target", "carry", "open_tunnel"]
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK = 1 << 16
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+"""One end of a connection."""
 
 Leases = Callable[[], Iterable[Mapping[str, Any]]]
 """What a server holds at the moment, as ``Held.describe`` says it."""
@@ -30,9 +33,7 @@ class Target:
     tag: str | None = None
 
 
-async def open_tunnel(
-    host: str, target: Target, leases: Leases
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_tunnel(host: str, target: Target, leases: Leases) -> Streams:
     """Connect from a host. Raises NoLeaseError, PortsExhaustedError, TimeoutError, OSError."""
     where = (str(target.address), target.port)
 
@@ -52,12 +53,25 @@ async def open_tunnel(
     return await asyncio.open_connection(sock=made)
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes one way until the sender ends, then pass the end on."""
+async def carry(near: Streams, far: Streams) -> None:
+    """Carry bytes both ways until both senders have ended, or one is gone; then close ``far``.
+
+    Whoever is left when the other is gone is told so by a reset.
+    """
     try:
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
-    except ConnectionError:
-        writer.transport.abort()
+        async with asyncio.TaskGroup() as ways:
+            ways.create_task(_carry(near[0], far[1]))
+            ways.create_task(_carry(far[0], near[1]))
+    except* OSError:
+        for _, writer in (near, far):
+            writer.transport.abort()
+    finally:
+        far[1].close()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry bytes one way until the sender ends, then pass the end on. Raises OSError."""
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()

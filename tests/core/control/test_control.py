@@ -315,6 +315,42 @@ def test_what_cannot_be_is_refused_and_not_logged(
     assert straw.done == []
 
 
+def test_a_defect_behind_a_word_is_told_and_the_lab_goes_on(
+    lab: tuple[Straw, Remote], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    straw, remote = lab
+    monkeypatch.setattr(Straw, "world", lambda _: {}["pops"])
+    with pytest.raises(TrialError, match=r"world: a defect of poplab's own \(KeyError: 'pops'\)"):
+        remote.call("world")
+    assert "Traceback" in capsys.readouterr().err
+    assert remote.call("leases") == []
+    assert straw.done == []
+
+
+@pytest.mark.parametrize("ports", [{"port": 0}, {"port": 99999}, {"source_port": -1}])
+def test_no_packet_is_explained_to_a_port_that_cannot_be(
+    lab: tuple[Straw, Remote], ports: dict[str, int]
+) -> None:
+    with pytest.raises(TrialError, match="A port is a number from 1 to 65535"):
+        lab[1].call("explain", host="LHR-c1", destination="198.51.100.1", **ports)
+
+
+@pytest.mark.parametrize(
+    ("when", "cause"),
+    [
+        ({"ago": "-1 min"}, "less than nothing"),
+        ({"ago": "2 h"}, "write a number and a unit"),
+        ({"at_ns": 1 << 62}, "Nobody knows yet"),
+        ({"at_ns": 1, "ago": "1 s"}, "not both"),
+    ],
+)
+def test_who_is_asked_of_the_past_alone(
+    lab: tuple[Straw, Remote], when: dict[str, Any], cause: str
+) -> None:
+    with pytest.raises(TrialError, match=cause):
+        lab[1].call("who", lease="203.0.113.0:2048", **when)
+
+
 @pytest.mark.parametrize(
     "body", [b"x", b"[]", b"{}", b'{"method": 1}', b'{"method": "status", "params": []}', b"\xff"]
 )

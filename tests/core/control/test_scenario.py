@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import yaml
 
 from experiments.control.scenario import Step, dump, entries, of_log, parse, playing, read
-from experiments.errors import UsageError
+from experiments.control.words import Control, lease_name
+from experiments.errors import TrialError, UsageError
+from tests.fakes.lab import FakeLab
 from topologies.plan import plan
 from topologies.sources import load
 
@@ -57,13 +60,33 @@ def test_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
             "{at: 5 s, pop: LHR, do: explode}",
             "scope, not 'explode'",
         ),
-        ("{at: 5 s, pop: CDG, do: drain}", "triangle has no pop 'CDG'"),
+        ("{at: 5 s, pop: CDG, do: drain}", "triangle has no PoP CDG"),
         ("{at: 5 s, link: LHR-CDG, do: cut}", "triangle has no link 'LHR-CDG'"),
         ("{at: 5 s, city: LHR, do: steer}", "city.steer needs 'pop': it has city, pop"),
-        ("{at: 5 s, city: LHR, do: steer, pop: CDG}", "triangle has no pop 'CDG'"),
+        ("{at: 5 s, city: LHR, do: steer, pop: CDG}", "triangle has no PoP CDG"),
         ("{at: 5 s, pop: LHR, do: drain, now: 1}", "pop.drain does not know 'now'"),
         ("{at: 5 s, server: LHR-s1, do: weigh, weight: much}", "weight cannot be 'much'"),
         ("{at: 5 s, lease: 203.0.113.0, do: revoke}", "'203.0.113.0' names no lease"),
+        ("{at: 5 s, link: LHR-FCO, do: set, delay: 5 parsec}", "'5 parsec' has no unit of time"),
+        ("{at: 5 s, link: LHR-FCO, do: set, loss: 300 %}", "loss"),
+        ("{at: 5 s, link: LHR-FCO, do: set}", "LHR-FCO does that already"),
+        ("{at: 5 s, link: LHR-s1-eLHR, do: blackhole}", "a plain cable"),
+        ("{at: 5 s, link: LHR-FCO, do: metric, delay: far}", "'far' is not a time"),
+        ("{at: 5 s, policy: luck, do: set}", "luck"),
+        ("{at: 5 s, scheme: luck, do: set}", "luck"),
+        ("{at: 5 s, pop: LHR, do: weigh, weight: -5}", "weight"),
+        ("{at: 5 s, pop: LHR, do: scope, scope: moon}", "moon"),
+        ("{at: 5 s, target: LHR-s1, do: flood, rate: 5 bananas}", "'5 bananas' has no unit"),
+        ("{at: 5 s, target: LHR-s1, do: flood, rate: 5 Tbit}", "A flood of 5 Tbit is none"),
+        ("{at: 5 s, target: LHR-s1, do: spare}", "Nobody floods LHR-s1"),
+        ("{at: 5 s, names: random, do: bind, without: 1.2.3.4}", "no service address"),
+        ("{at: 5 s, service: 198.51.100.9, do: withdraw, pop: LHR}", "198.51.100.9"),
+        ('{at: 5 s, lease: "203.0.113.0:2048", do: drain, time: "1"}', "'1' has no unit of time"),
+        ('{at: 5 s, lease: "203.0.113.0:2048", do: drain, time: -1 s}', "less than nothing"),
+        ('{at: 5 s, lease: "203.0.113.0:2048", do: move, server: X}', "has no server 'X'"),
+        ("{at: 5 s, server: X, do: kill}", "has no server 'X'"),
+        ("{at: 5 s, server: LHR-s1, do: acquire, tag: moon}", "no pool is tagged 'moon'"),
+        ("{at: 5 s, server: LHR-s1, do: borrow, psid_bits: 99}", "0 to 12 PSID bits"),
         ("{at: 5 s, note: a, pop: LHR}", "a note has nothing besides, not 'pop'"),
         ("hello", "a step is a mapping"),
     ],
@@ -88,6 +111,16 @@ LENDING = [
     {"at": "6000 ms", "server": "LHR-s1", "do": "borrow", "tag": "any"},
     {"at": "7000 ms", "server": "LHR-s1", "do": "return"},
 ]
+
+
+def test_what_was_refused_is_not_made_again() -> None:
+    lab = FakeLab(PLAN)
+    control = Control(lab, "up")  # type: ignore[arg-type]
+    held = next(lease for lease in control.leases() if lease["server"] == "LHR-s1")
+    for _ in range(2):
+        with suppress(TrialError):  # the second time it is the heir's already
+            control.lease_move(lease_name(held), "FCO-s1")
+    assert [x.get("do") for x in of_log(lab.records)] == ["move"]
 
 
 def test_words_of_lending_are_read_and_made_again_from_a_log() -> None:
@@ -175,7 +208,7 @@ def test_what_was_done_by_hand_is_a_scenario(tmp_path: Path) -> None:
 
 def test_a_scenario_in_python_is_that_of_a_file() -> None:
     assert parse(yaml.safe_load(TEXT)["steps"], PLAN) == STEPS
-    with pytest.raises(UsageError, match=r"scenario\[1\]: triangle has no pop 'CDG'"):
+    with pytest.raises(UsageError, match=r"scenario\[1\]: triangle has no PoP CDG"):
         parse([{"at": "1 s", "note": "a"}, {"at": "1 s", "pop": "CDG", "do": "drain"}], PLAN)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from controller import exchange
 from controller.agent import __main__ as agent
-from controller.agent import address, client, ports, server
+from controller.agent import address, client, orders, ports, server
 from controller.agent.client import Client, Handed, Held, Want
 from controller.agent.growth import Growth, Step
 from controller.agent.inbox import LENDER, MESSAGES, Inbox
@@ -457,6 +457,18 @@ def test_a_server_borrows_more_by_itself_and_only_then() -> None:
     asyncio.run(live())
 
 
+def test_another_set_is_asked_for_by_a_name_that_is_not_taken() -> None:
+    async def live() -> None:
+        mine, second = Busy(most=3), Want("any", "more-2")
+        for number, want in enumerate((ONE, second)):
+            mine.borrow(want)
+            mine.hold(want, 199 + number)
+        mine.grow(1, {TOWARDS: 32})
+        assert mine.asked == [ONE, second, Want("any", "more-1")]
+
+    asyncio.run(live())
+
+
 # -- orders
 
 
@@ -500,6 +512,32 @@ def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_
 
     found = json.loads(asyncio.run(ask()))
     assert answer in str(found)
+
+
+class Dry(Server):
+    """A server that is lent nothing."""
+
+    def borrow(self, want: Want, handed: Handed | None = None) -> asyncio.Task[None]:
+        self._tasks.setdefault(want, asyncio.create_task(asyncio.sleep(60)))
+        return self._tasks[want]
+
+
+def test_an_order_that_is_not_met_ends_its_own_wish_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(orders, "PATIENCE_S", 0.01)
+
+    async def live() -> None:
+        server = Dry(HOST, Status(None))
+        server.borrow(ONE)
+        for client_id in (ONE.client_id, "web"):
+            order = {"do": "borrow", "server": HOST.name, "client_id": client_id}
+            with pytest.raises(TimeoutError):
+                await orders._carry_out({HOST.name: server}, Usage(), order)
+        assert server.wants(ONE)
+        assert not server.wants(Want("any", "web"))
+
+    asyncio.run(live())
 
 
 # -- all of them

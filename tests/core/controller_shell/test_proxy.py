@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
+import socket
 from ipaddress import IPv4Address
 
 import pytest
@@ -13,13 +15,58 @@ from hypothesis import strategies as st
 
 from controller.agent import borrowed
 from controller.agent.proxy import http, socks
-from controller.agent.proxy.tunnel import Target
+from controller.agent.proxy.tunnel import Streams, Target, carry
 from topologies.emulation.endpoints.http import HttpError, parse_request
 
 ORIGIN = IPv4Address("10.1.0.1")
 NONE_LEFT = borrowed.PortsExhaustedError(errno.EADDRNOTAVAIL, "all in use")
 NOT_HELD = borrowed.NoLeaseError(errno.EADDRNOTAVAIL, "no lease")
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+# -- what it carries
+
+
+async def streams(sock: socket.socket) -> Streams:
+    return await asyncio.open_connection(sock=sock)
+
+
+@pytest.mark.parametrize("gone", ["client", "origin"])
+def test_when_one_end_is_gone_the_other_is_told_and_nothing_is_left(gone: str) -> None:
+    async def live() -> None:
+        (client, near), (far, origin) = socket.socketpair(), socket.socketpair()
+        ours = await streams(near), await streams(far)
+        carried = asyncio.create_task(carry(*ours))
+        goes, stays = (client, origin) if gone == "client" else (origin, client)
+        goes.setblocking(False)
+        left = await streams(stays)
+        left[1].write(b"more and more " * 1000)
+        await asyncio.get_running_loop().sock_recv(goes, 9)  # a little of it
+        goes.close()
+        await asyncio.wait_for(carried, 5)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(left[0].read(), 5) == b""
+        assert ours[1][1].is_closing()
+        left[1].close()
+
+    asyncio.run(live())
+
+
+def test_who_has_said_all_still_hears() -> None:
+    async def live() -> None:
+        (client, near), (far, origin) = socket.socketpair(), socket.socketpair()
+        carried = asyncio.create_task(carry(await streams(near), await streams(far)))
+        (reader, asks), (asked, answers) = await streams(client), await streams(origin)
+        asks.write(b"question")
+        asks.write_eof()
+        assert await asked.read() == b"question"
+        answers.write(b"answer")
+        answers.close()
+        assert await reader.read() == b"answer"
+        await asyncio.wait_for(carried, 5)
+        asks.close()
+
+    asyncio.run(live())
 
 
 # -- HTTP

@@ -104,8 +104,8 @@ def test_failure_is_one_sentence_and_exit_code_1(
 @pytest.mark.parametrize(
     ("number", "helps"),
     [
-        (errno.ENOSPC, "free some space, or choose another place with --results."),
-        (errno.EROFS, "choose another place with --results."),
+        (errno.ENOSPC, "free some space, or choose another place (that of runs by --results)."),
+        (errno.EROFS, "choose another place (that of runs by --results)."),
         (errno.EMFILE, "raise the limit of open files (`ulimit -n 4096`)."),
     ],
 )
@@ -339,6 +339,10 @@ def test_a_report_can_be_a_page(poplab: Poplab, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert poplab("report", REFERENCE, "--html", page)[:2] == (0, f"page  {page}\n")
     assert page.read_text().startswith("<!DOCTYPE html>")
+    for wrong in (page.parent, "/proc/no/page.html"):
+        code, _, err = poplab("report", REFERENCE, "--html", wrong)
+        assert code == 2
+        assert f"{wrong} cannot be written" in err
     code, out, _ = poplab("report", REFERENCE, "--html", page, "--json")
     assert (code, json.loads(out)) == (0, {"page": str(page)})
 

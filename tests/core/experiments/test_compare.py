@@ -14,6 +14,7 @@ from experiments.compare import condition, sides
 from experiments.errors import UsageError
 from experiments.show.figures import comparison as figure
 from experiments.show.page.distributions import distribution
+from experiments.stats import Estimate
 from experiments.sweeps import sweep
 from experiments.sweeps.folder import packed
 from tests.fakes.markup import Page
@@ -68,6 +69,24 @@ def test_a_condition_is_a_bar_for_ci(two: list[Path], text: str, fails: bool) ->
     assert (code, ("✗" in told)) == (int(fails), fails)
     told_as_json = json.loads(_compare(*two, "--fail-if", text, "--json")[1])
     assert bool(told_as_json["violated"][text.strip()]) is fails
+
+
+@pytest.mark.parametrize(
+    ("medians", "text", "violated"),
+    [
+        ((-2.0, -2.0), "gain > 1.05x", []),
+        ((-2.0, -1.8), "gain > 1.05x", [1]),
+        ((-2.0, -2.2), "gain < 0.95x", [1]),
+        ((0.0, 0.0), "gain > 1.05x", []),
+        ((2.0, 2.2), "gain > 1.05x", [1]),
+    ],
+)
+def test_a_bound_beside_a_baseline_below_zero_lies_on_the_same_side(
+    medians: tuple[float, ...], text: str, violated: list[int]
+) -> None:
+    found = tuple(Estimate(median, None, None, 1) for median in medians)
+    line = sides.Line("gain", "ms", found, ())
+    assert condition.parse(text).violated([line]) == violated
 
 
 @pytest.mark.parametrize("text", ["", P50, f"{P50} > fast", f"{P50} == 3", "> 1.05x"])

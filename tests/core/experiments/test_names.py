@@ -185,7 +185,7 @@ def test_skew_is_what_the_bindings_differ_in() -> None:
         ({"addresses": [1, 256]}, "nothing to spread"),
         ({"addresses": [256, 5000]}, "more than 198.51.96.0/20 has"),
         ({"ttls_s": [0, 1]}, "keeps nothing"),
-        ({"visitors": 0}, "Somebody has to visit"),
+        ({"visitors": 0}, "visitors is a whole number from 1 up"),
     ],
 )
 def test_what_leaves_nothing_to_measure_is_refused(params: dict[str, Any], cause: str) -> None:

@@ -73,5 +73,5 @@ def test_every_study_is_found_with_parameters_of_its_kinds() -> None:
 
 def test_a_spec_takes_what_was_set() -> None:
     assert runner.make_spec("latency", params={"pings": 7}, clock="real").params["pings"] == 7
-    with pytest.raises(UsageError, match="pings is a number"):
+    with pytest.raises(UsageError, match="pings is a whole number from 2 up"):
         runner.make_spec("latency", params={"pings": "7"}, clock="real")

@@ -30,8 +30,8 @@ LATENCY, SLICES = study("latency"), study("slices")
         ("pops=1..3", ("1", "2", "3")),
         ("pops=1..9..4", ("1", "5", "9")),
         ("network=triangle, europe", ("triangle", "europe")),
-        ("pings=10,2.5", (10.0, 2.5)),
-        ("pings=1..2", (1.0, 2.0)),
+        ("rate_per_s=10,2.5", (10.0, 2.5)),
+        ("pings=2..3", (2.0, 3.0)),
         ("family=4,6", ("4", "6")),
     ],
 )
@@ -52,7 +52,9 @@ def test_an_axis_is_a_list_or_a_range(word: str, values: tuple[object, ...]) -> 
         (["pops=1", "pops=2"], "varied twice"),
         (["seed=1..5"], "--repeat"),
         (["wombats=1"], "use one of network, pops"),
-        (["pings=many"], "pings is a number"),
+        (["pings=many"], "pings is a whole number"),
+        (["pings=10,2.5"], "pings is a whole number"),
+        (["rate_per_s=0"], "rate_per_s is a number from 0.0001 up"),
     ],
 )
 def test_what_cannot_be_varied_is_refused_with_what_can(words: list[str], told: str) -> None:
@@ -111,6 +113,9 @@ def test_a_trial_that_cannot_be_asked_refuses_the_whole_sweep(tmp_path: Path) ->
         sweep.prepare("latency", ["pops=1,99"], results=tmp_path)
     with pytest.raises(UsageError, match="IPv5|no IPv0"):
         sweep.prepare("latency", ["family=5"], results=tmp_path)
+    for word, more in (("pings=3,4", {"params": {"pings": 5}}), ("pops=1,2", {"pops": "2"})):
+        with pytest.raises(UsageError, match="is varied, and given as well"):
+            sweep.prepare("latency", [word], results=tmp_path, **more)
     with pytest.raises(UsageError, match="are no sweep"):
         sweep.prepare("latency", ["pops=1,2"], repeat=5_001, results=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -176,6 +181,11 @@ def test_a_summary_is_over_valid_trials_and_in_pairs() -> None:
     assert summed.loc["1", "difference"] == 0.0
     assert 0.5 < summed.loc["2", "superiority"] < 0.7
     assert (summed["low"] < summed["median"]).all()
+    told = _rows()
+    told.loc[told["value"] > 40, "value"] = None  # ours, but for three
+    told.loc[told["pops"] == "2", "value"] += 100
+    summed = rows.summary(told, axis).set_index("pops")
+    assert summed.loc["2", "superiority"] == 1.0  # of what there is
     nothing = rows.summary(_rows("invalid"), axis)
     assert len(nothing) == 0
 

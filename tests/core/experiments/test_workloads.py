@@ -159,7 +159,7 @@ def test_the_stall_is_in_the_middle() -> None:
         ({"stall_ms": 100}, "A stall of 0.1 s in 5 s: give it from 3% to 25%"),
         ({"stall_ms": 2000}, "A stall of 2 s in 5 s"),
         ({"timeout_s": 0.4}, "Waiting must be longer"),
-        ({"rate_per_s": 0}, "must be more than 0"),
+        ({"rate_per_s": 0}, "rate_per_s is a number from 0.0001 up"),
         ({"trace_gaps_ms": (0.0, 0.0)}, "trace_gaps_ms must add up"),
     ],
 )

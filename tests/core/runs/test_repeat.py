@@ -26,12 +26,16 @@ MANIFEST = {
 }
 
 
+RESULT = {"run": "somewhere", "metrics": {"lost": 0}, "checks": [], "answer": "None was lost."}
+
+
 def put(folder: Path, **manifest: Any) -> Path:
     """A run folder with this in its manifest."""
     folder.mkdir()
     (folder / "samples.parquet").write_bytes(b"samples")
     (folder / "events.csv").write_text("events")
     runfolder.write_json(folder / "manifest.json", MANIFEST | manifest)
+    runfolder.write_json(folder / "result.json", RESULT)
     return folder
 
 
@@ -40,7 +44,8 @@ def test_when_and_where_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
     other = put(tmp_path / "other", start="2026-02-02T00:00:00Z")
     comparison = repeat.compare(one, other)
     assert comparison.equal
-    assert comparison.sentence() == "equal: every frame, sample, event, lease and figure"
+    said = "equal: every frame, sample, event, lease, metric, check and figure"
+    assert comparison.sentence() == said
 
 
 def test_a_page_does_not_matter_because_it_tells_the_time(tmp_path: Path) -> None:
@@ -57,9 +62,10 @@ def test_what_was_measured_does(tmp_path: Path) -> None:
     (other / "events.csv").write_text("other")
     (other / "clients.csv").write_text("one table more")
     (other / "cdf.png").write_bytes(b"one figure more")
-    assert repeat.compare(one, other) == Comparison(
-        ("frames", "samples.parquet", "leases", "events.csv", "clients.csv", "cdf.png"), ()
-    )
+    runfolder.write_json(other / "result.json", RESULT | {"metrics": {"lost": 1}})
+    measured = ("frames", "samples.parquet", "leases", "result.json")
+    tables = ("events.csv", "clients.csv", "cdf.png")
+    assert repeat.compare(one, other) == Comparison((*measured, *tables), ())
 
 
 def test_a_difference_is_explained_by_what_it_depends_on(tmp_path: Path) -> None:
@@ -100,7 +106,7 @@ def test_a_run_in_real_time_is_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.make_spec("latency", clock="real").write(tmp_path / "spec.json")
-    monkeypatch.setattr(rundata, "head", lambda _: None)
+    monkeypatch.setattr(rundata, "load", lambda *_, **__: None)
     with pytest.raises(UsageError, match="use --clock virtual"):
         repeat.reproduce(tmp_path, None, lambda _: None)
 
