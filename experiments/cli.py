@@ -134,7 +134,7 @@ def studies(as_json: Json = False) -> None:
 
 
 def _value(value: Value) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @app.command()

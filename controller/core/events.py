@@ -259,6 +259,10 @@ def dump(event: Event | Note) -> dict[str, Any]:
     }
 
 
+LARGEST = (1 << 63) - 1
+"""No number of an event is larger: a store keeps them in 64 bits."""
+
+
 def parse(data: Mapping[str, Any]) -> Event | Note:
     """The event that ``dump`` described. Raises ValueError for anything else."""
     kind = _KINDS.get(str(data.get("event")))
@@ -332,7 +336,7 @@ def sentence(event: Event | Note) -> str:
         case LeaderSet(leader, generation):
             return f"{leader} leads (generation {generation})"
         case Mark(text):
-            return text
+            return "".join(letter if letter.isprintable() else " " for letter in text)
         case Command(word, params):
             subject, *more = params.items()
             others = "".join(f", {name} {value}" for name, value in more)
@@ -366,6 +370,10 @@ def _value(name: str, value: Any, wanted: Any) -> Any:
     kind = dict if get_origin(wanted) is dict else wanted
     if not isinstance(value, kind) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{name} is {getattr(wanted, '__name__', wanted)}, not {value!r}")
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name} is too large")
+    if value == {}:
+        raise ValueError(f"{name} are none: the first is what the word is said of")
     return value
 
 

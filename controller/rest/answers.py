@@ -75,12 +75,17 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > LONGEST:
         raise ValueError(f"a body has at most {LONGEST} bytes")
     try:
-        data = json.loads(body or b"{}")
+        data = json.loads(body or b"{}", parse_constant=_no_number)
     except RecursionError:
         raise ValueError("the body is nested too deep") from None
     if not isinstance(data, dict):
         raise ValueError("a body is one JSON object")
     return data
+
+
+def _no_number(word: str) -> float:
+    """What Python takes for a number and JSON does not (RFC 8259 section 6). Raises ValueError."""
+    raise ValueError(f"{word} is no number")
 
 
 def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> dict[str, Any]:

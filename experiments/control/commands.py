@@ -207,6 +207,8 @@ def explain(
     """The way of a packet and of its answer, as the switches tell it; or why a client's PoP."""
     from experiments.control import choices, trace
 
+    if client is not None and host is not None:
+        raise UsageError("Ask for a packet's way or for --client: one of the two.")
     if client is not None:
         chosen = remote_of(lab).call("why", client=client)
         if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -56,7 +56,8 @@ def table(
     """A plain table; ``numeric`` columns stand to the right."""
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number in numeric else "left")
+        justify: JustifyMethod = "right" if number in numeric else "left"
+        shown.add_column(column, justify=justify, overflow="fold")
     for row in rows:
         shown.add_row(*map(Text, row))  # names are shown as they are, never read as markup
     return shown

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -113,6 +114,8 @@ def at(scheduler: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
+        if not re.fullmatch(r"\w+://.+:\d+", scheduler):
+            raise ValueError("that is no tcp://HOST:8786")
         client = Client(scheduler, timeout=CONNECT_S, name="poplab sweep")
     except (OSError, ValueError) as error:
         raise UsageError(
@@ -178,7 +181,12 @@ def _outcome(future: Future[Outcome]) -> Outcome:
 
 
 def serve(scheduler: str, labs: int) -> None:
-    """Be workers of a scheduler, one process for each lab, until the scheduler ends or Ctrl-C."""
+    """Be workers of a scheduler, one process for each lab, until the scheduler ends or Ctrl-C.
+
+    Raises UsageError if it does not answer.
+    """
+    with at(scheduler):
+        pass
     command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler]
     command += ["--nworkers", str(labs), "--nthreads", "1", "--resources", f"{LAB}=1"]
     command += ["--no-dashboard", "--death-timeout", f"{CONNECT_S:.0f}", "--preload", _DEAF]

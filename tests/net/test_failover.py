@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from experiments.runs.testbed import Testbed
 from tests.net.test_change import pinged, served_by
+from tests.net.test_icmp import ping
 from topologies.plan import HostRole
 from topologies.sources import load
 from topologies.validate import MS
@@ -57,6 +59,16 @@ def test_a_pop_without_its_uplink_still_fetches_and_is_answered(lab_folder: Path
         assert found["ends"] == {"hosts": [origin.name], "why": "delivered"}
         assert found["answer_ends"] == {"hosts": ["LHR-s1"], "why": "delivered"}
         assert pinged("LHR-s1", origin.address)
+
+
+def test_a_borrowers_ping_goes_round_a_dead_uplink_too(lab_folder: Path) -> None:
+    """By way of the controller, which sees no ports in an echo."""
+    with Testbed(load("europe"), folder=lab_folder) as lab:
+        lease = lab.leases()["LHR-s1"]
+        echo = partial(ping, lab, "LHR-s1", lease["address"], lease["first_port"])
+        assert echo()
+        lab.set_link(lab.plan.link_between("eLHR", "tLHR"), up=False)
+        lab.wait(echo, "an echo to go out by another PoP, and its answer to come home")
 
 
 def test_a_link_that_dies_silently_is_gone_round_and_the_controller_hears_of_it(

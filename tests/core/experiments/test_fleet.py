@@ -92,7 +92,12 @@ def test_what_goes_wrong_in_a_trial_is_its_outcome() -> None:
     assert "KeyError" in fleet.perform("{}", fingerprint.code()).cause
 
 
-def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["tcp://127.0.0.1:9", "nonsense", ""])
+def test_a_scheduler_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     monkeypatch.setattr(fleet, "CONNECT_S", 0.5)
-    with pytest.raises(UsageError, match="No scheduler answers"), fleet.at("tcp://127.0.0.1:9"):
+    with pytest.raises(UsageError, match="No scheduler answers"), fleet.at(where):
         pass
+    with pytest.raises(UsageError, match="No scheduler answers"):
+        fleet.serve(where, 1)
