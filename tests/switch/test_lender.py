@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from unittest.mock import patch
@@ -13,10 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from controller import ryu_compat
 from controller.clock import BookClock
 from controller.core.events import Event
 from controller.core.lease import (
     SECOND,
+    BadEntryError,
     Lease,
     LeaseState,
     LendingError,
@@ -31,7 +34,7 @@ from controller.session import SwitchError
 from controller.store import StoreError
 from tests.core.controller.event_strategies import settings_of
 from tests.fakes.inside import PLAN, SERVERS, TERMS, Inside, fresh
-from topologies.plan import HostPlan
+from topologies.plan import HostPlan, plan
 
 
 def test_a_lease_is_in_force_when_it_is_kept() -> None:
@@ -341,6 +344,34 @@ def test_whatever_stops_a_change_leaves_the_book_as_the_store(
     with pytest.raises(KeyError):
         world.lender.sweep()
     assert world.book.entries() == (lease,) == world.store.load()
+
+
+@pytest.mark.parametrize(
+    ("pops", "kept", "cause"),
+    [
+        (("LHR", "ARN", "FCO"), 1, "no server ARN-s2 in ARN"),  # the heir of a set that drains
+        (("LHR", "FCO"), 2, "no server ARN-s2 in ARN"),
+        (("LHR", "ARN"), 2, "no PoP FCO with servers"),  # of a set in quarantine
+        (("LHR", "ARN", "FCO"), 2, None),
+    ],
+)
+def test_a_stored_set_whose_heir_or_pop_is_gone_is_refused_at_once(
+    pops: tuple[str, ...], kept: int, cause: str | None
+) -> None:
+    world = Inside(*fresh())
+    drains = world.lender.lend(PLAN.host("LHR-s1"))
+    world.lender.move(*drains.key, PLAN.host("ARN-s2"), SECOND)
+    ended = world.lender.lend(PLAN.host("FCO-s1"))
+    world.lender.revoke(*ended.key)
+    network = PLAN.network
+    left = tuple(replace(pop, servers=kept) for pop in network.pops if pop.city in pops)
+    smaller = plan(replace(network, pops=left))
+    ryu_compat.make_importable()
+    from controller.app import _check
+
+    refused = pytest.raises(BadEntryError, match=cause) if cause else contextlib.nullcontext()
+    with refused:
+        _check(smaller, world.store.load())
 
 
 def test_time_never_repeats_over_a_restart() -> None:

@@ -438,6 +438,18 @@ def test_an_heir_of_several_sets_gets_as_many_as_it_may_keep_each_by_a_name() ->
     assert len(decided) == 3
 
 
+def test_no_name_that_the_heir_has_chosen_itself_is_in_the_way() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    for name in ("", "moved-4"):
+        book.apply(book.acquire("s2", "LHR", 0, client_id=name))
+    assert book.lendings + 1 == 4
+    moved = book.move(*lease.key, "s2", "LHR", 0)
+    book.apply(moved)
+    assert moved.after.client_id == "moved-4-2"
+    book.apply(book.release("s2", *lease.key, 0))
+
+
 def test_who_has_such_a_set_gets_the_moved_one_by_another_name() -> None:
     book = _book()
     lease, own = _acquire(book, "s1"), _acquire(book, "s2")
