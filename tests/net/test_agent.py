@@ -123,6 +123,17 @@ def test_agents_that_are_killed_find_their_own_again(lab_folder: Path) -> None:
         assert {server: own(server) for server in held} == addresses
 
 
+def test_an_agent_that_ends_returns_all_that_it_has(lab_folder: Path) -> None:
+    with Testbed(load("triangle"), folder=lab_folder) as lab:
+        for number in range(5):  # more at once than a moment later would be looked at
+            lab.order("borrow", "LHR-s1", client_id=f"extra {number}")
+        lab.control.program_end("agent")
+        lab.wait(  # for less than a lease lasts
+            lambda: {x["state"] for x in lab.controller_api.leases()} == {"quarantined"},
+            "every set to be returned",
+        )
+
+
 def test_a_server_borrows_another_set_before_its_ports_run_out(lab_folder: Path) -> None:
     network = replace(NETWORK, port_set_bits=12, borrow_up_to=2)
     with Testbed(network, folder=lab_folder) as lab, ExitStack() as opened:
