@@ -48,12 +48,17 @@ class Parameter:
                 choices = f"one of {', '.join(self.choices)}" if self.choices else "a word"
                 raise UsageError(f"{name} is {choices}, not {value!r}.")
             return value
-        count = self.least >= 1
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not self.least <= value < inf or (count and value % 1):  # type: ignore[operator]
-            kind = "whole number" if count else "number"
-            raise UsageError(f"{name} is a {kind} from {self.least:g} up, not {value!r}.")
-        return value  # type: ignore[return-value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and self._fits(value):
+            return value
+        kind = "whole number" if self._counts else "number"
+        raise UsageError(f"{name} is a {kind} from {self.least:g} up, not {value!r}.")
+
+    @property
+    def _counts(self) -> bool:
+        return self.least >= 1
+
+    def _fits(self, number: float) -> bool:
+        return self.least <= number < inf and not (self._counts and number % 1)
 
 
 def _number(text: str, like: object) -> float | str:

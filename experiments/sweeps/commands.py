@@ -26,6 +26,7 @@ from experiments.options import (
     parameters_of,
 )
 from experiments.show.terminal import console, put, put_table
+from topologies.validate import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,8 +154,8 @@ def _tell(
         console().print(f"sweep   {folder.path}", highlight=False, soft_wrap=True)
         console().print(f"page    {folder.path / PAGE}", highlight=False, soft_wrap=True)
     if unknown := set(metrics) - set(summary["metric"]):
-        able = ", ".join(dict.fromkeys(summary["metric"]))
-        raise UsageError(f"There is no metric {min(unknown)!r}: use one of {able}.")
+        wrong = min(unknown)
+        raise UsageError(f"There is no metric {wrong!r}: {suggest(wrong, summary['metric'])}.")
     return 0 if set(by_verdict) <= {"valid"} else FAILED
 
 

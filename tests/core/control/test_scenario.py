@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.control.rehearsal import rehearse
 from experiments.control.scenario import Step, dump, entries, of_log, parse, playing, read
-from experiments.control.words import Control, lease_name
+from experiments.control.words import Control, lease_name, words
 from experiments.errors import TrialError, UsageError
 from tests.fakes.lab import FakeLab
 from topologies.plan import plan
@@ -111,6 +113,25 @@ LENDING = [
     {"at": "6000 ms", "server": "LHR-s1", "do": "borrow", "tag": "any"},
     {"at": "7000 ms", "server": "LHR-s1", "do": "return"},
 ]
+
+
+GIVEN = {
+    "link": "LHR-FCO", "pop": "LHR", "city": "FCO", "server": "LHR-s1", "lease": LEASE,
+    "service": "198.51.100.1", "target": "LHR-s1", "program": "agent", "names": "random",
+    "policy": "bgp", "scheme": "modulo", "scope": "all", "weight": 2, "times": 2,
+    "time": "1 s", "rate": "1 Mbit", "delay": "9 ms",
+}  # fmt: skip
+
+
+def test_every_word_of_a_scenario_can_be_rehearsed() -> None:
+    steps = []
+    for name in (name for name in words() if "." in name):
+        _, *params = inspect.signature(words()[name]).parameters.values()
+        needed = {x.name: GIVEN[x.name] for x in params if x.default is x.empty}
+        needed |= {"delay": GIVEN["delay"]} if name == "link.set" else {}
+        steps.append(Step(len(steps), name, needed))
+    assert len(steps) > 30
+    assert rehearse(enumerate(steps), PLAN) == {}
 
 
 def test_what_was_refused_is_not_made_again() -> None:
