@@ -360,9 +360,11 @@ def test_a_stored_set_whose_heir_or_pop_is_gone_is_refused_at_once(
 ) -> None:
     world = Inside(*fresh())
     drains = world.lender.lend(PLAN.host("LHR-s1"))
+    abroad, _ = world.lender.acquire(PLAN.host("LHR-s2"), "any")
+    assert abroad.address == drains.address  # so it stays at home in LHR
     world.lender.move(*drains.key, PLAN.host("ARN-s2"), SECOND)
-    ended = world.lender.lend(PLAN.host("FCO-s1"))
-    world.lender.revoke(*ended.key)
+    world.lender.move(*abroad.key, PLAN.host("FCO-s1"))
+    world.lender.revoke(*abroad.key)
     network = PLAN.network
     left = tuple(replace(pop, servers=kept) for pop in network.pops if pop.city in pops)
     smaller = plan(replace(network, pops=left))

@@ -140,6 +140,22 @@ def test_what_is_sent_is_not_confirmed_before_the_barrier() -> None:
     assert (switch.holds([EXTRA]), switch.programmed, switch.behind) == (True, True, 0)
 
 
+def test_what_is_taken_away_at_this_moment_is_not_there_though_it_is_wanted_again() -> None:
+    switch, tables = make(), Tables()
+    wire = Wire(switch, tables)
+    wire.connect()
+    assert programmed(switch)
+    change(switch, AddRule(EXTRA))
+    wire.hold = True
+    change(switch, DeleteRule(EXTRA))
+    switch.aim([AddRule(EXTRA)])  # its turn has not come
+    assert not switch.programmed
+    switch.send([AddRule(EXTRA)])
+    wire.hold = False
+    wire.release()
+    assert programmed(switch)
+
+
 def test_changes_while_away_or_being_read_are_there_afterwards() -> None:
     switch, tables = make(), Tables()
     wire = Wire(switch, tables)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.control import screen
 from experiments.control.rehearsal import rehearse
 from experiments.control.scenario import Step, dump, entries, of_log, parse, playing, read
 from experiments.control.words import Control, lease_name, words
@@ -132,6 +133,11 @@ def test_every_word_of_a_scenario_can_be_rehearsed() -> None:
         steps.append(Step(len(steps), name, needed))
     assert len(steps) > 30
     assert rehearse(enumerate(steps), PLAN) == {}
+
+
+def test_a_note_is_one_line_and_colours_no_terminal() -> None:
+    record = {"event": "Mark", "text": "half\n\x1b[31mtime", "at_ns": 0}
+    assert screen.line(record) == "00:00:00.000  half  [31mtime"
 
 
 def test_what_was_refused_is_not_made_again() -> None:

@@ -55,7 +55,8 @@ def test_when_one_end_is_gone_the_other_is_told_and_nothing_is_left(gone: str) -
 def test_who_has_said_all_still_hears() -> None:
     async def live() -> None:
         (client, near), (far, origin) = socket.socketpair(), socket.socketpair()
-        carried = asyncio.create_task(carry(await streams(near), await streams(far)))
+        ours = await streams(near), await streams(far)
+        carried = asyncio.create_task(carry(*ours))
         (reader, asks), (asked, answers) = await streams(client), await streams(origin)
         asks.write(b"question")
         asks.write_eof()
@@ -64,6 +65,7 @@ def test_who_has_said_all_still_hears() -> None:
         answers.close()
         assert await reader.read() == b"answer"
         await asyncio.wait_for(carried, 5)
+        assert ours[1][1].is_closing()
         asks.close()
 
     asyncio.run(live())
