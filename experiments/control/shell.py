@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mininet.cli import CLI
 
@@ -29,6 +30,9 @@ from topologies.emulation.processes import LabError, watched
 from topologies.explicit import dump_json, parse
 from topologies.model import Network
 from topologies.plan import HostRole, plan
+
+if TYPE_CHECKING:
+    from experiments.verdict.calibrate import Calibration
 
 FOLDER = Path("/run/poplab")
 """Private to the sandbox, and gone with it."""
@@ -91,7 +95,11 @@ def _compensated(lab: Testbed) -> str:
     from experiments.verdict import calibrate
     from experiments.verdict.oracle import oracle
 
-    found = calibrate.compensate(lab, oracle(lab.plan), seed=0)
+    return compensation(calibrate.compensate(lab, oracle(lab.plan), seed=0))
+
+
+def compensation(found: Calibration) -> str:
+    """What a lab's delays are off by, and what its links do about it."""
     errors = [error for path in found.raw for error in path.errors_us]
     if not errors:
         return "No ping was answered, so delays are as the machine makes them."
