@@ -6,14 +6,12 @@ wait runs in a green thread of its own.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -22,47 +20,26 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from controller import dhcp, frames, openflow
+from controller import openflow
 from controller.checker import Checker
 from controller.clock import BookClock
 from controller.core.events import LeaderSet, PortStatus, SwitchSet
-from controller.core.lease import BadEntryError, Lease, LendingError, Terms
+from controller.core.lease import Terms, check_places
 from controller.core.lending import Book
 from controller.core.rules import Duty, duty_of
-from controller.core.tokens import TokenBucket
-from controller.exchange import (
-    GiveBack,
-    Ignore,
-    Keep,
-    Lend,
-    Wish,
-    ack,
-    destination,
-    force_renew,
-    nak,
-    offer,
-    understand,
-)
-from controller.icmp_desk import IcmpDesk, Identity
+from controller.dhcp_desk import DhcpDesk, tell
+from controller.icmp_desk import IcmpDesk
 from controller.lender import Lender
 from controller.loop import ControlLoop
-from controller.session import SwitchError
 from controller.shedder import Shedder
-from controller.store import Store, StoreError
+from controller.store import Store
 from controller.switches import Switch
-from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole, Plan
+from topologies.plan import HostRole, Plan
 
 __all__ = ["Controller", "Settings"]
 
 LOG = logging.getLogger("controller")
 LINK_DOWN, LIVE = ofproto_v1_3.OFPPS_LINK_DOWN, ofproto_v1_3.OFPPS_LIVE
-MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
-"""DHCP messages of one port that are looked at: in the long run, and after a pause."""
-
-PER_PORT = 20
-"""DHCP messages of one port that may be in work at once; more are dropped. A server that ends
-returns all that it has by one burst, and repeats nothing.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +55,7 @@ class Controller(app_manager.RyuApp):
     """Programs every switch of the plan and lends addresses to its servers.
 
     ``counts``: packet_ins (but for answers to health checks); health_answers, health_malformed;
-    dhcp_malformed, dhcp_ignored, dhcp_dropped; those of ``IcmpDesk``; unknown_switches,
+    those of ``DhcpDesk`` and ``IcmpDesk``; unknown_switches,
     refused_switches (a second one by the name of one that is there).
     """
 
@@ -91,32 +68,28 @@ class Controller(app_manager.RyuApp):
         self.counts: Counter[str] = Counter()
         self.store = settings.store
         entries, last = self.store.load(), self.store.last()
-        _check(plan, entries)
+        self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
+        check_places(entries, {host.name: host.city for host in self.servers.values()})
         network, lendings = plan.network, self.store.lendings()
-        servers = len(plan.hosts_of(HostRole.SERVER))
         book = Book.restore(
             entries,
             network.pools,
             network.port_set_bits,
             settings.terms,
             lendings,
-            dict.fromkeys(network.borrow, servers),
+            dict.fromkeys(network.borrow, len(self.servers)),
         )
         self.loop = ControlLoop(plan, self.store, BookClock(last.at_ns if last else 0))
         self.switches = self.loop.switches
-        self.lender = Lender(book, self.loop, self._tell)
+        self.lender = Lender(book, self.loop, partial(tell, self.loop))
+        self.dhcp = DhcpDesk(self.loop, self.lender, self.counts)
         self.shedder = Shedder(self.loop)
         self.checker = Checker(self.loop, self.counts)
         self.icmp = IcmpDesk(self.loop, self.lender, self.counts)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
-        self.servers = {host.name: host for host in plan.hosts_of(HostRole.SERVER)}
         self._by_port = {
             (plan.switch(host.switch).dpid, host.port): host for host in self.servers.values()
         }
-        self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
-        self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
-            lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
-        )
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
     def start(self) -> None:
@@ -253,100 +226,4 @@ class Controller(app_manager.RyuApp):
         elif duty_of(message.cookie) is Duty.ICMP:
             self.icmp.forward(identity, bytes(message.data))
         else:
-            self._lend(identity, bytes(message.data))
-
-    # -- DHCP
-
-    def _lend(self, identity: Identity, frame: bytes) -> None:
-        """Answer a server's DHCP; the port says which server sent it."""
-        server = self._by_port.get(identity)
-        if server is None:
-            self.counts["dhcp_ignored"] += 1
-            return
-        in_work = self._in_work[identity]
-        # A repeat of what is being answered adds nothing.
-        repeated = frame in in_work or len(in_work) >= PER_PORT
-        if repeated or not self._allowed[identity].take(time.monotonic()):
-            self.counts["dhcp_dropped"] += 1
-            return
-        in_work.add(frame)
-        eventlet.spawn(self._serve, identity, server, frame)
-
-    def _serve(self, identity: Identity, server: HostPlan, frame: bytes) -> None:
-        try:
-            datagram = frames.parse(frame)
-            request = dhcp.parse(datagram.payload)
-            mac = frames.octets(server.mac)
-            reply = self._answer(server, understand(request, mac), request)
-            if reply is not None:
-                target = destination(reply, datagram.source)
-                self._send(server, datagram.eth_src, target, reply)
-        except (frames.FrameError, dhcp.DhcpError) as error:
-            self.counts["dhcp_malformed"] += 1
-            LOG.warning("DHCP from %s dropped: %s", server.name, error)
-        except (SwitchError, StoreError) as error:
-            # No answer: the server asks again, and by then the switch or the disk may be well.
-            LOG.warning("DHCP from %s not answered: %s", server.name, error)
-        finally:
-            self._in_work[identity].discard(frame)
-
-    def _answer(self, server: HostPlan, wish: Wish, request: dhcp.Message) -> dhcp.Message | None:
-        lender = self.lender
-        match wish:
-            case Lend(tag, client_id, psid_bits):
-                try:
-                    lease = lender.lend(server, tag, client_id, psid_bits)
-                except LendingError as error:
-                    LOG.warning("nothing to offer %s: %s", server.name, error)
-                    return None
-                return offer(request, lease, lender.book.terms.lifetime_ns)
-            case Keep():
-                try:
-                    lease = lender.keep(server, *lender.named(wish))
-                    if lender.seconds_left(lease) < 1:
-                        return nak(request, "it has drained")
-                    return ack(request, lease, self.loop.clock.now_ns())
-                except LendingError as error:
-                    return nak(request, str(error))
-            case GiveBack():
-                try:
-                    lender.give_back(server, *lender.named(wish))
-                except LendingError as error:
-                    LOG.info("nothing to return: %s", error)
-            case Ignore(cause):
-                self.counts["dhcp_ignored"] += 1
-                LOG.info("DHCP from %s ignored: %s", server.name, cause)
-        return None
-
-    def _tell(self, server: str, lease: Lease) -> None:
-        """Let a server know of a lease that came or went; if it cannot be told, it will see."""
-        host = self.servers[server]
-        mac = frames.octets(host.mac)
-        with contextlib.suppress(SwitchError):
-            self._send(host, mac, host.address, force_renew(lease, mac))
-
-    def _send(self, server: HostPlan, mac: bytes, target: IPv4Address, reply: dhcp.Message) -> None:
-        datagram = frames.Datagram(
-            eth_src=frames.GATEWAY,
-            eth_dst=mac,
-            source=GATEWAY_ADDRESS,
-            target=target,
-            source_port=dhcp.SERVER_PORT,
-            target_port=dhcp.CLIENT_PORT,
-            payload=dhcp.build(reply),
-        )
-        session = self.switches[server.switch].session
-        session.packet_out(server.port, frames.build(datagram))
-
-
-def _check(plan: Plan, entries: Iterable[Lease]) -> None:
-    """Every stored lease must be of this plan. Raises BadEntryError."""
-    homes = {server.name: server.city for server in plan.hosts_of(HostRole.SERVER)}
-    pops = set(homes.values())
-    for lease in entries:
-        for server, pop in ((lease.server, lease.pop), (lease.heir, lease.heir_pop)):
-            if server and lease.live and homes.get(server) != pop:
-                raise BadEntryError(lease, f"the network has no server {server} in {pop}")
-        for pop in (lease.pop, lease.home):
-            if pop not in pops:
-                raise BadEntryError(lease, f"the network has no PoP {pop} with servers")
+            self.dhcp.hear(identity, bytes(message.data))

@@ -247,7 +247,7 @@ class Lender:
         switch = self._loop.switches[edge_name(lease.pop)]
         if lease.live:
             return not lease.heir or switch.connected
-        return switch.programmed and not self._loop.serving(lease)
+        return switch.programmed and not any(self._loop.serving(lease))
 
     def _check_reach(self, lease: Lease | None) -> None:
         """Raise SwitchError if a holder's switch cannot be told that it is no longer the holder."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 import eventlet
 from eventlet.greenthread import GreenThread
@@ -29,7 +30,7 @@ from controller.core.steering import Ranking, nearby
 from controller.core.world import World
 from controller.session import SwitchError
 from controller.store import Record, Store, StoreError
-from controller.switches import News, Switch
+from controller.switches import News, Switch, Topic
 from controller.voices import Voice
 from topologies.plan import Plan
 
@@ -37,6 +38,9 @@ __all__ = ["ControlLoop"]
 
 LOG = logging.getLogger("controller.loop")
 SETTLE_EVERY_S = 1.0
+
+LOGGED = "logged"
+"""The topic of who waits for the log to grow."""
 
 FORCE_S = 5.0
 """How long an answer may wait until what it says is in force."""
@@ -160,7 +164,7 @@ class ControlLoop:
         self.fault = None
         self._number += len(records)
         self._notes.clear()
-        self._news.tell()
+        self._news.tell(LOGGED)
 
     def _record(self, event: Event | Note) -> Record:
         return Record(0, self.clock.now_ns(), time.monotonic_ns(), event)
@@ -172,7 +176,7 @@ class ControlLoop:
         """
         self.flush()
         with eventlet.Timeout(wait_s, False):
-            self._news.wait(lambda: self._number > after)
+            self._news.wait(lambda: None if self._number > after else LOGGED)
         return self._store.records(after)
 
     # -- phases
@@ -182,11 +186,12 @@ class ControlLoop:
         for phase in phases:
             for name, steps in phase.items():
                 self.switches[name].send(steps)
-            self._news.wait(partial(self._settled, phase))
-        self._news.wait(lambda: all(voice.settled for voice in voices))
+            self._news.wait(partial(self._unsettled, phase))
+        self._news.wait(lambda: next((voice for voice in voices if not voice.settled), None))
 
-    def _settled(self, phase: Phase) -> bool:
-        return all(self.switches[name].settled(steps) for name, steps in phase.items())
+    def _unsettled(self, phase: Phase) -> Topic | None:
+        found = (self.switches[name].unsettled(steps) for name, steps in phase.items())
+        return next(chain.from_iterable(found), None)
 
     # -- answers
 
@@ -199,41 +204,33 @@ class ControlLoop:
         plan = self.world.plan
         needed = borrowed_rules(plan, [lease], {lease.address: lease.home})
         holder = plan.edge(lease.pop).name
-        lacking: list[str] = []
 
-        def holds() -> bool:
-            lacking[:] = (*self._lacking(needed, holder), *self.serving(lease, but=holder))
-            return not lacking
+        def lacking() -> Iterator[Topic]:
+            return chain(self._lacking(needed, holder), self.serving(lease, but=holder))
 
         error = SwitchError("")
         try:
             with eventlet.Timeout(FORCE_S, error):
-                self._news.wait(holds)
+                self._news.wait(lambda: next(lacking(), None))
         except SwitchError as raised:
             if raised is not error:
                 raise
             what = f"{lease.address} port {lease.first_port} of {lease.server}"
-            raise SwitchError(f"{what} is not in force at {', '.join(lacking)}") from None
+            names = ", ".join(dict.fromkeys(name for name, _ in lacking()))
+            raise SwitchError(f"{what} is not in force at {names}") from None
 
-    def serving(self, lease: Lease, *, but: str = "") -> list[str]:
-        """The switches, but one, that may serve a holder of these ports, as far as is known.
+    def serving(self, lease: Lease, *, but: str = "") -> Iterator[Topic]:
+        """What may serve a holder of these ports at the switches, but one, as far as is known.
 
-        One that has not been read since this controller began is not known.
+        A switch that has not been read since this controller began is not known.
         """
         keys = return_keys(lease)
-        return [
-            edge.name
-            for edge in self.world.plan.edges
-            if edge.name != but
-            and not self.switches[edge.name].programmed
-            and self.switches[edge.name].may_hold(keys)
-        ]
+        for edge in self.world.plan.edges:
+            if edge.name != but and not self.switches[edge.name].programmed:
+                yield from self.switches[edge.name].may_hold(keys)
 
-    def _lacking(self, needed: SwitchRules, holder: str) -> list[str]:
-        """The switches that have not confirmed what is needed of them."""
-        return [
-            name
-            for name, rules in needed.items()
-            if (name == holder or self.switches[name].connected)
-            and not self.switches[name].holds(rules)
-        ]
+    def _lacking(self, needed: SwitchRules, holder: str) -> Iterator[Topic]:
+        """What the switches have not confirmed of what is needed of them."""
+        for name, rules in needed.items():
+            if name == holder or self.switches[name].connected:
+                yield from self.switches[name].lacking(rules)

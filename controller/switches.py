@@ -10,7 +10,8 @@ is there and sending the difference as one atomic bundle. So does whatever a swi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ from controller.core.rules import Group, Program, Rule, RuleKey
 from controller.session import Session, SwitchError
 from topologies.plan import Plan, SwitchPlan
 
-__all__ = ["News", "Switch"]
+__all__ = ["News", "Switch", "Topic"]
 
 LOG = logging.getLogger("controller.switches")
 RETRY_S = 0.2
@@ -40,24 +41,42 @@ RETRY_S = 0.2
 Key = RuleKey | int
 """A rule's key, or a group's number."""
 
+Topic = tuple[str, Key]
+"""What may be lacking: an entry of a switch, by the switch's name."""
+
 Entries = dict[Key, Rule | Group]
 
 
 class News:
-    """Lets green threads wait until something holds of the switches."""
+    """Lets green threads wait for what they lack; who is told of something else sleeps on.
+
+    Many may wait at once, for different things: were all to look again at every news, the work
+    would grow with the square of what is under way.
+    """
 
     def __init__(self) -> None:
-        self._next = Event()
+        self._waiting: defaultdict[Hashable, set[Event]] = defaultdict(set)
 
-    def tell(self) -> None:
-        """Something has changed: let all who wait look again."""
-        told, self._next = self._next, Event()
-        told.send()
+    def tell(self, *topics: Hashable) -> None:
+        """Something has changed about these topics: let who waits for them look again."""
+        for topic in topics:
+            for waiting in self._waiting.pop(topic, ()):
+                waiting.send()
 
-    def wait(self, holds: Callable[[], bool]) -> None:
-        """Return when it holds."""
-        while not holds():
-            self._next.wait()
+    def tell_all(self) -> None:
+        """Much may have changed: let all look again."""
+        self.tell(*self._waiting)
+
+    def wait(self, lacking: Callable[[], Hashable | None]) -> None:
+        """Return when nothing is lacking; until then it names a topic, of which it will be told."""
+        while (topic := lacking()) is not None:
+            told = Event()
+            self._waiting[topic].add(told)
+            try:
+                told.wait()
+            except BaseException:  # a time is up
+                self._waiting[topic].discard(told)
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +157,24 @@ class Switch:
             raise SwitchError(f"{self.plan.name} is not connected")
         return self._session
 
-    def holds(self, rules: Iterable[Rule]) -> bool:
-        """Whether the switch has confirmed these rules, and nothing since took them away."""
-        return all(self._confirmed.get(rule.key) == rule for rule in rules)
+    def lacking(self, rules: Iterable[Rule]) -> Iterator[Topic]:
+        """Those of these rules that the switch has not confirmed, or that were taken away since."""
+        for rule in rules:
+            if self._confirmed.get(rule.key) != rule:
+                yield self.plan.name, rule.key
 
-    def may_hold(self, keys: Iterable[Key]) -> bool:
-        """Whether anything may stand under one of these keys, as far as it was ever heard of."""
-        return any(key in self._sent or key in self._confirmed for key in keys)
+    def may_hold(self, keys: Iterable[Key]) -> Iterator[Topic]:
+        """Those of these keys under which anything may stand, as far as it was ever heard of."""
+        for key in keys:
+            if key in self._sent or key in self._confirmed:
+                yield self.plan.name, key
 
-    def settled(self, steps: Iterable[Change]) -> bool:
-        """Whether a connected switch is as it should be, as far as these changes go."""
-        if not self.connected:
-            return True
-        return self._read and not any(_step(change).key in self._behind for change in steps)
+    def unsettled(self, steps: Iterable[Change]) -> Iterator[Topic]:
+        """Where a connected switch is not as these changes would have it."""
+        if self.connected:
+            for key in (_step(change).key for change in steps):
+                if not self._read or key in self._behind:
+                    yield self.plan.name, key
 
     def differences(self) -> tuple[set[Rule], set[Rule | str]] | None:
         """The rules that it lacks and those that it has too many, read from it now.
@@ -187,7 +211,7 @@ class Switch:
         self._read = False
         if session is not None:
             session.on_gone()
-        self._news.tell()
+        self._news.tell_all()
 
     def _serve(self, session: Session) -> None:
         """Program the switch; try again while the connection lasts."""
@@ -244,7 +268,7 @@ class Switch:
         LOG.info("%s read: %d changes to make", self.plan.name, len(difference))
         if difference or wipe:
             self._stream(session, difference, wipe)
-        self._news.tell()
+        self._news.tell_all()
 
     # -- changes
 
@@ -285,7 +309,7 @@ class Switch:
             for step in steps:
                 _put(self._confirmed, step)
                 self._compare(step.key)
-            self._news.tell()
+            self._news.tell(*((self.plan.name, step.key) for step in steps))
 
         for step in steps:
             _put(self._sent, step)

@@ -40,6 +40,7 @@ class Voice:
     def aim(self, wanted: Announcement) -> bool:
         """Have this announced from now on; whether that changes anything."""
         before, self._wanted = self._wanted, wanted
+        self._news.tell(self)
         return before != wanted
 
     @property
@@ -55,7 +56,7 @@ class Voice:
     def follow_for_ever(self) -> None:
         """Tell the speaker whatever changes. Runs in a thread of its own."""
         while True:
-            self._news.wait(lambda: not self.announces)
+            self._news.wait(lambda: self if self.announces else None)
             try:
                 self._tell(self._wanted)
                 self._hears = True
@@ -63,7 +64,7 @@ class Voice:
                 if self._hears:
                     LOG.warning("%s", error)
                 self._hears, self._said = False, None
-            self._news.tell()
+            self._news.tell(self)
             if not self._hears:
                 eventlet.sleep(RETRY_S)
 

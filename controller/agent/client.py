@@ -40,8 +40,10 @@ OFTEN_S = 0.5
 """At least so long after one renewal comes the next; a lease that drains has short times."""
 AGAIN_S = 1.0
 """How long a client waits after a failure before it starts anew."""
-QUICK_TRIES = 50
-"""A lab starts everything at once: ask quickly for some twenty seconds, then rarely."""
+RARELY_S = 8.0
+"""So often asks who has had no answer for long."""
+TRIES = 6
+"""How often an offer, or what was handed to us, is asked for: some three seconds."""
 
 
 class LostError(Exception):
@@ -110,11 +112,15 @@ class Held:
 
 
 def patience() -> Iterator[float]:
-    """How long to wait for each answer, in seconds: 50 ms doubling to 0.4, later to 8."""
+    """How long to wait for each answer, in seconds: twice as long each time.
+
+    A crowd that asked at an even pace would be the slower answered the more often it had asked
+    (RFC 2131 section 4.1 doubles from 4 s to 64).
+    """
     wait = FIRST_TRY_S
-    for turn in range(1 << 62):
+    while True:
         yield wait * random.uniform(0.9, 1.1)
-        wait = min(wait * 2, 0.4 if turn < QUICK_TRIES else 8.0)
+        wait = min(wait * 2, RARELY_S)
 
 
 class Client:
@@ -219,7 +225,7 @@ class Client:
                 (Option.SERVER_ID, named),
             )
             request = replace(request, xid=discover.xid)
-            answer, sent = await self._ask(request, EVERYONE, {Kind.ACK, Kind.NAK}, tries=5)
+            answer, sent = await self._ask(request, EVERYONE, {Kind.ACK, Kind.NAK}, tries=TRIES)
             if answer is not None and answer.kind is Kind.ACK:
                 now = time.monotonic_ns()
                 return replace(
@@ -235,7 +241,7 @@ class Client:
         address, ports = self._handed
         begin = time.monotonic_ns()
         request = self._message(Kind.REQUEST, ports, (Option.REQUESTED_ADDRESS, address.packed))
-        answer, sent = await self._ask(request, EVERYONE, {Kind.ACK, Kind.NAK}, tries=5)
+        answer, sent = await self._ask(request, EVERYONE, {Kind.ACK, Kind.NAK}, tries=TRIES)
         if answer is None or answer.kind is Kind.NAK:
             raise LostError(f"{address} PSID {ports.psid} is not for us")
         now = time.monotonic_ns()

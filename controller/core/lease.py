@@ -10,7 +10,7 @@ A port set is RFC 7597's with offset 0 (section 5.1): with k PSID bits, set ``ps
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -224,3 +224,18 @@ class BadEntryError(ValueError):
             f"stored lease {lease.address} port {lease.first_port}: {cause}; "
             "start with the network that made the store, or with an empty store"
         )
+
+
+def check_places(entries: Iterable[Lease], homes: Mapping[str, str]) -> None:
+    """Every stored lease must be of the network that is there: ``homes``, a PoP for each server.
+
+    Raises BadEntryError.
+    """
+    pops = set(homes.values())
+    for lease in entries:
+        for server, pop in ((lease.server, lease.pop), (lease.heir, lease.heir_pop)):
+            if server and lease.live and homes.get(server) != pop:
+                raise BadEntryError(lease, f"the network has no server {server} in {pop}")
+        for pop in (lease.pop, lease.home):
+            if pop not in pops:
+                raise BadEntryError(lease, f"the network has no PoP {pop} with servers")

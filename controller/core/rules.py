@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 COOKIE_OWNER = 0x706F70 << 40
 """'pop' in the upper 24 bits marks every rule that is ours."""
@@ -25,6 +26,8 @@ class Table(IntEnum):
     BALANCE = 15
     BORROWED = 20
     ROUTE = 40
+
+    __hash__ = int.__hash__  # an Enum's own is slow, and tables are part of every rule's key
 
 
 class Duty(IntEnum):
@@ -102,9 +105,8 @@ FIELD_BITS: Mapping[str, int] = {
 """The fields that we use and their widths in bits."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FieldMatch:
-    """One field's value under a mask (all ones when exact)."""
+class FieldMatch(NamedTuple):
+    """One field's value under a mask (all ones when exact); a tuple, as it is hashed so often."""
 
     field: str
     value: int
@@ -207,8 +209,7 @@ Action = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One flow entry. No actions and no ``goto`` means drop. Key: (table, priority, match)."""
 
     table: Table

@@ -14,7 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from controller import ryu_compat
 from controller.clock import BookClock
 from controller.core.events import Event
 from controller.core.lease import (
@@ -27,6 +26,7 @@ from controller.core.lease import (
     PoolExhaustedError,
     QuotaError,
     UnknownTagError,
+    check_places,
 )
 from controller.core.rules import Duty, duty_of
 from controller.core.world import World
@@ -34,7 +34,7 @@ from controller.session import SwitchError
 from controller.store import StoreError
 from tests.core.controller.event_strategies import settings_of
 from tests.fakes.inside import PLAN, SERVERS, TERMS, Inside, fresh
-from topologies.plan import HostPlan, plan
+from topologies.plan import HostPlan, HostRole, plan
 
 
 def test_a_lease_is_in_force_when_it_is_kept() -> None:
@@ -368,12 +368,10 @@ def test_a_stored_set_whose_heir_or_pop_is_gone_is_refused_at_once(
     network = PLAN.network
     left = tuple(replace(pop, servers=kept) for pop in network.pops if pop.city in pops)
     smaller = plan(replace(network, pops=left))
-    ryu_compat.make_importable()
-    from controller.app import _check
-
+    homes = {host.name: host.city for host in smaller.hosts_of(HostRole.SERVER)}
     refused = pytest.raises(BadEntryError, match=cause) if cause else contextlib.nullcontext()
     with refused:
-        _check(smaller, world.store.load())
+        check_places(world.store.load(), homes)
 
 
 def test_time_never_repeats_over_a_restart() -> None:

@@ -28,6 +28,14 @@ def make(generation: int = 1) -> Switch:
     return Switch(PLAN, PLAN.switch("eLHR"), PROGRAM, News(), generation)
 
 
+def holds(switch: Switch, rule: Rule) -> bool:
+    return not any(switch.lacking([rule]))
+
+
+def settled(switch: Switch, rule: Rule) -> bool:
+    return not any(switch.unsettled([AddRule(rule)]))
+
+
 def programmed(switch: Switch) -> bool:
     with eventlet.Timeout(5, SwitchError("the switch was not programmed")):
         while not switch.programmed:
@@ -102,11 +110,11 @@ def test_changes_stream_while_connected() -> None:
     assert programmed(switch)
     change(switch, AddRule(EXTRA))
     assert tables.program().rules == PROGRAM.rules | {EXTRA}
-    other = replace(EXTRA, actions=(Output(2),))
+    other = EXTRA._replace(actions=(Output(2),))
     change(switch, ModifyRule(other))
     assert tables.program().rules == PROGRAM.rules | {other}
-    assert switch.holds([other])
-    assert not switch.holds([EXTRA])
+    assert holds(switch, other)
+    assert not holds(switch, EXTRA)
     change(switch, DeleteRule(other))
     assert tables.program() == PROGRAM
     assert switch.rules == len(PROGRAM.rules)
@@ -120,7 +128,7 @@ def test_a_change_is_sent_when_its_turn_has_come_if_it_is_still_wanted() -> None
     assert programmed(switch)
     switch.aim([AddRule(EXTRA)])
     assert not switch.programmed
-    assert not switch.settled([AddRule(EXTRA)])
+    assert not settled(switch, EXTRA)
     switch.aim([DeleteRule(EXTRA)])
     switch.send([AddRule(EXTRA)])
     assert switch.programmed
@@ -135,9 +143,9 @@ def test_what_is_sent_is_not_confirmed_before_the_barrier() -> None:
     assert programmed(switch)
     wire.hold = True
     change(switch, AddRule(EXTRA))
-    assert (switch.holds([EXTRA]), switch.programmed, switch.behind) == (False, False, 1)
+    assert (holds(switch, EXTRA), switch.programmed, switch.behind) == (False, False, 1)
     wire.release()
-    assert (switch.holds([EXTRA]), switch.programmed, switch.behind) == (True, True, 0)
+    assert (holds(switch, EXTRA), switch.programmed, switch.behind) == (True, True, 0)
 
 
 def test_what_is_taken_away_at_this_moment_is_not_there_though_it_is_wanted_again() -> None:
@@ -160,13 +168,13 @@ def test_changes_while_away_or_being_read_are_there_afterwards() -> None:
     switch, tables = make(), Tables()
     wire = Wire(switch, tables)
     change(switch, AddRule(EXTRA))
-    assert switch.settled([AddRule(EXTRA)])  # nobody waits for a switch that is away
+    assert settled(switch, EXTRA)  # nobody waits for a switch that is away
     wire.hold = True
     wire.connect()
     eventlet.sleep(0.01)  # it has asked, and got no answer yet
-    second = replace(EXTRA, priority=998)
+    second = EXTRA._replace(priority=998)
     change(switch, AddRule(second))
-    assert not switch.settled([AddRule(second)])
+    assert not settled(switch, second)
     wire.hold = False
     wire.release()
     assert programmed(switch)
@@ -180,7 +188,7 @@ def test_what_a_switch_refuses_is_put_right_once(monkeypatch: pytest.MonkeyPatch
     wire.connect()
     assert programmed(switch)
     wire.refuse = wire.hold = True
-    second = replace(EXTRA, priority=998)
+    second = EXTRA._replace(priority=998)
     change(switch, AddRule(EXTRA))
     wire.refuse = True
     change(switch, AddRule(second))
@@ -199,7 +207,7 @@ def test_a_switch_that_loses_everything_holds_nothing_until_it_is_refilled() -> 
     assert programmed(switch)
     rule = next(iter(PROGRAM.rules))
     switch.disconnect()
-    assert switch.holds([rule])  # a lost connection takes no rule away
+    assert holds(switch, rule)  # a lost connection takes no rule away
     tables.flows.clear()
     tables.groups.clear()
     wire = Wire(switch, tables)
@@ -208,11 +216,11 @@ def test_a_switch_that_loses_everything_holds_nothing_until_it_is_refilled() -> 
     eventlet.sleep(0.01)
     wire.release()  # what it holds
     eventlet.sleep(0.01)
-    assert not switch.holds([rule])
+    assert not holds(switch, rule)
     wire.hold = False
     wire.release()
     assert programmed(switch)
-    assert switch.holds([rule])
+    assert holds(switch, rule)
 
 
 def test_a_switch_that_goes_is_brought_up_to_date_when_it_comes_back() -> None:
@@ -224,7 +232,7 @@ def test_a_switch_that_goes_is_brought_up_to_date_when_it_comes_back() -> None:
     change(switch, AddRule(EXTRA))
     switch.disconnect()
     assert not switch.programmed
-    assert not switch.holds([EXTRA])
+    assert not holds(switch, EXTRA)
     back = Wire(switch, tables)
     back.connect()
     assert programmed(switch)
@@ -327,3 +335,34 @@ def test_an_old_leader_that_comes_back_is_not_let_in(monkeypatch: pytest.MonkeyP
     eventlet.sleep(0.02)
     assert wire.bundles == 0
     assert tables.master is not wire
+
+
+def test_who_waits_looks_again_when_told_of_what_is_lacking_and_at_nothing_else() -> None:
+    news = News()
+    lacking, looks = ["second", "first"], []
+
+    def first() -> str | None:
+        looks.append(tuple(lacking))
+        return lacking[-1] if lacking else None
+
+    waiting = eventlet.spawn(news.wait, first)
+    eventlet.sleep(0)
+    news.tell("second", "third")
+    eventlet.sleep(0)
+    assert looks == [("second", "first")]
+    lacking.pop()
+    news.tell("first")
+    eventlet.sleep(0)
+    assert (looks[1:], waiting.dead) == ([("second",)], False)
+    lacking.pop()
+    news.tell_all()
+    waiting.wait()
+    assert looks[2:] == [()]
+
+
+def test_who_gave_up_waiting_is_told_nothing() -> None:
+    news = News()
+    with pytest.raises(TimeoutError), eventlet.Timeout(0.001, TimeoutError):
+        news.wait(lambda: "never")
+    news.tell("never")
+    news.wait(lambda: None)

@@ -40,6 +40,7 @@ def programs(draw: st.DrawFn, *, foreign: bool = False) -> Program:
         match=st.builds(match, in_port=st.integers(1, 3)),
         actions=st.lists(act, max_size=2).map(tuple),
         cookie=st.sampled_from(cookies),
+        goto=st.none(),
     )
     found = draw(st.lists(rules, max_size=10, unique_by=lambda rule: rule.key))
     return Program(frozenset(found), groups)
