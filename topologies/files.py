@@ -108,7 +108,7 @@ def _shape(data: dict[str, Any]) -> tuple[NetworkFile | None, list[Problem]]:
         node: Any = data
         for key in detail["loc"][:-1]:
             node = node[key]
-        del node[detail["loc"][-1]]
+        node.pop(detail["loc"][-1], None)  # an alias may stand for it twice
     return NetworkFile.model_validate(data), found
 
 

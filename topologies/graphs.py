@@ -6,6 +6,7 @@ unless told otherwise, five PoPs, both spread by k-centre.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -156,15 +157,23 @@ def _place(
     position = []
     for full, short in (("latitude", "lat"), ("longitude", "lon")):
         value = at.get(full, at.get(short))
-        try:
-            position.append(float(str(value)))
-        except (TypeError, ValueError):
+        degrees = _number(value)
+        if degrees is None:
             cause = f"has no {full}" if value is None else f"{value!r} is no {full}"
             wrong.append(Problem(("node", node), cause, f"give it {full.title()} in degrees"))
-            position.append(0.0)
+        position.append(degrees or 0.0)
     country = str(at.get("country", ""))
     name = str(at.get("label") or at.get("name") or node)
     return name, position[0], position[1], country if re.fullmatch("[A-Z]{2}", country) else ""
+
+
+def _number(value: Any) -> float | None:
+    """A number as a graph has it, text or not; None if it is none, or endless."""
+    try:
+        found = float(str(value))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _delay(edge: str, attributes: dict[str, Any], wrong: list[Problem]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from topologies.model import Network, Pop
 from topologies.paths import city_graph
 from topologies.validate import NetworkError, Problem, suggest
 
+_NUMBER = re.compile(r"\s*[0-9]{1,9}\s*")
 _NO_WAY = 1 << 60
 """Longer than any delay, in nanoseconds: a file may have cities that nothing joins."""
 
@@ -20,7 +22,7 @@ def with_pops(network: Network, wanted: str) -> Network:
     A city is named by its code or its name. PoPs that the network already has keep their
     servers; backbone links stay where both their PoPs stay. Raises NetworkError.
     """
-    cities = _count(network, wanted) if wanted.strip().isdigit() else _named(network, wanted)
+    cities = _count(network, wanted) if _NUMBER.fullmatch(wanted) else _named(network, wanted)
     known = {pop.city: pop for pop in network.pops}
     pops = tuple(known.get(city) or Pop(city, servers=2) for city in cities)
     backbone = tuple(link for link in network.backbone if {link.a, link.b} <= set(cities))

@@ -39,7 +39,15 @@ def catalog() -> list[tuple[str, str]]:
 def ships(name: str) -> bool:
     """Whether a network of this name comes with the kit."""
     path = CATALOG / f"{name}.yaml"
-    return path.parent == CATALOG and path.is_file()
+    return path.parent == CATALOG and _is_file(path)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def load(
@@ -63,7 +71,7 @@ def load(
         found = replace(found, upstream=carried, steering=by)
     if steering is not None:
         found = replace(found, steering=_word("steering", steering, Policy))
-    if upstream is not None and (wrong := problems(found)):
+    if (upstream, steering) != (None, None) and (wrong := problems(found)):
         raise NetworkError(wrong)
     return found
 
@@ -81,7 +89,7 @@ def _load(ref: str, pops: str | None) -> Network:
     if ships(ref):
         in_catalog = CATALOG / f"{ref}.yaml"
         return _read(in_catalog, in_catalog.name, pops)
-    if Path(ref).is_file():
+    if _is_file(Path(ref)):
         return _read(Path(ref), ref, pops)
     if Path(ref).suffix in (".yaml", ".yml", ".json", ".graphml"):
         raise NetworkError([Problem((), "there is no such file", "check the path", ref)])

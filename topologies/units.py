@@ -16,6 +16,8 @@ _LONGEST = 40
 """Characters of a quantity: whatever is longer is none."""
 
 _QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(\S*?)\s*")
+_SHARE = re.compile(r"\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?)\s*(%?)\s*")
+"""As Python writes a number, so that a small one may come back."""
 
 
 class UnitError(ValueError):
@@ -48,8 +50,8 @@ def parse_share(text: str | int | float) -> float:
         raise UnitError(f"{text!r} is not a share", "write it like 0.1 %, or as 0.001")
     if not isinstance(text, str):
         return float(text)
-    found = _QUANTITY.fullmatch(text[: _LONGEST + 1])
-    if not found or len(text) > _LONGEST or found[2] not in ("", "%"):
+    found = _SHARE.fullmatch(text[: _LONGEST + 1])
+    if not found or len(text) > _LONGEST:
         raise UnitError(f"{text!r} is not a share", "write it like 0.1 %, or as 0.001")
     return float(Decimal(found[1]) / (100 if found[2] else 1))
 

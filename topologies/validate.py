@@ -50,6 +50,9 @@ MAX_LINGER_NS = 3600 * 10**9
 MS = 10**6
 S = 10**9
 MAX_BFD_NS = 10_000 * MS
+MIN_ROUTERS_BFD_NS = 10 * MS
+"""The least transmit-interval of FRR's bfdd."""
+
 """Who hears of a dead link half a minute later need not ask."""
 
 MIN_RATE_BIT_S, MAX_RATE_BIT_S = 1000, 10**13
@@ -317,7 +320,7 @@ def _islands(codes: list[str], links: tuple[Link, ...]) -> list[list[str]]:
 def _business(network: Network) -> Iterator[Problem]:
     """Customers are ends of their links, and nobody is its own provider."""
     known = {city.code for city in network.cities}
-    sound = bool(network.cities)
+    sound = len(_islands(list(known), network.links)) == 1
     for i, link in enumerate(network.links):
         sound = sound and {link.a, link.b} <= known
         if link.customer not in (None, NOBODY, link.a, link.b):
@@ -357,7 +360,8 @@ def _upstream(network: Network) -> Iterator[Problem]:
         )
     cities = {city.code for city in network.cities}
     known = cities >= {*pops, *(end for link in network.links for end in (link.a, link.b))}
-    if known and cities and (lost := business.unreached(network)):
+    whole = len(_islands(list(cities), network.links)) == 1
+    if known and whole and (lost := business.unreached(network)):
         yield Problem(
             ("links",),
             f"no PoP is heard of in {', '.join(lost)}: nobody on the way is paid to tell them",
@@ -599,6 +603,12 @@ def _bfd(network: Network) -> Iterator[Problem]:
             ("bfd",),
             f"no switch speaks every {format_time(every)}",
             f"use whole milliseconds up to {format_time(MAX_BFD_NS)}, or leave it out for never",
+        )
+    elif every is not None and network.upstream is Upstream.BGP and every < MIN_ROUTERS_BFD_NS:
+        yield Problem(
+            ("bfd",),
+            f"no router speaks every {format_time(every)}",
+            f"use {format_time(MIN_ROUTERS_BFD_NS)} or more where the upstream is bgp",
         )
 
 

@@ -6,6 +6,7 @@ what its aliases stand for when they are written out, before anything is built f
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ MAX_DEPTH = 20
 MAX_NODES = 200_000
 """How deep values may stand in one another, and how many there may be, aliases written out."""
 
-_READ_ELSEWISE = frozenset({"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"})
+_BOOL = "tag:yaml.org,2002:bool"
+_READ_ELSEWISE = frozenset({_BOOL, "tag:yaml.org,2002:timestamp"})
 """What YAML 1.1 makes of NO and of 2001-02-03: here they are text."""
 
 
@@ -30,6 +32,24 @@ class _Loader(yaml.CSafeLoader):
         first: [(tag, regex) for tag, regex in found if tag not in _READ_ELSEWISE]
         for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")
+)  # as in YAML 1.2 (section 10.3.2)
+
+
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int | str:
+    """A whole number; one that is longer than any that means something is text."""
+    text: str = node.value
+    try:
+        value: int = loader.construct_yaml_int(node)
+    except ValueError:
+        return text
+    return value if value.bit_length() <= 64 else text
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 @dataclass(frozen=True, slots=True)

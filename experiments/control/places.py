@@ -27,8 +27,12 @@ def folder() -> Path:
     user = os.geteuid()
     runtime = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if user == 0 else None)
     name = Path(runtime or tempfile.gettempdir(), "poplab" if runtime else f"poplab-{user}")
-    name.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = name.lstat()
+    try:
+        name.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = name.lstat()
+    except OSError as error:
+        cause = f"{name} cannot be made ({error.strerror})"
+        raise UsageError(f"{cause}: set XDG_RUNTIME_DIR to a folder of yours.") from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != user:
         raise UsageError(f"{name} is somebody else's: set XDG_RUNTIME_DIR to a folder of yours.")
     return name
@@ -40,13 +44,21 @@ def opened(name: str) -> Iterator[socket.socket]:
 
     A lab whose name is taken by one that is alive is called ``name-2``, and so on.
     """
+    place = folder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-        path = _bind(made, re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40] or "lab")
-        made.listen(128)
+        unnamed = place / f".{os.getpid()}-{made.fileno()}"
+        _listen(made, unnamed)
+        inode = unnamed.stat().st_ino
+        try:
+            path = _name(unnamed, re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40] or "lab")
+        finally:
+            unnamed.unlink()
         try:
             yield made
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
 
 
 def handed_in(door: socket.socket) -> dict[str, Any]:
@@ -54,19 +66,27 @@ def handed_in(door: socket.socket) -> dict[str, Any]:
     return {"env": {HANDED_IN: str(door.fileno())}, "files": [door.fileno()]}
 
 
-def _bind(made: socket.socket, name: str) -> Path:
-    place = folder()
+def _listen(made: socket.socket, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        made.bind(str(path))
+    except OSError as error:
+        raise UsageError(f"No socket can be made in {path.parent} ({error.strerror}).") from None
+    finally:
+        os.umask(before)
+    made.listen(128)
+
+
+def _name(socket_file: Path, name: str) -> Path:
+    """Give a socket that listens already a name that is free: nobody takes it for a dead one."""
     labs()
     for number in range(1, 1000):
-        path = place / (f"{name}.sock" if number == 1 else f"{name}-{number}.sock")
-        with suppress(OSError):
-            before = os.umask(0o177)
-            try:
-                made.bind(str(path))
-            finally:
-                os.umask(before)
+        path = socket_file.with_name(f"{name}.sock" if number == 1 else f"{name}-{number}.sock")
+        with suppress(FileExistsError):
+            path.hardlink_to(socket_file)
             return path
-    raise UsageError(f"No socket can be made in {place}.")
+    raise UsageError(f"{socket_file.parent} is full of labs called {name}.")
 
 
 def is_alive(path: Path) -> bool:

@@ -130,9 +130,10 @@ def _method(rest: Mapping[str, Any], verb: Any) -> tuple[Callable[..., Any], str
     known = {name: method for name, method in words().items() if "." in name}
     # By what it is said of: `lease.acquire` is said of a server.
     said = {(_subject(method), name.split(".")[1]): name for name, method in known.items()}
+    if verb is not None and not isinstance(verb, str):
+        raise ValueError(f"do is one word, not {verb!r}")
     for subject in rest:
-        if (subject, verb) in said:
-            word = said[subject, verb]
+        if word := said.get((subject, verb or "")):
             return known[word], word
     subjects = {subject for subject, _ in said}
     for subject in rest:

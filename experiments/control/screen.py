@@ -53,7 +53,7 @@ def overview(view: View) -> RenderableType:
     rows = []
     for pop, state in world["pops"].items():
         weights = {n: w for n, w in world["servers"].items() if n.startswith(f"{pop}-s")}
-        switch = status["switches"][f"e{pop}"]
+        switch = status["switches"].get(f"e{pop}")  # nobody may have led a moment ago
         rows.append(
             (
                 pop,
@@ -88,7 +88,9 @@ def _headline(status: dict[str, Any], policy: str) -> Text:
     )
 
 
-def _switch(switch: dict[str, Any]) -> str:
+def _switch(switch: dict[str, Any] | None) -> str:
+    if switch is None:
+        return "unknown"
     if not switch["connected"]:
         return "not connected"
     return f"{switch['behind']} behind" if switch["behind"] else f"{switch['rules']} rules"

@@ -172,7 +172,7 @@ def _understand(body: bytes) -> tuple[Any, str, dict[str, Any]]:
     """Id, method and parameters of a call. Raises CallError."""
     try:
         call = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CallError(PARSE, f"this is no JSON: {error}") from None
     if not isinstance(call, dict) or not isinstance(call.get("method"), str):
         raise CallError(PARSE, "a call is one object with a method")

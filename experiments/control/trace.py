@@ -10,7 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from controller.core import labels
@@ -132,12 +132,15 @@ def explain(
         if not 0 < asked < 1 << 16:
             raise UsageError(f"A port is a number from 1 to 65535, not {asked}.")
     sender, target = _host(lab.plan, host), _address(lab.plan, destination)
+    origin = sender.at(target.version) if source is None else _address(lab.plan, source)
+    if origin.version != target.version:
+        raise UsageError(f"{origin} sends no IPv{target.version} packet: name two of one family.")
     number = _protocol(protocol)
     packet = Packet(
         eth_src=mac(sender.mac),
         eth_dst=GATEWAY,
         protocol=ICMP6 if (number, target.version) == (ICMP, 6) else number,
-        source=sender.at(target.version) if source is None else _address(lab.plan, source),
+        source=origin,
         destination=target,
         sport=source_port,
         dport=port,
@@ -264,9 +267,12 @@ def _host(plan: Plan, name: str) -> HostPlan:
 
 def _address(plan: Plan, text: str) -> Address:
     try:
-        return ip_address(text)
+        found = ip_address(text)
     except ValueError:
         return _host(plan, text).address
+    if isinstance(found, IPv6Address) and found.scope_id is not None:
+        raise UsageError(f"{text} names an interface: give the address alone.")
+    return found
 
 
 def _protocol(name: str) -> int:

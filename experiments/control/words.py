@@ -17,7 +17,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addr
 from typing import TYPE_CHECKING, Any
 
 from controller.core import ports
-from controller.core.lease import SizeError
+from controller.core.lease import SizeError, UnknownTagError
+from controller.dhcp import LONGEST_NAME
 from experiments.errors import UsageError
 from experiments.measure.barrage import DISCARD_PORT
 from topologies.emulation.links import Impairment
@@ -377,6 +378,11 @@ class Control:
         """
         if psid_bits is not None and not ports.LEAST_BITS <= psid_bits <= ports.MOST_BITS:
             raise UsageError(f"{SizeError(psid_bits, ports.LEAST_BITS, ports.MOST_BITS)}.")
+        tags = {pool.tag for pool in self._lab.plan.network.pools}
+        if tag is not None and tag not in tags:
+            raise UsageError(f"{UnknownTagError(tag, tags)}.")
+        if client_id is not None and len(client_id.encode()) > LONGEST_NAME:
+            raise UsageError(f"A client_id has at most {LONGEST_NAME} bytes: shorten it.")
         return self._order("borrow", server, tag=tag, client_id=client_id, psid_bits=psid_bits)
 
     def server_return(
@@ -471,7 +477,7 @@ class Control:
 
     def program_restart(self, program: str) -> None:
         """Start a program again that was ended or killed."""
-        with self._doing("program.restart", program=program):
+        with self._done("program.restart", program=program):
             self._lab.restart(program)
 
     def program_stop(self, program: str) -> None:
@@ -529,13 +535,14 @@ class Control:
         return self._lab.controller_api.change_lease(verb, *find_port(lease), **given)
 
     def _order(self, do: str, server: str, **names: Any) -> dict[str, Any]:
+        found = self._lab.order(do, server, **names)  # others need not wait while an agent does
         with self._done(f"server.{do}", server=server, **names):
-            return self._lab.order(do, server, **names)
+            return found
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
         if server not in self.names()["server"]:
             raise UsageError(f"{self._lab.plan.network.name} has no server {server!r}.")
-        with self._doing(word, server=server):
+        with self._done(word, server=server):
             self._lab.serve(server, up)
 
     def _happen(self, word: str, event: str, subject: dict[str, Any], **fields: Any) -> None:
@@ -652,9 +659,11 @@ def _prefixes_of(text: str, services: Sequence[IPv4Address]) -> set[IPv4Address]
         prefixes = [IPv4Network(word.strip()) for word in text.split(",")]
     except ValueError as error:
         raise UsageError(f"{text!r} is no list of prefixes: {error}.") from None
-    found = {address for prefix in prefixes for address in prefix}
-    if foreign := found.difference(services):
-        raise UsageError(f"{min(foreign)} is no service address of this network.")
+    found = {address for address in services if any(address in prefix for prefix in prefixes)}
+    for prefix in collapse_addresses(prefixes):
+        if sum(address in prefix for address in found) < prefix.num_addresses:
+            foreign = next(address for address in prefix if address not in found)
+            raise UsageError(f"{foreign} is no service address of this network.")
     return found
 
 

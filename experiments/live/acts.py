@@ -105,7 +105,7 @@ def _link(act: Act, before: Mapping[str, Any]) -> Act | None:
         rate = was["rate_bit_s"]
         does = {
             "delay": f"{was['delay_ms']:.10g} ms",
-            "loss": f"{100 * was['loss']:.6g} %",
+            "loss": f"{100 * was['loss']:.10g} %",
             "rate": "none" if rate is None else format_rate(rate),
         }
         return Act("link.set", link | {name: does[name] for name in does if name in act.params})

@@ -32,9 +32,13 @@ HEADERS = {
 """What every answer says, refusals too."""
 
 
+HTTP_PORT = 80
+
+
 def guard(port: int, token: str) -> Middleware:
     """What refuses requests (403) that do not come in by the link."""
-    hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+    shown = "" if port == HTTP_PORT else f":{port}"  # as browsers say it (RFC 9110 section 4.2.3)
+    hosts = {f"{name}{shown}" for name in ("127.0.0.1", "localhost")}
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controller.core.describing import describe_lease, describe_world
 from controller.core.events import (
@@ -32,9 +32,13 @@ from experiments.errors import UsageError
 from experiments.live.state import State, Told, announced, state
 from experiments.live.trips import Trips
 from experiments.runs import runfolder
+from topologies.emulation import wiring
 from topologies.emulation.links import Impairment
 from topologies.plan import LinkPlan, Plan, plan
 from topologies.units import parse_rate
+
+if TYPE_CHECKING:
+    from experiments.runs.rundata import RunData
 
 __all__ = ["LINES", "Playback", "read"]
 
@@ -205,7 +209,7 @@ def _described(lease: Lease, now_ns: int) -> dict[str, Any]:
 def _link(link: LinkPlan, lab: _Lab) -> dict[str, Any]:
     """A link as the lab tells it: both ways do the same."""
     does = shown(lab.links.get(link.number, Impairment.of(link.line)))
-    ways = [does, does] if link.line.delay_ns else []
+    ways = [does, does] if wiring.is_emulated(link) else []
     return {"link": link_name(link), "cut": link.number in lab.cut, "ways": ways}
 
 
@@ -216,6 +220,11 @@ def read(folder: Path) -> Playback:
     run, log = rundata.load(folder, compact=True), folder / runfolder.LOG
     if not log.exists():
         raise UsageError(f"{folder} has no event log, so there is nothing to play back.")
+    with rundata.whole(folder):
+        return _playback(run, log)
+
+
+def _playback(run: RunData, log: Path) -> Playback:
     records = [json.loads(line) for line in log.read_text().splitlines()]
     made = plan(run.spec.network)
     ahead_ns = records[0]["at_ns"] - records[0]["monotonic_ns"] if records else 0

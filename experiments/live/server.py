@@ -241,7 +241,7 @@ async def _said(request: web.Request) -> Any:
         raise BadActError("Send JSON.")
     try:
         return json.loads(await request.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadActError(f"This is no JSON: {error}.") from None
 
 

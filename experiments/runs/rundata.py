@@ -43,7 +43,7 @@ def load(path: Path | str, *, compact: bool = False) -> RunData:
     """
     path = Path(path)
     manifest, result, answer = head(path)
-    with _whole(path):
+    with whole(path):
         return _load(path, manifest, result, answer, compact=compact)
 
 
@@ -87,7 +87,7 @@ def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
     """Manifest, result and answer of a run, without its samples. Raises as ``load``."""
     if not (path / "manifest.json").exists():
         raise UsageError(f"{path} is no run folder (no manifest.json): give the path of a run.")
-    with _whole(path):
+    with whole(path):
         manifest = runfolder.read_json(path / "manifest.json")
         if manifest["schema"] != runfolder.SCHEMA:
             raise UsageError(
@@ -100,7 +100,7 @@ def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def whole(path: Path) -> Iterator[None]:
     """Says that a folder is damaged, and where, if reading it fails."""
     try:
         yield

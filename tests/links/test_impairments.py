@@ -271,9 +271,43 @@ def test_live_change_keeps_what_is_in_flight(bench: Bench) -> None:
     line.set(bench.LINK, a_to_b=Impairment(delay_ns=5 * MS, loss=0.0, rate_bit_s=100_000_000))
     sender.send_numbers(300, start=600)
     arrivals = receiver.receive(900)
-    assert numbers(arrivals) == list(range(900))
-    # those in flight keep their delay
-    assert min(arrivals[n].time_ns - sent[n] for n in range(300)) >= 150 * MS - EARLIEST
+    for begin in (0, 300, 600):
+        kept = [n for n in numbers(arrivals) if begin <= n < begin + 300]
+        assert kept == list(range(begin, begin + 300))
+    # those in flight keep their delay, and are waited for by nobody
+    came = dict(zip(numbers(arrivals), (arrival.time_ns for arrival in arrivals), strict=True))
+    assert min(came[n] - sent[n] for n in range(300)) >= 150 * MS - EARLIEST
+    assert came[600] < came[0]
+
+
+@pytest.mark.parametrize(
+    ("slow", "then"),
+    [
+        (Impairment(delay_ns=300_000 * MS), Impairment(delay_ns=5 * MS)),
+        (Impairment(rate_bit_s=1000), Impairment(rate_bit_s=10_000_000)),
+        (Impairment(rate_bit_s=1000), Impairment()),
+        (Impairment(rate_bit_s=1000, limit_packets=30), Impairment(rate_bit_s=10_000_000)),
+        (Impairment(trace=(1, 600_000)), Impairment(trace=(1,))),
+    ],
+    ids=["delay", "rate", "no rate", "full queue", "trace"],
+)
+def test_what_a_link_holds_for_long_holds_up_nothing_that_comes_after_a_change(
+    bench: Bench, slow: Impairment, then: Impairment
+) -> None:
+    line = bench.start(slow)
+    sender, receiver = bench.tap("a"), bench.tap("b")
+    sender.send_numbers(40)
+    wait_for(lambda: line.stats()[bench.LINK][0].held > 20, "the link to hold them")
+    line.set(bench.LINK, a_to_b=then)
+    sender.send_numbers(20, start=100)
+    arrivals: list[int] = []
+    wait_for(
+        lambda: (
+            arrivals.extend(numbers(receiver.receive(20, quiet_s=0.05)))
+            or set(range(100, 120)) <= set(arrivals)
+        ),
+        "what came after the change",
+    )
 
 
 def test_read_back_is_what_was_set(bench: Bench) -> None:

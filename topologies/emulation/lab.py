@@ -260,8 +260,10 @@ class Lab(Mininet):
         program.process.send_signal(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Let a program go on that was stopped. Raises LabError for an unknown one."""
+        """Let a program go on that was stopped. Raises LabError for one that has ended."""
         program = self.program(name)
+        if program.process.poll() is not None:
+            raise LabError(f"{name} has ended: it can only be restarted.")
         program.process.send_signal(signal.SIGCONT)
         self._absent.discard(name)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, NoReturn
@@ -40,11 +41,15 @@ def load(path: Path | str, seed: int = 1) -> Internet:
     """The Internet of a relation file; ``seed`` draws places and clients.
 
     Raises NetworkError with file and line, cause and mend for what is no relation, for two that
-    contradict each other, and for ASes that pay in a circle; OSError if it cannot be read.
+    contradict each other, for ASes that pay in a circle, and for a damaged file; OSError if it
+    cannot be opened.
     """
     path = Path(path)
     with OPENERS.get(path.suffix, _plain)(path) as file:
-        found = parse((line.decode("utf-8", "replace") for line in file), path.name)
+        try:
+            found = parse((line.decode("utf-8", "replace") for line in file), path.name)
+        except (EOFError, zlib.error, OSError) as error:
+            _refuse(path.name, None, f"it cannot be read to its end ({error})", "fetch it again")
     internet = _internet(found, path.name, seed)
     check(internet)
     return internet

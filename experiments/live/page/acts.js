@@ -83,7 +83,7 @@ export function openLink(name) {
   const find = () => lab.links.find((link) => link.link === name);
   const delay = number("delay", find()?.delay_ms, { least: 0.001, unit: "ms" });
   const loss = number("loss", +(100 * find()?.loss).toFixed(3), { least: 0, unit: "%" });
-  const set = { link: name, delay: delay.said, loss: loss.said };
+  const set = { link: name, delay: delay.said, loss: loss.saidIfChanged }; // it is shown rounded
   open(`Link ${name}`, find, linkFacts, (link) => [
     choice("Cut", "link.cut", { link: name }, link.state !== "cut"),
     choice("Silence", "link.blackhole", { link: name }, link.state === "up" && link.shaped),
@@ -97,9 +97,11 @@ export function openLink(name) {
 function number(name, now, { least, unit }) {
   const label = element("label", "", `${name} `);
   const input = element("input");
-  Object.assign(input, { type: "number", id: `dialog-${name}`, min: least, step: "any", value: now });
+  Object.assign(input, { type: "number", id: `dialog-${name}`, min: least, step: "any", defaultValue: now });
   label.append(input, ` ${unit}`);
-  return { label, said: () => `${input.value} ${unit}` };
+  const said = () => `${input.value} ${unit}`;
+  const saidIfChanged = () => (input.value === input.defaultValue ? undefined : said());
+  return { label, said, saidIfChanged };
 }
 
 function linkFacts(link) {
@@ -189,10 +191,10 @@ function open(title, find, facts, choices) {
   at("dialog").showModal();
 }
 
-/** Parameters as they are now: some are chosen in the dialog. */
+/** Parameters as they are now: some are chosen in the dialog, or left alone there. */
 function said(params) {
-  const entries = Object.entries(params);
-  return Object.fromEntries(entries.map(([name, x]) => [name, typeof x === "function" ? x() : x]));
+  const entries = Object.entries(params).map(([name, x]) => [name, typeof x === "function" ? x() : x]);
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
 function refresh() {

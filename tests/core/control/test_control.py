@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -451,3 +451,89 @@ def test_a_folder_of_somebody_else_is_not_used(
     (tmp_path / "poplab").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="set XDG_RUNTIME_DIR to a folder of yours"):
         places.folder()
+
+
+def test_a_folder_that_cannot_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="set XDG_RUNTIME_DIR to a folder of yours"):
+        places.folder()
+
+
+def test_nobody_takes_a_lab_that_begins_for_a_dead_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    bind = socket.socket.bind
+
+    def slowly(made: socket.socket, address: str) -> None:
+        bind(made, address)
+        places.labs()  # somebody looks before it listens
+
+    monkeypatch.setattr(socket.socket, "bind", slowly)
+    with places.opened("triangle"):
+        assert list(places.labs()) == ["triangle"]
+        with places.opened("triangle"):
+            assert list(places.labs()) == ["triangle", "triangle-2"]
+
+
+def test_a_lab_that_ends_leaves_the_socket_of_another_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with ExitStack() as second:
+        with places.opened("triangle"):
+            places.find("triangle").unlink()
+            second.enter_context(places.opened("triangle"))
+        assert list(places.labs()) == ["triangle"]
+
+
+def test_prefixes_of_any_size_are_answered_at_once() -> None:
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0 is no service address"):
+        Control(Straw(), "up").names_bind("one", among="0.0.0.0/0")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"tag": "gold"}, "no pool is tagged 'gold'"),
+        ({"client_id": "x" * 65}, "at most 64 bytes"),
+    ],
+)
+def test_an_agent_is_not_asked_for_what_cannot_be_lent(given: dict[str, str], cause: str) -> None:
+    straw = Straw()
+    with pytest.raises(UsageError, match=cause):
+        Control(straw, "up").server_borrow("LHR-s1", **given)  # type: ignore[arg-type]
+    assert straw.done == []
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"source": "2001:db8::1", "destination": "198.51.100.1"}, "sends no IPv4 packet"),
+        ({"destination": "fe80::1%a,b"}, "names an interface"),
+    ],
+)
+def test_no_packet_of_two_families_or_of_an_interface_is_explained(
+    given: dict[str, str], cause: str
+) -> None:
+    with pytest.raises(UsageError, match=cause):
+        Control(Straw(), "up").explain("LHR-c1", **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["program.restart", "server.restart", "server.kill"])
+def test_what_the_lab_refuses_is_not_logged(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    straw = Straw()
+
+    def refused(*_: object) -> None:
+        raise LabError("it is running")
+
+    monkeypatch.setattr(straw, "restart", refused, raising=False)
+    monkeypatch.setattr(straw, "serve", refused, raising=False)
+    subject = word.partition(".")[0]
+    name = "controller" if subject == "program" else "LHR-s1"
+    with pytest.raises(LabError):
+        Control(straw, "up").say(word, {subject: name})  # type: ignore[arg-type]
+    assert straw.done == []

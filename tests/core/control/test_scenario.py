@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from experiments.control import screen
 from experiments.control.rehearsal import rehearse
@@ -55,6 +57,10 @@ def test_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
         ("{at: 5, pop: LHR, do: drain}", "line 3: 5 is not a time"),
         ("{at: -5 s, pop: LHR, do: drain}", "it lies before the start"),
         ("{at: 5 s, do: drain}", "it is about nothing: name one of city, lease, link"),
+        (
+            "{at: 5 s, pop: LHR, do: [drain]}",
+            "do is one word, not ['drain']",
+        ),
         (
             "{at: 5 s, pop: LHR}",
             "a pop can drain, withdraw, announce, weigh, prepend, scope, ",
@@ -243,3 +249,20 @@ def test_steps_are_entries_of_a_file_again(tmp_path: Path) -> None:
     assert read(written(tmp_path, dump(entries(STEPS))), PLAN) == STEPS
     odd = (Step(1_234_567, "pop.drain", {"pop": "LHR"}),)
     assert parse(entries(odd), PLAN) == odd
+
+
+def test_yes_and_no_come_back_from_a_log_as_they_were_said(tmp_path: Path) -> None:
+    said = Step(1, "balancing.set", {"scheme": "maglev", "second_chance": False})
+    assert read(written(tmp_path, dump(entries((said,)))), PLAN) == (said,)
+
+
+def test_while_nobody_leads_a_status_has_no_switches() -> None:
+    class Between:
+        def call(self, word: str) -> Any:
+            lab = FakeLab(PLAN)
+            told = Control(lab, "up").say(word, {}) if word != "leases" else []  # type: ignore[arg-type]
+            return told | {"switches": {}} if word == "status" else told
+
+    text = io.StringIO()
+    Console(file=text, width=120).print(screen.overview(screen.look(Between())))  # type: ignore[arg-type]
+    assert text.getvalue().count("unknown") == 3

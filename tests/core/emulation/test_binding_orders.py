@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from dataclasses import replace
 from ipaddress import IPv4Network
+from unittest.mock import patch
 
 import dns.message
 import pytest
 
 from topologies.emulation.endpoints.service import Services
+from topologies.emulation.endpoints.zone import Zone
 from topologies.model import Names
-from topologies.plan import plan
+from topologies.plan import HostPlan, plan
 from topologies.sources import load
 
 PREFIX = IPv4Network("198.51.100.0/28")
@@ -27,7 +31,7 @@ def told(services: Services, name: str = "www.poplab.test") -> str:
 
 def test_new_answers_follow_the_binding_of_the_moment() -> None:
     services = Services(PLAN, seed=1)
-    services._zone(SERVER)
+    services._zones[SERVER.name] = services._zone(SERVER)
     assert len({told(services) for _ in range(100)}) > 10
     services.bind(Names.ONE, [IPv4Network("198.51.100.7/32")])
     assert told(services) == "198.51.100.7"
@@ -43,7 +47,7 @@ def test_new_answers_follow_the_binding_of_the_moment() -> None:
 
 def test_a_random_binding_draws_anew_each_time() -> None:
     services = Services(PLAN, seed=1)
-    services._zone(SERVER)
+    services._zones[SERVER.name] = services._zone(SERVER)
     drawn = []
     for _ in range(2):
         services.bind(Names.RANDOM, [PREFIX])
@@ -56,3 +60,21 @@ def test_what_is_no_service_address_is_refused(among: list[IPv4Network]) -> None
     services = Services(PLAN, seed=1)
     with pytest.raises(ValueError, match="no service address"):
         services.bind(Names.ONE, among)
+
+
+def test_a_start_that_is_refused_leaves_the_server_its_zone() -> None:
+    services = Services(PLAN, seed=1)
+    serving: list[Zone | None] = []
+
+    async def open_family(_: HostPlan, zone: Zone | None, *__: object) -> None:
+        if serving and serving[0] is not zone:
+            raise OSError(errno.EADDRINUSE, "in use")
+        serving.append(zone)
+
+    with patch.object(services, "_open_family", open_family):
+        asyncio.run(services.start(SERVER.name))
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(services.start(SERVER.name))
+    services.bind(Names.ONE, [IPv4Network("198.51.100.7/32")])
+    assert serving[0] is services._zones[SERVER.name]
+    assert told(services) == "198.51.100.7"

@@ -11,6 +11,7 @@ from experiments.live.acts import ACTS, Act, BadActError, read, undoing
 from tests.fakes.lab import FakeLab, seen
 from topologies.plan import plan
 from topologies.sources import load
+from topologies.units import parse_share
 
 PLAN = plan(load("triangle"))
 
@@ -196,3 +197,12 @@ def test_an_act_is_read_back() -> None:
 def test_what_is_no_act_is_refused(data: Any, cause: str) -> None:
     with pytest.raises(BadActError, match=cause):
         read(data)
+
+
+def test_a_small_loss_comes_back_as_it_was() -> None:
+    lab = FakeLab(PLAN)
+    control = Control(lab, "up")  # type: ignore[arg-type]
+    control.say("link.set", {"link": "LHR-FCO", "loss": "0.00001 %"})
+    undo = undoing(Act("link.set", {"link": "LHR-FCO", "loss": "1 %"}), seen(lab))
+    assert undo is not None
+    assert parse_share(undo.params["loss"]) == 1e-7

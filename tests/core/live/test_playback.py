@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from experiments.live.playback import Playback
 from experiments.live.trips import RECENT, Trip, Trips
 from tests.fakes.began import began
 from tests.fakes.lab import FakeLab, seen
+from topologies.build import NetworkBuilder
 from topologies.plan import plan
 from topologies.sources import load
 
@@ -183,3 +186,33 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         playback.read(tmp_path)
     with pytest.raises(UsageError, match="no event log"):
         playback.read(Path("results/reference/internet-triangle"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text[:-20], lambda text: text + "\n\n", lambda _: '{"a": 1}\n'],
+    ids=["cut", "blank", "foreign"],
+)
+def test_a_damaged_log_is_told(damage: Callable[[str], str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(REFERENCE, tmp_path / "run"))
+    log = folder / "log.jsonl"
+    log.write_text(damage(log.read_text()))
+    with pytest.raises(UsageError, match="damaged run folder"):
+        playback.read(folder)
+
+
+def test_a_link_without_delay_is_played_back_too() -> None:
+    made = NetworkBuilder("x").city("LHR").city("CDG")
+    made.link("LHR", "CDG", delay="0 ms", loss="1 %").pop("LHR", uplink={"rate": "10 Mbit"})
+    there = plan(made.network())
+    said = [
+        ("link.set", {"link": "eLHR-tLHR", "rate": "2 Mbit"}),
+        ("link.blackhole", {"link": "LHR-CDG"}),
+    ]
+    log = [
+        {"number": n, "at_ns": n, "monotonic_ns": n, "event": "Command", "word": w, "params": p}
+        for n, (w, p) in enumerate(said, 1)
+    ]
+    shown = Playback(there, "x", log, Trips(there)).view(1)["lab"]
+    assert shown["pops"][0]["uplink"]["rate_bit_s"] == 2_000_000
+    assert shown["links"][0]["state"] == "silent"

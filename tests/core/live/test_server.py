@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import subprocess
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from experiments.control import places, scenario, trace
 from experiments.errors import TrialError, UsageError
-from experiments.live import commands, server
+from experiments.live import commands, doors, server
 from experiments.live.markup import FILES
 from tests.fakes.lab import FakeLab, running
 from tests.fakes.live import Link, ask, events, serving_live, until
@@ -428,3 +431,27 @@ def test_a_port_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path:
         done = subprocess.run([*program, port], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"Port {port} cannot be had" in done.stderr
+
+
+def test_the_usual_port_is_not_said() -> None:
+    def let_in(port: int, host: str) -> bool:
+        request = make_mocked_request("GET", "/T/", headers={"Host": host})
+
+        async def handler(_: web.Request) -> web.Response:
+            return web.Response()
+
+        try:
+            asyncio.run(doors.guard(port, "T")(request, handler))  # type: ignore[arg-type]
+        except web.HTTPForbidden:
+            return False
+        return True
+
+    assert let_in(80, "127.0.0.1")
+    assert let_in(8080, "localhost:8080")
+    assert not let_in(8080, "127.0.0.1")
+    assert not let_in(80, "example.org")
+
+
+def test_deep_brackets_are_no_json(live: tuple[FakeLab, Link]) -> None:
+    _, link = live
+    assert ask(link, "act", "[" * 4000).status == 400

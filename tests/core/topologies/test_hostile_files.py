@@ -160,3 +160,64 @@ def test_a_damaged_number_is_told_as_damage(field: str, number: str) -> None:
     assert found
     with pytest.raises(NetworkError, match=f"damaged: {field} is .*, not a whole number"):
         sources.parse(text, "network.json")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            "links: [[LHR, CDG], [FRA, AMS]]\ncities: [LHR, CDG, FRA, AMS]\n",
+            "the cities are in 2 parts",
+        ),
+        (
+            "upstream: bgp\nlinks: [[LHR, CDG], [FRA, AMS]]\ncities: [LHR, CDG, FRA, AMS]\n",
+            "the cities are in 2 parts",
+        ),
+        ("cities: [LHR]\nborrow_up_to: 0x" + "f" * 5000 + "\n", "must be a whole number"),
+        ("cities: [LHR, CDG]\nlinks: [[LHR, CDG]]\nupstream: bgp\nbfd: 5 ms\n", "use 10 ms"),
+    ],
+    ids=["islands", "islands of BGP", "hexadecimal", "BFD of routers"],
+)
+def test_what_cannot_be_is_told_in_words(lines: str, told: str) -> None:
+    with pytest.raises(NetworkError, match=told):
+        sources.parse(f"name: x\npops: [LHR]\n{lines}", "x.yaml")
+
+
+def test_one_unknown_key_behind_two_aliases_is_told_at_both_places() -> None:
+    text = "name: x\ncities: [LHR, CDG]\nlinks: [[LHR, CDG]]\npops:\n"
+    text += "  - {city: LHR, uplink: &u {dealy: 1 ms}}\n  - {city: CDG, uplink: *u}\n"
+    with pytest.raises(NetworkError) as refused:
+        sources.parse(text, "x.yaml")
+    assert [x.field for x in refused.value.problems] == [f"pops[{n}].uplink.dealy" for n in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_the_name_of_nothing(name: str) -> None:
+    with pytest.raises(NetworkError, match="there is no network"):
+        sources.load(name)
+
+
+@pytest.mark.parametrize("pops", ["²", "9" * 5000])
+def test_a_number_of_pops_that_is_none_is_no_city_either(pops: str) -> None:
+    with pytest.raises(NetworkError, match="there is no city"):
+        sources.load("triangle", pops)
+
+
+@pytest.mark.parametrize("degrees", ["inf", "1e999", "nan"])
+def test_a_graph_has_no_endless_places(degrees: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.graphml"
+    keys = "".join(
+        f'<key id="{short}" for="node" attr.name="{long}" attr.type="string"/>'
+        for short, long in (("a", "Latitude"), ("b", "Longitude"))
+    )
+    nodes = "".join(
+        f'<node id="{n}"><data key="a">{at}</data><data key="b">1</data></node>'
+        for n, at in (("x", degrees), ("y", "2"))
+    )
+    edge = '<edge source="x" target="y"/>'
+    path.write_text(
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">'
+        f'{keys}<graph edgedefault="undirected">{nodes}{edge}</graph></graphml>'
+    )
+    with pytest.raises(NetworkError, match="is no latitude"):
+        sources.load(path)

@@ -163,3 +163,23 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(NetworkError, match="readable text"):
         sources.load(path)
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE", "false", "False", "FALSE"])
+def test_yes_and_no_are_said_in_a_file(word: str) -> None:
+    head = "name: x\ncities: [NO]\npops: [NO]\n".replace("NO", "LHR")
+    network = sources.parse(f"{head}failover: {word}\nsecond_chance: {word}\n", "x.yaml")
+    assert network.failover is network.second_chance is (word.lower() == "true")
+
+
+def test_norway_is_no_answer() -> None:
+    text = "name: no\ncities: [{code: NO, lat: 60, lon: 10, country: NO}]\npops: [NO]\n"
+    (city,) = sources.parse(text, "x.yaml").cities
+    assert (city.code, city.country) == ("NO", "NO")
+
+
+def test_a_policy_by_option_is_one_that_the_network_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\nupstream: bgp\ncities: [LHR]\npops: [LHR]\n")
+    with pytest.raises(NetworkError, match="not steered by nearest"):
+        sources.load(path, steering="nearest")

@@ -74,6 +74,8 @@ class Services:
             for family in (socket.AF_INET, socket.AF_INET6):
                 await self._open_family(host, zone, family, opened)
             self._open[name] = opened.pop_all()
+        if zone is not None:
+            self._zones[name] = zone
 
     def bind(self, how: Names, among: Sequence[IPv4Network]) -> None:
         """Bind names otherwise from now on, to the addresses of some prefixes: at every server.
@@ -95,10 +97,8 @@ class Services:
         return binding(self._how, self._addresses, f"{self._seed} {server}{again}")
 
     def _zone(self, host: HostPlan) -> Zone:
-        """What a server knows of the network's names."""
-        zone = Zone(self._plan.network.zone, self._binding(host.name), host.name)
-        self._zones[host.name] = zone
-        return zone
+        """What a server that starts now knows of the network's names."""
+        return Zone(self._plan.network.zone, self._binding(host.name), host.name)
 
     def stop(self, name: str) -> None:
         """End what a host serves as a crash would: ports closed, connections reset.

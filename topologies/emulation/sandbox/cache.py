@@ -7,7 +7,7 @@ import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,7 +15,8 @@ def caches() -> Iterator[Path]:
     """The cache folders to look into: the user's; under sudo also that of the user who called."""
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poplab"
     if caller := os.environ.get("SUDO_UID"):
-        yield Path(pwd.getpwuid(int(caller)).pw_dir) / ".cache" / "poplab"
+        with suppress(KeyError, ValueError):  # a user whom this machine does not know
+            yield Path(pwd.getpwuid(int(caller)).pw_dir) / ".cache" / "poplab"
 
 
 def cache() -> Path:

@@ -93,3 +93,13 @@ def test_a_circle_of_payers_is_refused(tmp_path: Path) -> None:
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="there is no relation in it"):
         load(_file(tmp_path, "# nothing\n\n"))
+
+
+@pytest.mark.parametrize("keep", [20, 60])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_a_file_that_ends_too_early_is_told(suffix: str, keep: int, tmp_path: Path) -> None:
+    pack = gzip.compress if suffix == ".gz" else bz2.compress
+    path = tmp_path / f"cut.txt{suffix}"
+    path.write_bytes(pack(SERIAL_1.encode())[:keep])
+    with pytest.raises(NetworkError, match="cannot be read to its end"):
+        load(path)

@@ -37,6 +37,20 @@ static bool serialises(const struct impairment *impairment)
     return impairment->rate_bit_s || impairment->trace;
 }
 
+static void forget_queue(struct direction *direction)
+{
+    direction->busy_until_ns = 0;
+    direction->backlog.head = direction->backlog.count = 0;
+}
+
+/* What comes from now on need not wait for what was held before. */
+static void let_overtake(struct direction *direction)
+{
+    struct packet *packet;
+    while ((packet = direction->fifo.head) && heap_push(&direction->heap, packet))
+        fifo_pop(&direction->fifo);
+}
+
 void direction_configure(struct direction *direction, const struct impairment *impairment, uint64_t now_ns)
 {
     struct trace *former = direction->impairment.trace;
@@ -44,10 +58,11 @@ void direction_configure(struct direction *direction, const struct impairment *i
                       former->crc == impairment->trace->crc;
     if (!same_trace)
         trace_start(&direction->cursor, now_ns);
+    if (direction->impairment.rate_bit_s != impairment->rate_bit_s || (former && !same_trace))
+        forget_queue(direction);
     direction->impairment = *impairment;
     direction->per_packet = acts_on_wire_packets(impairment);
-    if (!serialises(impairment))
-        direction->backlog.head = direction->backlog.count = 0;
+    let_overtake(direction);
     trace_drop(former);
 }
 
@@ -300,8 +315,7 @@ void direction_flush(struct direction *direction, enum drop_cause cause)
 {
     for (struct packet *packet = pop(direction); packet; packet = pop(direction))
         direction_dropped(direction, packet, cause);
-    direction->busy_until_ns = 0;
-    direction->backlog.head = direction->backlog.count = 0;
+    forget_queue(direction);
 }
 
 void direction_reset_counters(struct direction *direction)

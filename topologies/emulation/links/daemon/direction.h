@@ -60,7 +60,8 @@ struct direction {
 void direction_init(struct direction *direction, struct common *common, uint64_t seed, uint32_t link, unsigned which);
 void direction_close(struct direction *direction);
 
-/* Packets already held keep the fate they were given. Takes over the reference to the trace. */
+/* Packets already held keep the fate they were given; later ones may overtake them, and meet an empty queue where the
+   rate has changed. Takes over the reference to the trace. */
 void direction_configure(struct direction *direction, const struct impairment *impairment, uint64_t now_ns);
 
 void direction_accept(struct direction *direction, const struct frame *frame);
