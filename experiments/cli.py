@@ -125,8 +125,10 @@ def studies(as_json: Json = False) -> None:
         }
         put({"studies": described})
         return
+    from rich.text import Text
+
     for study in found:
-        console().print(f"[bold]{study.name}[/]  {study.question}", highlight=False)
+        console().print(Text.assemble((study.name, "bold"), f"  {study.question}"))
         rows = [
             (n, _value(p.usual), _value(p.quick), p.meaning) for n, p in study.parameters.items()
         ]
@@ -376,8 +378,11 @@ def report(
     elif page is not None:
         from experiments.show.page.run import render
 
+        run = rundata.load(run_folder, compact=True)
+        with rundata.whole(run_folder):
+            text = render(run)
         with writing(page):
-            page.write_text(render(rundata.load(run_folder, compact=True)), encoding="utf-8")
+            page.write_text(text, encoding="utf-8")
         _told({"page": str(page)}, as_json=as_json)
     elif as_json:
         put(rundata.head(run_folder)[1].contract())
@@ -387,10 +392,13 @@ def report(
 
 def _index(results: Path | None) -> Path:
     """Write the list of all runs; where it is."""
+    from experiments.errors import UsageError
     from experiments.runs import runfolder
     from experiments.show.page import index
 
     place = runfolder.root(results)
+    if not place.is_dir():
+        raise UsageError(f"There are no results in {place}: say where they are (--results).")
     path = place / runfolder.INDEX
     path.write_text(index.render(index.entries(place)), encoding="utf-8")
     return path

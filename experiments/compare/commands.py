@@ -134,8 +134,9 @@ def _write(
 
     if path.suffix != ".html":
         raise UsageError(f"A page is HTML: {path} should end in .html.")
+    text = comparison.render(found, lines, violated, _times(found))
     with writing(path):
-        path.write_text(comparison.render(found, lines, violated, _times(found)))
+        path.write_text(text)
 
 
 def _times(found: Sequence[Side]) -> dict[str, list[Distribution]]:

@@ -32,13 +32,20 @@ class Condition:
     beyond: Callable[[float, float], bool]
     bound: float
     relative: bool
+    percent: bool = False
 
     def violated(self, lines: Iterable[Line]) -> list[int]:
         """The numbers of the sides for which it holds, or cannot be told, so that CI must fail.
 
-        A relative bound is not for the first side. Raises UsageError if no side has the metric.
+        A relative bound is not for the first side. Raises UsageError if no side has the metric, or
+        if it is no share and the bound one in percent.
         """
         line = self._line(list(lines))
+        if self.percent and line.unit != "1":
+            raise UsageError(
+                f"{self.metric} is in {line.unit}, no share: write a plain number, or one with "
+                "an x for times the first run's."
+            )
         first = line.estimates[0].median
         bound = self.bound
         if self.relative and first is not None:  # of a negative one, 1.05x is farther up as well
@@ -70,4 +77,4 @@ def parse(text: str) -> Condition:
         )
     metric, sign, number, unit = found.groups()
     bound = float(number) / (100 if unit == "%" else 1)
-    return Condition(text.strip(), metric, _OPERATORS[sign], bound, unit == "x")
+    return Condition(text.strip(), metric, _OPERATORS[sign], bound, unit == "x", unit == "%")

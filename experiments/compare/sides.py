@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from experiments import stats
 from experiments.errors import UsageError
@@ -15,6 +16,7 @@ from experiments.stats import Effect, Estimate
 from experiments.sweeps import folder as sweepfolder
 from experiments.sweeps.folder import SweepFolder
 from experiments.verdict.result import Result
+from topologies.explicit import dump_json
 
 BySeed = Mapping[int, float | None]
 """A metric's values, one for each trial."""
@@ -97,7 +99,7 @@ def _side(path: Path, label: str) -> Side:
         runs=tuple(runs),
         metrics=_metrics(results),
         units={name: metric.unit for name, metric in results[0].metrics.items()},
-        facts=_facts(Spec.read(runs[0] / "spec.json"), heads[0][0], results[0]),
+        facts=_facts_of(runs, heads),
         unbelieved=(*bad, *([f"{missing} trials are missing"] if missing else [])),
     )
 
@@ -110,12 +112,29 @@ def _metrics(results: Sequence[Result]) -> dict[str, dict[int, float | None]]:
     }
 
 
+def _facts_of(
+    runs: Sequence[Path], heads: Sequence[tuple[Mapping[str, Any], Result, str]]
+) -> dict[str, str]:
+    """What holds of all runs of a side; where they differ, all that holds."""
+    found: dict[str, dict[str, None]] = {}
+    for run, (manifest, result, _) in zip(runs, heads, strict=True):
+        for name, value in _facts(rundata.spec(run), manifest, result).items():
+            found.setdefault(name, {})[value] = None
+    return {name: " and ".join(values) for name, values in found.items()}
+
+
 def _facts(spec: Spec, manifest: Mapping[str, Any], result: Result) -> dict[str, str]:
     """In words, so that two sides can be told apart by what differs."""
     network, versions = spec.network, manifest["versions"]
     facts = {
         "network": f"{network.name} with PoPs {' '.join(pop.city for pop in network.pops)}",
+        "network's details (CRC-32)": f"{crc32(dump_json(network).encode()):08x}",
         "steering": str(network.steering),
+        "upstream": str(network.upstream),
+        "scenario": "; ".join(str(step) for step in spec.scenario) or "none",
+        "root": spec.options.root,
+        "datapath": spec.options.datapath,
+        "amount": "quick" if spec.quick else "full",
         "family": f"IPv{spec.family}",
         "clock": result.clock,
         "links": result.fidelity.backend if result.fidelity else "none",

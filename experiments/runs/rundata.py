@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
@@ -47,10 +48,24 @@ def load(path: Path | str, *, compact: bool = False) -> RunData:
         return _load(path, manifest, result, answer, compact=compact)
 
 
+NAMES = ("city", "pop", "client", "server", "origin", "country", "client_id", "tag")
+"""Columns of names: a city may be called 1, 001 or NA."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as a run wrote it: names are text whatever they look like, nothing else is missing
+    but what is empty.
+    """
+    import pandas as pd
+
+    heads = pd.read_csv(path, nrows=0).columns
+    texts = {name: str for name in heads if name in NAMES or name.endswith(("_pop", "_city"))}
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=texts)
+
+
 def _load(
     path: Path, manifest: Mapping[str, Any], result: Result, answer: str, *, compact: bool
 ) -> RunData:
-    import pandas as pd
 
     own = {"summary", "events"}
     return RunData(
@@ -60,10 +75,10 @@ def _load(
         result=result,
         answer=answer,
         samples=_samples(path / "samples.parquet", compact=compact),
-        summary=pd.read_csv(path / "summary.csv"),
-        events=pd.read_csv(path / "events.csv"),
+        summary=read_table(path / "summary.csv"),
+        events=read_table(path / "events.csv"),
         tables={
-            csv.stem: pd.read_csv(csv) for csv in sorted(path.glob("*.csv")) if csv.stem not in own
+            csv.stem: read_table(csv) for csv in sorted(path.glob("*.csv")) if csv.stem not in own
         },
         figures=figures(path, manifest),
     )
@@ -83,6 +98,19 @@ def _samples(path: Path, *, compact: bool) -> pd.DataFrame:
     return frame
 
 
+REQUIRED: Mapping[str, type | UnionType] = {
+    "start": str,
+    "host": dict,
+    "versions": dict,
+    "sandbox": dict | NoneType,
+    "leases": list | dict | str | NoneType,
+    "capture": dict | str | NoneType,
+    "figures": list,
+    "observed": dict,
+}
+"""What every reader of a manifest relies on."""
+
+
 def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
     """Manifest, result and answer of a run, without its samples. Raises as ``load``."""
     if not (path / "manifest.json").exists():
@@ -94,6 +122,9 @@ def head(path: Path) -> tuple[Mapping[str, Any], Result, str]:
                 f"{path} has the layout {manifest['schema']}, not {runfolder.SCHEMA}: "
                 "read it with the poplab that wrote it."
             )
+        for name, kind in REQUIRED.items():
+            if not isinstance(manifest[name], kind):
+                raise TypeError(f"the manifest's {name} is {manifest[name]!r}")
         data = runfolder.read_json(path / "result.json")
         figures(path, manifest)
         return manifest, replace(Result.from_contract(data), run=path), str(data["answer"])
@@ -109,6 +140,12 @@ def whole(path: Path) -> Iterator[None]:
         raise UsageError(
             f"{path} is a damaged run folder ({kind}: {error}): give another."
         ) from error
+
+
+def spec(path: Path) -> Spec:
+    """The spec of a run. Raises UsageError if it is damaged."""
+    with whole(path):
+        return Spec.read(path / "spec.json")
 
 
 def figures(path: Path, manifest: Mapping[str, Any]) -> tuple[Path, ...]:

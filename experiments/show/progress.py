@@ -109,4 +109,5 @@ class Ticker:
         if not self._step:  # nothing was begun: there is no lab
             return
         seconds = time.monotonic() - self._began_s
-        self._console.print(f"  [green]✓[/] {self._step} [dim]{seconds:.1f} s[/]", highlight=False)
+        told = Text.assemble("  ", ("✓", "green"), f" {self._step} ", (f"{seconds:.1f} s", "dim"))
+        self._console.print(told)

@@ -14,10 +14,13 @@ __all__ = ["console", "put", "put_table"]
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where people read; Rich takes a moment to import, so only who needs it does."""
+    """Where people read; Rich takes a moment to import, so only who needs it does.
+
+    What is printed is text, never markup: a path may have brackets.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console(stderr=stderr, markup=False)
 
 
 def put(data: Any) -> None:

@@ -404,7 +404,7 @@ STUDY = Study(
         "borrows": Parameter(
             6, 3, "sets that each server borrows and returns, one by one", least=1
         ),
-        "moves": Parameter(10, 3, "moves of each kind"),
+        "moves": Parameter(10, 3, "moves of each kind", least=1),
         "packets": Parameter(
             400, 200, "packets that holder and heir each send around a move", least=1
         ),

@@ -26,6 +26,7 @@ from experiments.measure.reverse_path import Check as Asked
 from experiments.measure.reverse_path import need_one_packet
 from experiments.parameters import SOME, Parameter, Value
 from experiments.study import Evidence, Findings, Study, Trial, with_a_choice
+from experiments.verdict import egress
 from experiments.verdict.oracle import Oracle
 from experiments.verdict.result import Check, Metric
 from experiments.verdict.truth import Timed
@@ -303,7 +304,7 @@ def _checks(
     yield _counted("replies land where the model says, as switches count", landings, "landed")
     yield _counted("upstreams refuse what the model says", landings, "refused")
     yield _spoken(e)
-    yield _lost(e)
+    yield from _lost(e)
     elsewhere, own = (ways[way]["elsewhere_share"] for way in (EVERYWHERE, AT_HOME))
     yield Check(
         "control: announced everywhere some replies land elsewhere",
@@ -341,15 +342,9 @@ def _spoken(e: Evidence) -> Check:
     )
 
 
-def _lost(e: Evidence) -> Check:
-    """Without a way home every reply that lands elsewhere is lost."""
-    name = "control: plain anycast loses the replies that land elsewhere"
-    mine = e.samples[(e.samples["way"] == PLAIN) & (e.samples["check"] == Asked.NONE)]
-    away = mine[mine["landing_pop"] != mine["pop"]]
-    if len(mine) and away.empty:
-        return Check(name, None, "in this network every reply lands in its server's own PoP")
-    lost = int((away["outcome"] != "ok").sum())
-    return Check(name, 0 < len(away) == lost, f"{lost} of {len(away)}; {len(mine)} in all")
+def _lost(e: Evidence) -> tuple[Check, Check]:
+    plain = (e.samples["way"] == PLAIN) & (e.samples["check"] == Asked.NONE)
+    return egress.plain_anycast_checks(e.samples[plain], e.plan)
 
 
 def _refused(e: Evidence, landings: pd.DataFrame) -> Iterator[Check]:

@@ -346,5 +346,5 @@ STUDY = Study(
     draw=draw,
     prepare=with_a_choice,
     policies=tuple(Policy),
-    timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0),
+    timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0, complete=True),
 )

@@ -314,8 +314,8 @@ def _ways_home(e: Evidence) -> Iterator[Check]:
         e.oracle.rtt_ms(server, origin)
         for server, origin in zip(mine["server"], mine["origin"], strict=True)
     ]
-    wrong = truth.checks(TIMED, mine.assign(model_rtt_ms=straight), e.plan)[0]
-    right = truth.checks(TIMED, mine, e.plan)[0]
+    wrong = truth.times(TIMED, mine.assign(model_rtt_ms=straight), e.plan)[0]
+    right = truth.times(TIMED, mine, e.plan)[0]
     timed = bool((mine["outcome"] == "ok").any())
     yield Check(
         "control: times of what lands elsewhere are not those of a straight way back",
@@ -388,7 +388,7 @@ STUDY = Study(
         "rate_mbit_s": Parameter(
             1, 1, "rate of the backbone's links for downloads, Mbit/s", least=SOME
         ),
-        "kbytes": Parameter(300, 100, "size of a download, kB"),
+        "kbytes": Parameter(300, 100, "size of a download, kB", least=1),
         "timeout_s": Parameter(3, 2, "when a fetch is given up, seconds", least=SOME),
     },
     trial=trial,

@@ -452,12 +452,14 @@ STUDY = Study(
     ),
     parameters={
         "rate_mbit_s": Parameter(4, 2, "what each uplink carries, Mbit/s", least=SOME),
-        "strength": Parameter(1.5, 1.5, "attack near the attacked PoP, in rates of an uplink"),
+        "strength": Parameter(
+            1.5, 1.5, "attack near the attacked PoP, in rates of an uplink", least=SOME
+        ),
         "elsewhere": Parameter(0.25, 0.25, "what an attacker elsewhere sends, of one there"),
         "requests_per_s": Parameter(
             100, 100, "requests per second in the whole network", least=SOME
         ),
-        "seconds": Parameter(20, 8, "how long each arm is counted, seconds"),
+        "seconds": Parameter(20, 8, "how long each arm is counted, whole seconds", least=1),
         "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,

@@ -522,7 +522,9 @@ STUDY = Study(
     parameters={
         "fetches": Parameter(5, 1, "fetches per client, origin and design", least=1),
         "rate_per_s": Parameter(30, 30, "fetches per second in the whole network", least=SOME),
-        "outages": Parameter(2, 1, "PoPs that are withdrawn, one after the other, busiest first"),
+        "outages": Parameter(
+            2, 1, "PoPs that are withdrawn, one after the other, busiest first", least=1
+        ),
     },
     prepare=prepare,
     families=(4,),  # what is lent is IPv4

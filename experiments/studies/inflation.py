@@ -363,5 +363,7 @@ STUDY = Study(
     policies=(Policy.BGP,),
     upstreams=(Upstream.BGP,),
     prepare=with_a_choice,
-    timed=Timed(("arm", "client", "pop"), where=lambda samples: samples["sequence"] > 0),
+    timed=Timed(
+        ("arm", "client", "pop"), where=lambda samples: samples["sequence"] > 0, complete=True
+    ),
 )

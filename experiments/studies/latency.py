@@ -189,5 +189,5 @@ STUDY = Study(
     trial=trial,
     evaluate=evaluate,
     draw=draw,
-    timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0),
+    timed=Timed(("arm", "client"), where=lambda samples: samples["sequence"] > 0, complete=True),
 )

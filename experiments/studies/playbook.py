@@ -257,8 +257,8 @@ STUDY = Study(
     controls=("where all PoPs prepend alike nobody moves",),
     parameters={
         "prepends": Parameter(3, 2, "most times that a PoP names us once more"),
-        "ways": Parameter(4096, 1024, "most ways that are computed"),
-        "runs": Parameter(5, 2, "so many of the best are announced in the lab"),
+        "ways": Parameter(4096, 1024, "most ways that are computed", least=1),
+        "runs": Parameter(5, 2, "so many of the best are announced in the lab", least=1),
         "rate_per_s": Parameter(150, 150, "probes per second in the whole network", least=SOME),
         "timeout_s": Parameter(2, 1, "how long to wait for a reply, seconds", least=SOME),
     },

@@ -180,7 +180,9 @@ STUDY = Study(
     parameters={
         "tries": Parameter(5, 2, "tries per client and method", least=1),
         "timeout_s": Parameter(3, 2, "when a try is given up, seconds", least=SOME),
-        "ok_share": Parameter(0.8, 0.8, "part of a pair's tries by each method that must succeed"),
+        "ok_share": Parameter(
+            0.8, 0.8, "part of a pair's tries by each method that must succeed", least=SOME
+        ),
     },
     trial=trial,
     evaluate=evaluate,

@@ -466,8 +466,8 @@ STUDY = Study(
         "unit_per_s": Parameter(
             10, 5, "unit of demand, requests per second of one client", least=SOME
         ),
-        "calm_s": Parameter(15, 6, "each step before the rush, seconds"),
-        "rush_s": Parameter(30, 14, "the rush, and the quiet after it, seconds"),
+        "calm_s": Parameter(15, 6, "each step before the rush, whole seconds", least=1),
+        "rush_s": Parameter(30, 14, "the rush, and the quiet after it, whole seconds", least=1),
         "timeout_s": Parameter(1, 1, "how long to wait for a reply, seconds", least=SOME),
     },
     trial=trial,

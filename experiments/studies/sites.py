@@ -37,7 +37,10 @@ FLOOR_MS = 0.4
 """By so much a statistic may be off the closed form, or by ``SHARE`` of it if that is more."""
 
 TIMED = Timed(
-    ("announced", "client"), where=lambda samples: samples["sequence"] > 0, arm="announced"
+    ("announced", "client"),
+    where=lambda samples: samples["sequence"] > 0,
+    arm="announced",
+    complete=True,
 )
 
 Points = Mapping[tuple[str, int], tuple[str, ...]]
@@ -282,7 +285,7 @@ def _withdrawn(e: Evidence) -> tuple[Check, Check]:
 
     def judged(pops: tuple[str, ...]) -> Check:
         model = mine["client"].map(pd.Series(sites.nearest(ways, pops), dtype=float))
-        return truth.checks(TIMED, mine.assign(model_rtt_ms=model), e.plan)[0]
+        return truth.times(TIMED, mine.assign(model_rtt_ms=model), e.plan)[0]
 
     wrong, right = judged(e.oracle.pops), judged(others)
     timed = bool((mine["outcome"] == "ok").any())

@@ -617,7 +617,7 @@ STUDY = Study(
         "even arrivals must not pass for random ones",
     ),
     parameters={
-        "seconds": Parameter(20, 5, "how long each arm lasts, seconds"),
+        "seconds": Parameter(20, 5, "how long each arm lasts, whole seconds", least=1),
         "stall_ms": Parameter(1000, 250, "how long services stand still, ms"),
         "rate_per_s": Parameter(100, 100, "requests per second of each open loop", least=SOME),
         "trace_gaps_ms": Parameter((2, 2, 2, 2, 42), (2, 2, 2, 2, 42), "gaps that repeat, ms"),

@@ -46,7 +46,18 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
+GOES_ON_WITH = {"resume", "labs", "scheduler", "metric", "as_json"}
+"""What may be said beside the folder of a sweep that goes on."""
+
+
+def _said(context: typer.Context) -> set[str]:
+    """The parameters of a command that were given on the line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
 def sweep(
+    context: typer.Context,
     study: Annotated[str | None, typer.Argument(help="One of `poplab studies`.")] = None,
     varied: Annotated[
         list[str] | None,
@@ -86,7 +97,7 @@ def sweep(
     from experiments.sweeps.folder import SweepFolder
 
     if resume is not None:
-        if study is not None or varied or given or pops or steering or upstream or repeat > 1:
+        if _said(context) - GOES_ON_WITH:
             raise UsageError("--resume goes on with what was asked then: leave all else out.")
         folder = SweepFolder(resume)
     elif study is None:
@@ -98,7 +109,13 @@ def sweep(
         asked |= {"quick": quick, "family": family_of(family)}
         asked |= {"params": parameters_of(named(study), given or [])}
         folder = sweeps.prepare(
-            study, varied or [], repeat=repeat, seed=seed, results=results, **asked
+            study,
+            varied or [],
+            repeat=repeat,
+            seed=seed,
+            results=results,
+            said=_said(context),
+            **asked,
         )
     try:
         _carry_on(folder, scheduler, labs, quiet=as_json)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UsageError
-from experiments.runs import runfolder
+from experiments.runs import rundata, runfolder
 from experiments.runs.spec import Spec
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.design import Turn
+from experiments.verdict.result import Result
 
 SCHEMA = 1
 """Version of the layout; rises when a reader of old folders would stumble."""
@@ -68,12 +69,31 @@ class SweepFolder:
         return cls(path)
 
     def spec(self, turn: Turn) -> str:
-        """The spec of a trial, as JSON text."""
-        return (self.path / "specs" / f"{turn.name}.json").read_text()
+        """The spec of a trial, as JSON text. Raises UsageError if it is not there or damaged."""
+        path = self.path / "specs" / f"{turn.name}.json"
+        try:
+            text = path.read_text()
+            Spec.parse_text(text)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path} is no spec ({type(error).__name__}: {error}): bring it back, or start "
+                "the sweep again."
+            ) from error
+        return text
 
     def run(self, turn: Turn) -> Path:
         """Where the run of a trial is, once it is complete."""
         return self.path / "runs" / turn.name
+
+    def result(self, turn: Turn) -> Result:
+        """What a complete trial found. Raises UsageError if its folder is damaged."""
+        try:
+            return rundata.head(self.run(turn))[1]
+        except UsageError as error:
+            raise UsageError(
+                f"{error} It is a trial of a sweep: delete it, and `poplab sweep --resume "
+                f"{self.path}` does it again."
+            ) from error
 
     def left(self) -> list[Turn]:
         """The trials that are not complete, in their order; those that broke off among them."""
@@ -92,6 +112,7 @@ class SweepFolder:
 
     def keep_failure(self, turn: Turn, cause: str) -> None:
         """Write down why a trial gave no answer."""
+        self._failure(turn).parent.mkdir(exist_ok=True)
         self._failure(turn).write_text(cause + "\n")
 
     def failure(self, turn: Turn) -> str | None:

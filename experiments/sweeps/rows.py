@@ -6,7 +6,6 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import stats
-from experiments.runs import rundata
 from experiments.stats import Estimate
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.design import Turn, arms
@@ -38,7 +37,7 @@ def _rows(folder: SweepFolder) -> Iterator[dict[str, Any]]:
         told = {"trial": turn.name, "repetition": turn.repetition, "seed": turn.seed}
         whose = dict(turn.arm) | told
         if folder.run(turn).exists():
-            yield from _found(whose, rundata.head(folder.run(turn))[1])
+            yield from _found(whose, folder.result(turn))
         elif folder.failure(turn) is not None:
             yield whose | {"verdict": FAILED}
 
@@ -122,7 +121,7 @@ def turns_by_verdict(folder: SweepFolder) -> dict[str, list[Turn]]:
     found: dict[str, list[Turn]] = {}
     for turn in folder.sweep.turns:
         if folder.run(turn).exists():
-            verdict: str = rundata.head(folder.run(turn))[1].verdict
+            verdict: str = folder.result(turn).verdict
         else:
             verdict = "left" if folder.failure(turn) is None else FAILED
         found.setdefault(verdict, []).append(turn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,16 +33,18 @@ def prepare(
     repeat: int = 1,
     seed: int = 1,
     results: Path | None = None,
+    said: Collection[str] = (),
     **asked: Any,
 ) -> SweepFolder:
     """Describe every trial of a sweep in a folder of its own; nothing is run.
 
-    ``words`` are axes (``experiments.sweeps.axes``), ``asked`` is what ``runner.make_spec`` takes.
+    ``words`` are axes (``experiments.sweeps.axes``), ``asked`` is what ``runner.make_spec`` takes;
+    ``said`` names what of it somebody has said, so that it cannot be varied as well.
     Raises UsageError and NetworkError as that does, for any of the trials.
     """
     varied = axes.parse(study(name), words)
     fixed = {key for key in ("pops", "steering", "upstream") if asked.get(key) is not None}
-    fixed.update(asked.get("params") or ())
+    fixed.update(asked.get("params") or (), said)
     for axis in varied:
         if axis.name in fixed:
             raise UsageError(f"{axis.name} is varied, and given as well: leave one of them out.")
@@ -76,9 +78,11 @@ def cluster(
     """
     if scheduler is not None:
         return fleet.at(scheduler)
-    options = Spec.parse_text(folder.spec(folder.sweep.turns[0])).options
-    sandbox(options).check(folder.path)
-    return fleet.here(labs or fleet.labs_here(options.clock))
+    asked = {Spec.parse_text(folder.spec(turn)).options for turn in folder.left()}
+    for options in asked:
+        sandbox(options).check(folder.path)
+    fewest = min(fleet.labs_here(options.clock) for options in asked)
+    return fleet.here(labs or fewest)
 
 
 def carry_on(

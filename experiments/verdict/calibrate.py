@@ -158,16 +158,16 @@ def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, fl
     raw = [error for path in found.raw for error in path.errors_us]
     medians = [float(np.median(path.errors_us)) for path in paths if path.errors_us]
     p50, p99 = np.quantile(errors, [0.5, 0.99]) if errors else (float("nan"), float("nan"))
-    worst = max(medians, key=abs) if medians else float("nan")
     rtts = [path.model_rtt_us for path in paths] or [0.0]
+    bound = max(BOUND_US, BOUND_SHARE * float(np.median(rtts)))
     sent = sum(path.sent for path in paths) or float("nan")
     return Fidelity(
         backend=links["backend"],
         rtt_error_p50_us=round(float(p50), 1),
         rtt_error_p99_us=round(float(p99), 1),
         links=links["emulated"],
-        worst_path_us=round(worst, 1),
-        bound_us=round(max(BOUND_US, BOUND_SHARE * float(np.median(rtts))), 1),
+        worst_path_us=round(_worst(medians, bound), 1),
+        bound_us=round(bound, 1),
         samples=len(errors),
         advance_us=round(found.advance_us, 1),
         uncompensated_p50_us=round(float(np.median(raw)) if raw else float("nan"), 1),
@@ -179,6 +179,14 @@ def fidelity(links: Mapping[str, Any], found: Calibration, load: Mapping[str, fl
         model_reply_share=round(sum(path.sent * path.survival for path in paths) / sent, 4),
         overruns=links["overruns"],
     )
+
+
+def _worst(medians: Sequence[float], bound: float) -> float:
+    """The path that is farthest off; one that is much too fast is never hidden by a slower one."""
+    if not medians:
+        return float("nan")
+    earliest = min(medians)
+    return earliest if earliest < -bound else max(medians, key=abs)
 
 
 def checks(found: Fidelity, *, judged: bool) -> tuple[Check, ...]:

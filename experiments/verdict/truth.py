@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 SHARE = 0.1
 """A path's median may be off by this share of its RTT, or by ``Timed.floor_us`` if that is more."""
 
+SIGMAS = 4.0
+"""So many standard deviations off is no chance any more."""
+
+FEW = 0.01
+"""So small a share may have come too late on a machine that was busy for a moment."""
+
 TAIL = 3.0
 """One sample in a hundred may be off by so many times what a median may."""
 
@@ -30,13 +36,15 @@ class Timed:
 
     ``path`` names the columns that tell paths apart, ``where`` picks the rows that count, and
     ``floor_us`` is what programs at the ends may add to any path. ``arm`` names the column that
-    says by which of the means that the study compares.
+    says by which of the means that the study compares. ``complete``: wherever there is a model
+    there is an answer, so nothing may be lost but what links lose by themselves.
     """
 
     path: tuple[str, ...]
     where: Callable[[pd.DataFrame], pd.Series[bool]]
     floor_us: float = 400.0
     arm: str = "arm"
+    complete: bool = False
 
     def counting(self, samples: pd.DataFrame) -> pd.Series[bool]:
         """Which rows are times that count: answered, and picked by ``where``."""
@@ -44,6 +52,12 @@ class Timed:
 
 
 def checks(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
+    """Whether a study's times are the model's, and whether any is missing."""
+    lost = (_complete(timed, samples, plan),) if timed.complete else ()
+    return (*times(timed, samples, plan), *lost)
+
+
+def times(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
     """Whether each path's median is the model's, on either side, and how far the tail reaches."""
     import pandas as pd
 
@@ -78,6 +92,41 @@ def checks(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]
         noise=early <= TAIL < tail,
     )
     return (by_median, by_tail)
+
+
+def _complete(timed: Timed, samples: pd.DataFrame, plan: Plan) -> Check:
+    """Every path is answered as often as the links' own loss allows, by the lossiest way."""
+    rows = samples[timed.where(samples)].dropna(subset="model_rtt_ms")
+    path = rows[list(timed.path)].astype(str).agg(" ".join, axis=1)
+    counted = (rows["outcome"] == "ok").groupby(path).agg(["sum", "size"])
+    survival = _least_survival(plan)
+    chance = (counted["size"] * survival * (1 - survival)) ** 0.5
+    lacking = counted["size"] * survival - SIGMAS * chance - counted["sum"]
+    good = len(counted) > 0 and bool((lacking <= 0).all())
+    first = "" if good or counted.empty else f"; most on {lacking.idxmax()}"
+    sent = int(counted["size"].sum())
+    lost = sent - int(counted["sum"].sum())
+    return Check(
+        "nothing is lost but what links lose by themselves",
+        good,
+        f"{lost} of {sent} packets on {len(counted)} paths{first}",
+        noise=not good and 0 < lost <= FEW * sent,
+    )
+
+
+def _least_survival(plan: Plan) -> float:
+    """The share of round trips that the links leave on the lossiest way from a client to a PoP."""
+    from experiments.verdict.oracle import oracle
+    from topologies.plan import HostRole
+
+    if not any(link.line.loss for link in plan.links):
+        return 1.0
+    model = oracle(plan)
+    return min(
+        model.survival(client.name, plan.servers_of(pop)[0].name)
+        for client in plan.hosts_of(HostRole.CLIENT)
+        for pop in model.pops
+    )
 
 
 def _scatters(plan: Plan) -> bool:

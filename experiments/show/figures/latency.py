@@ -35,7 +35,7 @@ def draw(clients: pd.DataFrame, one_site: str, path: Path) -> Path:
         ("best", "best PoP for each client", {"color": INK, "linestyle": ":"}),
     )
     for arm, label, look in looks:
-        values, shares = stats.cdf(clients[f"{arm}_rtt_ms"])
+        values, shares = stats.cdf(clients[f"{arm}_rtt_ms"], of=len(clients))
         middle = stats.median(clients[f"{arm}_rtt_ms"])
         label = label if middle is None else f"{label}: median {middle:.1f} ms"
         steps(axes, values, shares, label=label, **{"linewidth": 1.8} | look)  # fmt: skip

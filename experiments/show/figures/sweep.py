@@ -85,7 +85,9 @@ def _metric(place: Axes, rows: pd.DataFrame, axes: Sequence[Axis]) -> None:
     place.tick_params(labelsize=8, colors=network_map.INK)
     place.spines[["top", "right"]].set_visible(False)
     if others:
-        place.legend(fontsize=7, frameon=False)
+        more = len(lines) - MOST_LINES
+        place.legend(fontsize=7, frameon=False, title=f"and {more} more" if more > 0 else None,
+                     title_fontsize=7)  # fmt: skip
 
 
 def _is_number(value: object) -> bool:

@@ -59,7 +59,7 @@ def draw(
     for arm, (colour, line, label) in LOOKS.items():
         values, shares = stats.cdf(times[arm])
         longer = [1 - share + 1 / len(values) for share in shares]
-        left.step(values, longer, where="post", color=colour, linestyle=line, label=label,
+        left.step(values, longer, where="pre", color=colour, linestyle=line, label=label,
                   linewidth=4 if arm == "even" else 1.8)  # fmt: skip
     left.axhline(0.01, color=GRID, linewidth=1.2, zorder=0)
     left.annotate("1 in 100", (0.6, 0.01), xycoords=("axes fraction", "data"), fontsize=8,

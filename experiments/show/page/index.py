@@ -58,11 +58,12 @@ def _entry(run: Path, results: Path) -> Entry:
         return Entry(name, run.parent.name, "", "invalid", "broke off", "See its logs.", "")
     try:
         manifest, result, answer = rundata.head(run)
+        with rundata.whole(run):
+            title = f"{result.study} on {result.network}"
+            kind = "noisy" if result.noisy else result.verdict
+            return Entry(name, title, manifest["start"], kind, words.verdict(result), answer, link)
     except UsageError as error:
         return Entry(name, run.parent.name, "", "unknown", "cannot be read", str(error), link)
-    title = f"{result.study} on {result.network}"
-    kind = "noisy" if result.noisy else result.verdict
-    return Entry(name, title, manifest["start"], kind, words.verdict(result), answer, link)
 
 
 def _sweep(path: Path, name: str) -> Entry:

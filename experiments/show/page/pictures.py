@@ -32,7 +32,10 @@ def _picture(png: Path, study: str) -> Picture:
     if not drawn.exists():
         return Picture(png.stem, _uri("image/png", png.read_bytes()), alt)
     data = drawn.read_bytes()
-    told = next(ElementTree.fromstring(data).iter(DESCRIPTION), None)
+    try:
+        told = next(ElementTree.fromstring(data).iter(DESCRIPTION), None)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{drawn.name} is no SVG picture, {error}") from error
     words = alt if told is None or not told.text else told.text
     return Picture(png.stem, _uri("image/svg+xml", data), words)
 

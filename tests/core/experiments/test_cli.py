@@ -19,6 +19,7 @@ from experiments import cli
 from experiments.errors import TrialError
 from experiments.runs import runfolder, runner
 from experiments.runs.repeat import Comparison
+from experiments.sweeps import sweep
 from experiments.verdict.result import Check, Fidelity, Metric, Result
 from topologies.emulation.sandbox import NoSandboxError, SandboxError
 
@@ -302,7 +303,8 @@ def test_show_for_people_names_links_and_addresses(poplab: Poplab, tmp_path: Pat
 
 def test_report_prints_the_run_again(poplab: Poplab, tmp_path: Path) -> None:
     result = _result(tmp_path, passed=False)
-    runfolder.write_json(tmp_path / "manifest.json", {"schema": 1, "figures": ["cdf.png"]})
+    manifest = runfolder.read_json(REFERENCE / "manifest.json") | {"figures": ["cdf.png"]}
+    runfolder.write_json(tmp_path / "manifest.json", manifest)
     runfolder.write_json(tmp_path / "result.json", result.contract() | {"answer": "It is far."})
     code, out, _ = poplab("report", tmp_path)
     assert code == 0
@@ -367,3 +369,66 @@ def test_a_report_is_of_one_run_or_of_all(poplab: Poplab, arguments: tuple[objec
     code, out, err = poplab("report", *arguments)
     assert (code, out) == (2, "")
     assert "give its folder, or --all" in err
+
+
+def test_a_path_is_no_markup(poplab: Poplab, tmp_path: Path) -> None:
+    for name in ("[red]x", "[/red]x"):
+        run = tmp_path / name / "latency" / "run"
+        shutil.copytree(REFERENCE, run)
+        code, out, _ = poplab("report", run)
+        assert code == 0
+        assert f"run     {run}\n" in out
+        code, out, _ = poplab("report", "--all", "--results", tmp_path / name)
+        assert (code, out) == (0, f"index  {tmp_path / name / 'index.html'}\n")
+
+
+def test_where_no_results_are_there_is_no_list_of_them(poplab: Poplab, tmp_path: Path) -> None:
+    code, _, err = poplab("report", "--all", "--results", tmp_path / "nowhere")
+    assert code == 2
+    assert "There are no results in" in err
+
+
+def test_a_page_is_not_blamed_for_what_a_run_lacks(poplab: Poplab, tmp_path: Path) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    shutil.copytree(REFERENCE, run)
+    for drawn in (*run.glob("*.png"), *run.glob("*.svg")):
+        drawn.unlink()
+    code, _, err = poplab("report", run, "--html", page)
+    assert code == 2
+    assert f"{run} is a damaged run folder" in err
+    assert not page.exists()
+
+
+@pytest.mark.parametrize("svg", [b"", b"<svg", b"\xff\xfe"])
+def test_a_picture_that_is_none_is_told(poplab: Poplab, svg: bytes, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(REFERENCE, run)
+    next(run.glob("*.png")).with_suffix(".svg").write_bytes(svg)
+    code, _, err = poplab("report", run, "--html", tmp_path / "page.html")
+    assert code == 2
+    assert "is no SVG picture" in err
+
+
+def test_one_damaged_run_does_not_hide_the_others(poplab: Poplab, tmp_path: Path) -> None:
+    for name in ("good", "manifest", "result"):
+        shutil.copytree(REFERENCE, tmp_path / "latency" / name)
+    for name, lacks in (("manifest", "start"), ("result", "sandbox")):
+        path = tmp_path / "latency" / name / f"{name}.json"
+        data = json.loads(path.read_text())
+        data[lacks] = None
+        path.write_text(json.dumps(data))
+    assert poplab("report", "--all", "--results", tmp_path)[0] == 0
+    listed = (tmp_path / "index.html").read_text()
+    assert listed.count("damaged run folder") >= 1
+    assert "latency on europe" in listed
+
+
+def test_a_sweep_that_goes_on_is_asked_nothing_new(poplab: Poplab, tmp_path: Path) -> None:
+    folder = sweep.prepare("latency", ["pops=1,2"], results=tmp_path, quick=True, clock="real")
+    for given in (("--seed", "7"), ("--quick",), ("--network", "europe"), ("--links", "netem")):
+        code, _, err = poplab("sweep", "--resume", folder.path, *given)
+        assert code == 2
+        assert "leave all else out" in err
+    code, _, err = poplab("sweep", "latency", "network=triangle,europe", "--network", "world")
+    assert code == 2
+    assert "network is varied, and given as well" in err

@@ -89,6 +89,11 @@ def test_a_bound_beside_a_baseline_below_zero_lies_on_the_same_side(
     assert condition.parse(text).violated([line]) == violated
 
 
+def test_only_a_share_has_percents(two: list[Path]) -> None:
+    with pytest.raises(UsageError, match="is in ms, no share"):
+        condition.parse(f"{P50} > 95%").violated(sides.lines(sides.read(two)))
+
+
 @pytest.mark.parametrize("text", ["", P50, f"{P50} > fast", f"{P50} == 3", "> 1.05x"])
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no condition"):
@@ -120,6 +125,25 @@ def test_what_is_not_the_same_is_told(two: list[Path]) -> None:
     told = _compare(*two)[1]
     assert "not the same links: netem; delayline" in told
     assert "not the same parameter pings" in told
+
+
+def test_another_network_by_the_same_name_is_told(two: list[Path]) -> None:
+    assert "not the same" not in _compare(*two)[1]
+    spec = json.loads((two[1] / "spec.json").read_text())
+    for link in spec["network"]["links"]:
+        link["line"]["delay_ns"] *= 3
+    spec["quick"], spec["root"] = not spec["quick"], "host"
+    (two[1] / "spec.json").write_text(json.dumps(spec))
+    told = _compare(*two)[1]
+    for name in ("network's details", "amount", "root"):
+        assert f"not the same {name}" in told
+
+
+@pytest.mark.parametrize("damage", ["", "{", "{}", "[1]"])
+def test_a_damaged_spec_is_told(two: list[Path], damage: str) -> None:
+    (two[1] / "spec.json").write_text(damage)
+    with pytest.raises(UsageError, match="damaged run folder"):
+        sides.read(two)
 
 
 def test_what_cannot_be_compared_is_refused(two: list[Path], tmp_path: Path) -> None:

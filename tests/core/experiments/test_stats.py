@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from experiments import stats
 
@@ -34,6 +35,10 @@ def test_cdf_steps_to_one() -> None:
     assert shares == pytest.approx([0.5, 1.0])
 
 
+def test_who_has_no_value_counts_among_all() -> None:
+    assert stats.cdf(pd.Series([2.0, None, 1.0]), of=4) == ([1.0, 2.0], [0.25, 0.5])
+
+
 def test_few_trials_have_no_interval_and_say_so() -> None:
     five = stats.estimate([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (five.median, five.low, five.high, five.count) == (3.0, None, None, 5)
@@ -45,7 +50,7 @@ def test_equal_trials_have_an_interval_of_no_width() -> None:
     assert stats.estimate([7.0] * 6) == stats.Estimate(7.0, 7.0, 7.0, 6)
 
 
-@pytest.mark.parametrize("count", [6, 10, 30])
+@pytest.mark.parametrize("count", [6, 7, 8, 9, 10, 30])
 @pytest.mark.parametrize("kind", ["normal", "exponential", "lognormal"])
 def test_intervals_hold_the_true_median_as_often_as_they_say(kind: str, count: int) -> None:
     chance = np.random.default_rng(count)
@@ -55,9 +60,18 @@ def test_intervals_hold_the_true_median_as_often_as_they_say(kind: str, count: i
         "lognormal": (chance.lognormal, 1.0),
     }
     sample, truth = draw[kind]
-    intervals = [stats.estimate(list(sample(size=count))) for _ in range(80)]
+    intervals = [stats.estimate(list(sample(size=count))) for _ in range(400)]
     held = sum(x.low <= truth <= x.high for x in intervals if x.low is not None)  # type: ignore[operator]
-    assert 0.88 <= held / len(intervals) <= 1.0
+    low = binom.ppf(0.001, len(intervals), stats.CONFIDENCE)
+    assert low <= held <= len(intervals)
+
+
+@pytest.mark.parametrize(("count", "rank"), [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6)])
+def test_an_interval_reaches_as_far_in_as_the_binomial_allows(count: int, rank: int) -> None:
+    found = stats.estimate([float(n) for n in range(1, count + 1)])
+    assert (found.low, found.high) == (rank, count + 1 - rank)
+    outside = [2 * binom.cdf(k - 1, count, 0.5) for k in (rank, rank + 1)]
+    assert outside[0] <= 1 - stats.CONFIDENCE < outside[1]
 
 
 def test_an_effect_is_of_pairs_and_between_all() -> None:

@@ -14,6 +14,7 @@ import pytest
 from experiments import pools, study
 from experiments.studies import isolation, scarcity, slices
 from experiments.study import STUDIES, Evidence
+from experiments.verdict import truth
 from tests.fakes.evidence import EMULATOR_ERROR_MS, failed, perfect, spoil
 from topologies.plan import HostRole
 
@@ -404,7 +405,41 @@ def test_borrowing_control_must_lose_every_reply_that_lands_elsewhere() -> None:
         outcome="ok",
     )
     (name,) = failed(lucky)
-    assert name.startswith("control: plain anycast egress")
+    assert name.startswith("control: plain anycast")
+
+
+@pytest.mark.parametrize(
+    ("study", "column", "network"),
+    [("borrowing", "design", "europe"), ("announcing", "way", "triangle")],
+)
+def test_an_anycast_that_is_dead_altogether_is_no_control(
+    study: str, column: str, network: str
+) -> None:
+    dead = spoil(
+        perfect(study, network),
+        lambda s: s[column] == "plain anycast",
+        outcome="timeout",
+    )
+    assert failed(dead) == ["twin: some that land at home find their server"]
+
+
+@pytest.mark.parametrize("name", ["latency", "sites", "catchment", "inflation"])
+@pytest.mark.parametrize("part", [2, 3])
+def test_where_everybody_should_be_answered_no_arm_may_lose_packets(name: str, part: int) -> None:
+    evidence = perfect(name)
+    timed = study.study(name).timed
+    assert timed is not None
+    for arm in evidence.samples[timed.arm].unique():
+        lost = spoil(
+            evidence,
+            lambda s, arm=arm: (s[timed.arm] == arm) & (s["sequence"] % part == 1),
+            outcome="timeout",
+            rtt_ms=None,
+        )
+        checks = truth.checks(timed, lost.samples, lost.plan)
+        assert [check.name for check in checks if check.passed is False] == [
+            "nothing is lost but what links lose by themselves"
+        ]
 
 
 def test_borrowing_does_not_know_where_nothing_lands_elsewhere() -> None:

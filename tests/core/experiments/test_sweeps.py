@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -21,6 +23,7 @@ from experiments.sweeps.axes import Axis
 from experiments.sweeps.folder import SweepFolder, packed
 from tests.fakes.markup import Page
 
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "latency-europe"
 LATENCY, SLICES = study("latency"), study("slices")
 
 
@@ -121,6 +124,46 @@ def test_a_trial_that_cannot_be_asked_refuses_the_whole_sweep(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_lays_as_few_labs_side_by_side_as_any_of_its_clocks_bears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(sweep.fleet, "here", asked.append)
+    monkeypatch.setattr(sweep.fleet, "labs_here", {"virtual": 8, "real": 4}.__getitem__)
+    monkeypatch.setattr(sweep, "sandbox", lambda _: SimpleNamespace(check=lambda _: None))
+    for seed in range(4):  # whichever comes first
+        mixed = sweep.prepare("latency", ["clock=virtual,real"], results=tmp_path, seed=seed)
+        sweep.cluster(mixed, None, None)
+    virtual = sweep.prepare("latency", ["clock=virtual"], results=tmp_path)
+    sweep.cluster(virtual, None, None)
+    assert asked == [4, 4, 4, 4, 8]
+
+
+def test_a_damaged_trial_is_told_with_what_helps(folder: SweepFolder) -> None:
+    turn = folder.sweep.turns[0]
+    shutil.copytree(REFERENCE, folder.run(turn))
+    (folder.run(turn) / "result.json").write_text("{")
+    with pytest.raises(UsageError, match="delete it, and `poplab sweep --resume"):
+        rows.turns_by_verdict(folder)
+    shutil.rmtree(folder.run(turn))
+    assert turn in folder.left()
+
+
+def test_a_lost_spec_is_told(folder: SweepFolder) -> None:
+    turn = folder.sweep.turns[0]
+    spec = folder.path / "specs" / f"{turn.name}.json"
+    for damage in (lambda: spec.write_text("x"), spec.unlink):
+        damage()
+        with pytest.raises(UsageError, match="is no spec"):
+            folder.spec(turn)
+
+
+def test_an_empty_folder_need_not_be_there(folder: SweepFolder) -> None:
+    (folder.path / "failed").rmdir()
+    folder.keep_failure(folder.sweep.turns[0], "it broke off")
+    assert folder.failure(folder.sweep.turns[0]) == "it broke off"
+
+
 def test_no_sweep_folder_is_told_with_the_cause(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no sweep folder"):
         SweepFolder(tmp_path)
@@ -195,12 +238,12 @@ def test_a_sweep_says_most_of_the_first_metric_that_varies() -> None:
     found = list(page.compared(rows.summary(_rows(), axis), axis))
     assert [one.varies for one in found] == [True]
     assert page.answer(found) == (
-        "rtt_p50: 40 [20, 60] ms with pops 1, 45 [25, 65] ms with pops 2;"
+        "rtt_p50: 40 [10, 70] ms with pops 1, 45 [15, 75] ms with pops 2;"
         " the difference is 5 [5, 5] ms in pairs of equal seeds."
     )
     assert page.answer([]).startswith("No trial is valid")
     alone = list(page.compared(rows.summary(_rows()[:7], ()), ()))
-    assert page.answer(alone) == "rtt_p50: 40 [20, 60] ms with all trials, over 7 trials."
+    assert page.answer(alone) == "rtt_p50: 40 [10, 70] ms with all trials, over 7 trials."
 
 
 def test_sweeps_stand_in_the_list_of_runs(folder: SweepFolder) -> None:

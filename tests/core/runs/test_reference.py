@@ -57,3 +57,12 @@ def unfit(result: Result) -> list[str]:
         "in real time": result.clock == "real",
     }
     return [reason for reason, applies in reasons.items() if applies]
+
+
+def test_names_are_read_as_they_were_written(tmp_path: Path) -> None:
+    table = tmp_path / "clients.csv"
+    table.write_text("client,city,best_pop,rtt_ms\nNA-c1,NA,001,1.5\n1-c1,1,2,\n")
+    found = rundata.read_table(table)
+    assert found["city"].tolist() == ["NA", "1"]
+    assert found["best_pop"].tolist() == ["001", "2"]
+    assert found["rtt_ms"].isna().tolist() == [False, True]

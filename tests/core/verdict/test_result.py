@@ -106,6 +106,7 @@ def test_fidelity_sums_up_paths() -> None:
     [
         ((_path(5000), _path(5000), _path(5000)), "much too slow"),
         ((_path(100), _path(100), _path(-9000)), "one path lacks its delay"),
+        ((_path(100), _path(100), _path(-9000), _path(20_000)), "a slower one hides it"),
         ((), "no path was measured"),
         ((PathError("c", "s", 1.0, 3, ()),), "no ping was answered"),
     ],

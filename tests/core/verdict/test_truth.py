@@ -83,3 +83,36 @@ def test_links_that_scatter_times_excuse_the_tail_alone() -> None:
     jittery: Plan = plan(replace(network, links=(rough, *network.links[1:])))
     assert failed(truth.checks(TIMED, samples(one=[0.1] * 8 + [40.0]), jittery)) == []
     assert failed(truth.checks(TIMED, samples(one=[9.0] * 9), jittery)) == [MEDIANS]
+
+
+LOSS = "nothing is lost but what links lose by themselves"
+COMPLETE = replace(TIMED, complete=True)
+
+
+def some_lost(count: int, of: int, *, far: str = "timeout") -> pd.DataFrame:
+    """Two paths, of one of which so many packets are lost."""
+    found = samples(good=[0.0] * of, one=[0.0] * of)
+    lost = (found["client"] == "one") & found["sequence"].between(1, count)
+    return found.assign(outcome=found["outcome"].mask(lost, far), rtt_ms=found["rtt_ms"].mask(lost))
+
+
+@pytest.mark.parametrize(("lost", "noise"), [(1, True), (4, True), (5, False), (100, False)])
+def test_what_is_lost_is_missed_where_everything_should_come_back(lost: int, noise: bool) -> None:
+    checks = truth.checks(COMPLETE, some_lost(lost, 200), TRIANGLE)
+    assert failed(checks) == [LOSS]
+    assert [check.noise for check in checks if check.name == LOSS] == [noise]
+    assert failed(truth.checks(TIMED, some_lost(lost, 200), TRIANGLE)) == []
+
+
+def test_what_links_lose_is_no_loss_of_the_emulators() -> None:
+    network = TRIANGLE.network
+    lossy = tuple(replace(link, line=replace(link.line, loss=0.05)) for link in network.links)
+    there = plan(replace(network, links=lossy))
+    assert failed(truth.checks(COMPLETE, some_lost(20, 200), there)) == []
+    assert failed(truth.checks(COMPLETE, some_lost(100, 200), there)) == [LOSS]
+
+
+def test_where_the_model_expects_nobody_nothing_is_missed() -> None:
+    silent = some_lost(200, 200)
+    silent.loc[silent["client"] == "one", "model_rtt_ms"] = float("nan")
+    assert failed(truth.checks(COMPLETE, silent, TRIANGLE)) == []
