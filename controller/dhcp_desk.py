@@ -21,6 +21,8 @@ from controller import dhcp, frames
 from controller.core.lease import Lease, LendingError
 from controller.core.tokens import TokenBucket
 from controller.exchange import (
+    MESSAGES_AT_ONCE,
+    MESSAGES_PER_S,
     GiveBack,
     Ignore,
     Keep,
@@ -43,9 +45,6 @@ from topologies.plan import GATEWAY_ADDRESS, HostPlan, HostRole
 __all__ = ["DhcpDesk", "tell"]
 
 LOG = logging.getLogger("controller.dhcp")
-MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
-"""DHCP messages of one port that are looked at: in the long run, and after a pause."""
-
 PER_PORT = 20
 """DHCP messages of one port that may be in work at once; more are dropped. A server that ends
 returns all that it has by one burst, and repeats nothing.

@@ -28,6 +28,8 @@ from topologies.model import COMMON_TAG
 from topologies.plan import GATEWAY_ADDRESS
 
 __all__ = [
+    "MESSAGES_AT_ONCE",
+    "MESSAGES_PER_S",
     "OFFER_NS",
     "GiveBack",
     "Ignore",
@@ -46,6 +48,10 @@ EVERYONE = IPv4Address("255.255.255.255")
 
 OFFER_NS = 10 * SECOND
 """How long an offer is held."""
+
+
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 10.0, 20.0
+"""Messages of one server that are looked at: in the long run, and after a pause."""
 
 
 @dataclass(frozen=True, slots=True)

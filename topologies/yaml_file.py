@@ -111,7 +111,7 @@ def read(text: str, file: str) -> Document:
         raise NetworkError([Problem((), error.cause, error.mend, file)]) from error
     if root is None or not isinstance(data, dict):
         mend = "write key: value lines, as in topologies/catalog/triangle.yaml"
-        raise NetworkError([Problem((), "not a network: the file is no mapping", mend, file)])
+        raise NetworkError([Problem((), "the file is no mapping", mend, file)])
     return Document(data, root)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -18,7 +19,9 @@ from controller.agent.ports import PortsInUse, busiest
 from controller.agent.proxy import Proxy
 from controller.agent.status import Status
 from controller.agent.usage import Place, Towards
+from controller.core.tokens import TokenBucket
 from controller.dhcp import CLIENT_PORT, DhcpError, Message, Option, build
+from controller.exchange import MESSAGES_AT_ONCE, MESSAGES_PER_S
 from controller.frames import octets
 from topologies.emulation import anyip, netns
 from topologies.model import COMMON_TAG
@@ -152,9 +155,12 @@ class Server:
         return found
 
     async def close(self) -> None:
-        """Return everything."""
+        """Return everything, no faster than the lender listens: nobody repeats a RELEASE."""
         await self.proxy.close()
+        heard = TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
         for want in list(self._tasks):
+            while not heard.take(time.monotonic()):
+                await asyncio.sleep(1 / MESSAGES_PER_S)
             await self.give_back(want)
 
     # -- ports in use

@@ -160,14 +160,19 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 @contextmanager
 def playing(
-    scenario: Scenario, say: Callable[[str, Mapping[str, Any]], Any], failed: Callable[[str], None]
+    scenario: Scenario,
+    say: Callable[[str, Mapping[str, Any]], Any],
+    failed: Callable[[str], None],
+    unsaid: Callable[[str], None],
 ) -> Iterator[None]:
     """Within the block, say each step at its time; what is left at its end is not said.
 
-    ``failed`` is told when the lab refuses a step; the rest is not said then.
+    ``failed`` is told when the lab refuses a step; the rest is not said then. ``unsaid`` is told
+    that steps were left.
     """
     over = threading.Event()
     start = time.monotonic()
+    left = list(scenario)
 
     def play() -> None:
         for step in scenario:
@@ -178,6 +183,7 @@ def playing(
             except Exception as error:
                 failed(f"The scenario's {step.word} at {format_time(step.at_ns)}: {error}")
                 return
+            left.pop(0)
 
     thread = threading.Thread(target=play, name="scenario", daemon=True)
     thread.start()
@@ -186,6 +192,9 @@ def playing(
     finally:
         over.set()
         thread.join()
+    if left:
+        first = f"{left[0].word} at {format_time(left[0].at_ns)}"
+        unsaid(f"{len(left)} of the scenario's steps were never said, from {first} on.")
 
 
 def of_log(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

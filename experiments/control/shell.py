@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
         with made as lab, serving(lab.control):
             if options.clock == "real":
                 _say(_compensated(lab))
-            with playing(scenario, lab.control.say, _say):
+            with playing(scenario, lab.control.say, _say, _say):
                 if argv:
                     with suppress(KeyboardInterrupt):  # the command has heard it too
                         return execute(lab, argv)

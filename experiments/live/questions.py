@@ -51,8 +51,8 @@ def asked(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, dict) or data.keys() != ASKED.keys():
         raise BadActError(f"Of a packet say {', '.join(ASKED)}.")
     wrong = [name for name, kind in ASKED.items() if type(data[name]) is not kind]
-    if wrong or not 0 <= data["port"] <= MOST_PORT:
-        raise BadActError(f"A packet has texts, and a port from 0 to {MOST_PORT}.")
+    if wrong or not 0 < data["port"] <= MOST_PORT:
+        raise BadActError(f"A packet has texts, and a port from 1 to {MOST_PORT}.")
     return data
 
 

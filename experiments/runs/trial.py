@@ -124,8 +124,13 @@ def run(spec: Spec, out: Path, tell: Tell) -> None:
         with watched(lab.programs, lambda cause: _break_off(recorder, tell, cause)):
             with t.step("the emulator's own error"):
                 calibration = calibrate.compensate(lab, t.oracle, spec.seed)
-            failed = partial(_break_off, recorder, tell)
-            with LoadWatch() as watch, playing(spec.scenario, lab.control.say, failed):
+            scenario = playing(
+                spec.scenario,
+                lab.control.say,
+                failed=partial(_break_off, recorder, tell),
+                unsaid=lambda what: tell({"warning": what}),
+            )
+            with LoadWatch() as watch, scenario:
                 study(spec.study).trial(t)
             with t.step("the emulator's own error again"):
                 held_out = calibrate.choose(t.oracle, spec.seed)[1]

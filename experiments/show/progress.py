@@ -95,6 +95,8 @@ class Ticker:
         elif "phase" in message:
             self._step = LAB_UP
             self._progress.update(self._task, description=f"{self._title}: {message['phase']}")
+        elif "warning" in message:
+            self._console.print(Text(f"  ! {message['warning']}", style="yellow"))
         elif "step" in message:
             self._finish_step()
             self._begin_step(message["step"], message["expected_s"])

@@ -12,7 +12,8 @@ import pytest
 from controller import dhcp, frames
 from controller.core.lease import Lease
 from controller.dhcp import Kind, Message, Option, PortParameters
-from controller.dhcp_desk import MESSAGES_AT_ONCE, OFFERS_AT_ONCE, DhcpDesk
+from controller.dhcp_desk import OFFERS_AT_ONCE, DhcpDesk
+from controller.exchange import MESSAGES_AT_ONCE
 from tests.fakes.inside import PLAN, SERVERS, Inside, fresh
 from topologies.plan import HostPlan
 

@@ -199,9 +199,11 @@ def test_every_step_is_said_at_its_time_and_the_rest_is_left() -> None:
             enough.set()
 
     steps = (Step(0, "a", {}), Step(20_000_000, "b", {}), Step(10**12, "c", {}))
-    with playing(steps, say, pytest.fail):
+    left: list[str] = []
+    with playing(steps, say, pytest.fail, left.append):
         assert enough.wait(10)
     assert said == ["a", "b"]
+    assert left == ["1 of the scenario's steps were never said, from c at 1000 s on."]
 
 
 def test_a_step_that_the_lab_refuses_is_told_and_ends_the_scenario() -> None:
@@ -215,8 +217,10 @@ def test_a_step_that_the_lab_refuses_is_told_and_ends_the_scenario() -> None:
         told.append(cause)
         over.set()
 
-    with playing((Step(0, "a.b", {}), Step(1, "c", {})), say, failed):
+    left: list[str] = []
+    with playing((Step(0, "a.b", {}), Step(1, "c", {})), say, failed, left.append):
         assert over.wait(10)
+    assert left == ["2 of the scenario's steps were never said, from a.b at 0 ns on."]
     assert told == ["The scenario's a.b at 0 ns: no such thing"]
 
 

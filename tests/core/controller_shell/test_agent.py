@@ -29,7 +29,9 @@ from controller.agent.server import Server
 from controller.agent.status import Status
 from controller.agent.usage import Place, Towards, Usage
 from controller.core.lease import Lease, LeaseState
+from controller.core.tokens import TokenBucket
 from controller.dhcp import DhcpError, Kind, Message, Option, PortParameters, build
+from controller.exchange import MESSAGES_AT_ONCE, MESSAGES_PER_S
 from controller.frames import octets
 from topologies import sources
 from topologies.emulation.sockdiag import UDP, Flow
@@ -174,6 +176,45 @@ def test_a_server_has_the_addresses_of_its_leases_and_no_others(
         assert json.loads((tmp_path / "leases.json").read_text()) == {}
 
     asyncio.run(use())
+
+
+def test_who_ends_returns_no_faster_than_it_is_heard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the lender's own bucket for a port would drop is lost: nobody repeats a RELEASE."""
+    Kernel(monkeypatch)
+    now_s, dropped, returned = 1000.0, 0, []
+    lender = TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    async def use() -> None:
+        mine = Server(HOST, Status(tmp_path / "leases.json"))
+        wants = [Want(client_id=str(number)) for number in range(50)]
+        mine._tasks = dict.fromkeys(wants)  # type: ignore[assignment]
+
+        async def give_back(want: Want) -> bool:
+            nonlocal dropped
+            dropped += not lender.take(now_s)
+            returned.append(want)
+            return True
+
+        async def ended() -> None:
+            pass
+
+        monkeypatch.setattr(mine, "give_back", give_back)
+        monkeypatch.setattr(mine.proxy, "close", ended)
+        monkeypatch.setattr(server.asyncio, "sleep", sleep)
+        monkeypatch.setattr(server.time, "monotonic", lambda: now_s)
+        await mine.close()
+        monkeypatch.undo()
+        assert returned == wants
+
+    asyncio.run(use())
+    assert dropped == 0
+    assert now_s < 1000 + (50 - MESSAGES_AT_ONCE + 2) / MESSAGES_PER_S
 
 
 # -- a client

@@ -42,6 +42,7 @@ def test_a_packet_is_said_whole() -> None:
         {},
         {**ASKED, "lab": "x"},
         {**ASKED, "port": "80"},
+        {**ASKED, "port": 0},
         {**ASKED, "port": True},
         {**ASKED, "port": None},
         {**ASKED, "port": -1},
