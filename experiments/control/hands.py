@@ -67,7 +67,7 @@ def work(
             box = Namespaces()
             with places.opened(network.name) as door:
                 if beside is not None:
-                    beside(Path(door.getsockname()))
+                    beside(door.path)
                 argv = [box.python, *PROGRAM, *command]
                 return box.interact(argv, folder, **places.handed_in(door))
         return _in_guest(Guest(root=chosen.root), folder, command)

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,16 @@ def folder() -> Path:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A socket that listens, and its file: not that by which it was bound."""
+
+    socket: socket.socket
+    path: Path
+
+
 @contextmanager
-def opened(name: str) -> Iterator[socket.socket]:
+def opened(name: str) -> Iterator[Door]:
     """A socket for a lab of this name, listening; its file goes with the block.
 
     A lab whose name is taken by one that is alive is called ``name-2``, and so on.
@@ -54,16 +63,17 @@ def opened(name: str) -> Iterator[socket.socket]:
         finally:
             unnamed.unlink()
         try:
-            yield made
+            yield Door(made, path)
         finally:
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == inode:
                     path.unlink()
 
 
-def handed_in(door: socket.socket) -> dict[str, Any]:
+def handed_in(door: Door) -> dict[str, Any]:
     """What a sandbox is told, beside its program, to hand a socket in."""
-    return {"env": {HANDED_IN: str(door.fileno())}, "files": [door.fileno()]}
+    number = door.socket.fileno()
+    return {"env": {HANDED_IN: str(number)}, "files": [number]}
 
 
 def _listen(made: socket.socket, path: Path) -> None:

@@ -217,7 +217,7 @@ def running(plan: Plan) -> Iterator[FakeLab]:
     """A lab on a socket in the folder of this user (``XDG_RUNTIME_DIR``) while the block runs."""
     lab = FakeLab(plan)
     with places.opened(plan.network.name) as door:
-        os.environ[places.HANDED_IN] = str(os.dup(door.fileno()))
+        os.environ[places.HANDED_IN] = str(os.dup(door.socket.fileno()))
         with serving(Control(lab, "up")):  # type: ignore[arg-type]
             try:
                 yield lab

@@ -132,7 +132,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[St
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     straw = Straw()
     with places.opened("triangle") as door:
-        monkeypatch.setenv(places.HANDED_IN, str(os.dup(door.fileno())))
+        monkeypatch.setenv(places.HANDED_IN, str(os.dup(door.socket.fileno())))
         with serving(Control(straw, "up")):  # type: ignore[arg-type]
             yield straw, places.find(None)
 
@@ -473,8 +473,9 @@ def test_nobody_takes_a_lab_that_begins_for_a_dead_one(
         places.labs()  # somebody looks before it listens
 
     monkeypatch.setattr(socket.socket, "bind", slowly)
-    with places.opened("triangle"):
-        assert list(places.labs()) == ["triangle"]
+    with places.opened("triangle") as door:
+        assert places.labs() == {"triangle": door.path}
+        assert [x.name for x in door.path.parent.iterdir()] == ["triangle.sock"]
         with places.opened("triangle"):
             assert list(places.labs()) == ["triangle", "triangle-2"]
 
