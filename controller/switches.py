@@ -75,7 +75,10 @@ class News:
             try:
                 told.wait()
             except BaseException:  # a time is up
-                self._waiting[topic].discard(told)
+                others = self._waiting[topic]
+                others.discard(told)
+                if not others:
+                    del self._waiting[topic]
                 raise
 
 
