@@ -50,10 +50,10 @@ MAX_LINGER_NS = 3600 * 10**9
 MS = 10**6
 S = 10**9
 MAX_BFD_NS = 10_000 * MS
+"""Who hears of a dead link half a minute later need not ask."""
+
 MIN_ROUTERS_BFD_NS = 10 * MS
 """The least transmit-interval of FRR's bfdd."""
-
-"""Who hears of a dead link half a minute later need not ask."""
 
 MIN_RATE_BIT_S, MAX_RATE_BIT_S = 1000, 10**13
 MAX_LIMIT_PACKETS = 1 << 20

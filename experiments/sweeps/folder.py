@@ -6,6 +6,7 @@ Layout and columns are described in ``results/README.md``.
 from __future__ import annotations
 
 import io
+import json
 import secrets
 import time
 import zipfile
@@ -73,8 +74,8 @@ class SweepFolder:
         path = self.path / "specs" / f"{turn.name}.json"
         try:
             text = path.read_text()
-            Spec.parse_text(text)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            json.loads(text)  # what is in it is the trial's own matter
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"{path} is no spec ({type(error).__name__}: {error}): bring it back, or start "
                 "the sweep again."

@@ -78,7 +78,8 @@ def cluster(
     """
     if scheduler is not None:
         return fleet.at(scheduler)
-    asked = {Spec.parse_text(folder.spec(turn)).options for turn in folder.left()}
+    arms = {str(turn.arm): turn for turn in folder.left()}
+    asked = {Spec.parse_text(folder.spec(turn)).options for turn in arms.values()}
     for options in asked:
         sandbox(options).check(folder.path)
     fewest = min(fleet.labs_here(options.clock) for options in asked)
