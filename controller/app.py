@@ -31,6 +31,7 @@ from controller.dhcp_desk import DhcpDesk, tell
 from controller.icmp_desk import IcmpDesk
 from controller.lender import Lender
 from controller.loop import ControlLoop
+from controller.ryu_compat import hear_all
 from controller.shedder import Shedder
 from controller.store import Store
 from controller.switches import Switch
@@ -63,6 +64,7 @@ class Controller(app_manager.RyuApp):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        hear_all(self)
         plan = settings.plan
         self.started = datetime.now(UTC)
         self.counts: Counter[str] = Counter()

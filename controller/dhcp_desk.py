@@ -1,9 +1,9 @@
 """DHCP that switches hand up: servers borrow by it, keep, and give back.
 
-What a server asks for with REQUEST or returns is looked at as it comes; only so many DISCOVERs are
-in work at once, and one that would wait too long is dropped, as its client asks again. So a crowd
-that asks for more than the controller can lend gets as much as it can, and those who have an offer
-are not kept waiting by those who have none.
+What a server asks for with REQUEST or returns is looked at as it comes; only so many offers are in
+work at once, and a DISCOVER that would wait too long is dropped, as its client asks again. So a
+crowd that asks for more than the controller and the switches can do gets as much as they can, and
+those who have an offer are not kept waiting by those who have none.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ PER_PORT = 20
 returns all that it has by one burst, and repeats nothing.
 """
 
-OFFERS_AT_ONCE = 32
-"""DISCOVERs in work: enough to fill each write to the disk."""
+OFFERS_AT_ONCE = 128
+"""Offers in work, until their rules are in force: switches too can have more than they get done."""
 
 PATIENCE_S = 1.0
 """How long a DISCOVER may wait to be in work. A client asks again after four seconds."""
@@ -140,13 +140,17 @@ class DhcpDesk:
         if not self._turns.acquire(timeout=PATIENCE_S):
             self._counts["dhcp_dropped"] += 1
             return None
+        following = None
         try:
-            lease = self._lender.lend(server, wish.tag, wish.client_id, wish.psid_bits)
+            lease, following = self._lender.lend(server, wish.tag, wish.client_id, wish.psid_bits)
         except LendingError as error:
             LOG.warning("nothing to offer %s: %s", server.name, error)
             return None
         finally:
-            self._turns.release()
+            if following is None:
+                self._turns.release()
+            else:
+                following.link(lambda _ended: self._turns.release())
         return offer(request, lease, self._lender.book.terms.lifetime_ns)
 
     def _keep(self, server: HostPlan, wish: Keep, request: dhcp.Message) -> dhcp.Message:

@@ -34,7 +34,7 @@ from controller.store import StoreError
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, edge_name
 
-__all__ = ["Lender"]
+__all__ = ["Changed", "Lender"]
 
 LOG = logging.getLogger("controller.lender")
 TELL_AGAIN_S = (1.0, 2.0, 4.0)
@@ -85,7 +85,7 @@ class Lender:
         tag: str = COMMON_TAG,
         client_id: str = "",
         psid_bits: int | None = None,
-    ) -> Lease:
+    ) -> Changed:
         """Borrow for as long as an offer holds; the rules are on their way when this returns.
 
         Who asks again is told the same, and nothing is written while half of that time is left.
@@ -94,9 +94,8 @@ class Lender:
         lifetime = min(OFFER_NS, self.book.terms.lifetime_ns)
         held = self.book.held(server.name, tag, client_id)
         if held is not None and held.until_ns - self._clock.now_ns() >= lifetime // 2:
-            return held
-        lease, _ = self._lend(server, tag, client_id, psid_bits, lifetime)
-        return lease
+            return held, None
+        return self._lend(server, tag, client_id, psid_bits, lifetime)
 
     def keep(self, server: HostPlan, address: IPv4Address, port: int) -> Lease:
         """Give the holder its full time; returns when the lease is in force.

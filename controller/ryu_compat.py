@@ -13,8 +13,9 @@ import sys
 import types
 import warnings
 from functools import total_ordering
+from typing import Any
 
-__all__ = ["make_importable", "prepare"]
+__all__ = ["hear_all", "leave_bodies_unread", "make_importable", "prepare"]
 
 
 def prepare() -> None:
@@ -97,6 +98,18 @@ def _stand_in_for_distutils() -> None:
     version.LooseVersion = _LooseVersion  # type: ignore[attr-defined]
     sys.modules["distutils"] = package
     sys.modules["distutils.version"] = version
+
+
+def hear_all(app: Any) -> None:
+    """Let events wait in a Ryu application, however many: Ryu's queue takes 128.
+
+    The rest would wait in the sockets, where nobody sees which of them matter: a REQUEST behind
+    hundreds of DISCOVERs. What comes is bounded elsewhere: switches meter what they hand up.
+    """
+    from ryu.lib import hub
+
+    app.events = hub.Queue()
+    app._events_sem = hub.Semaphore(sys.maxsize)
 
 
 class _Unread:

@@ -12,7 +12,7 @@ from tests.fakes.inside import PLAN, SERVERS, Inside, inside
 
 
 def _lent(w: Inside) -> list[Lease]:
-    leases = [w.lender.lend(server) for server in SERVERS]
+    leases = [w.lender.lend(server)[0] for server in SERVERS]
     w.settle()
     return leases
 

@@ -12,11 +12,13 @@ import pytest
 from controller import dhcp, frames
 from controller.core.lease import Lease
 from controller.dhcp import Kind, Message, Option, PortParameters
-from controller.dhcp_desk import OFFERS_AT_ONCE, DhcpDesk
+from controller.dhcp_desk import DhcpDesk
 from controller.exchange import MESSAGES_AT_ONCE
+from controller.lender import Changed
 from tests.fakes.inside import PLAN, SERVERS, Inside, fresh
 from topologies.plan import HostPlan
 
+AT_ONCE = 32
 EVERYONE = IPv4Address("255.255.255.255")
 USUAL = PortParameters(0, 0)
 
@@ -87,6 +89,7 @@ class Desk:
 
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr("controller.dhcp_desk.OFFERS_AT_ONCE", AT_ONCE)
     return Desk(monkeypatch)
 
 
@@ -144,18 +147,18 @@ def test_who_has_an_offer_is_not_kept_waiting_by_a_crowd_that_has_none(
     (lease,) = desk.inside.book.live()
     gate, begun, lend = eventlet.Event(), [], desk.inside.lender.lend
 
-    def slowly(*wish: object) -> Lease:
+    def slowly(*wish: object) -> Changed:
         begun.append(wish)
         gate.wait()
         return lend(*wish)  # type: ignore[arg-type]
 
     monkeypatch.setattr(desk.inside.lender, "lend", slowly)
     asked = 0
-    while asked < OFFERS_AT_ONCE + 5:
+    while asked < AT_ONCE + 5:
         asked += 1
         port = crowd[asked % len(crowd)]
         desk.hear(port, port.discover(asked))
-    assert len(begun) == OFFERS_AT_ONCE
+    assert len(begun) == AT_ONCE
     assert [x.kind for x in desk.hear(taker, taker.request(lease))] == [Kind.ACK]
     with eventlet.Timeout(5):
         while desk.counts["dhcp_dropped"] < 5:  # their time is up
@@ -164,4 +167,25 @@ def test_who_has_an_offer_is_not_kept_waiting_by_a_crowd_that_has_none(
     desk.inside.settle()
     last = crowd[0]
     assert desk.hear(last, last.discover(999))[-1].kind is Kind.OFFER
-    assert len(begun) == OFFERS_AT_ONCE + 1
+    assert len(begun) == AT_ONCE + 1
+
+
+def test_no_more_is_offered_than_the_switches_keep_up_with(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.dhcp_desk.PATIENCE_S", 0.02)
+    ports = [Port(server) for server in SERVERS[1:]]
+    for wire in desk.inside.wires.values():
+        wire.hold = True
+    for xid in range(AT_ONCE + 5):
+        port = ports[xid % len(ports)]
+        desk.desk.hear(port.identity, port.discover(xid))
+    with eventlet.Timeout(5):
+        while desk.counts["dhcp_dropped"] < 5:
+            eventlet.sleep(0.005)
+    assert [x.kind for x in desk.sent] == [Kind.OFFER] * AT_ONCE  # at once: it holds what it has
+    for wire in desk.inside.wires.values():
+        wire.hold = False
+        wire.release()
+    last = ports[0]
+    assert desk.hear(last, last.discover(999))[-1].kind is Kind.OFFER

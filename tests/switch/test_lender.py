@@ -41,7 +41,7 @@ def test_a_lease_is_in_force_when_it_is_kept() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     server = PLAN.host("LHR-s1")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     kept = world.lender.keep(server, lease.address, lease.first_port)
     assert kept.until_ns == clock.at + TERMS.lifetime_ns
     assert store.load() == (kept,)
@@ -52,7 +52,7 @@ def test_a_renewal_touches_no_switch() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     server = PLAN.host("LHR-s1")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     world.settle()
     for switch in world.switches.values():
         switch.disconnect()
@@ -64,7 +64,7 @@ def test_a_renewal_touches_no_switch() -> None:
 def test_an_offer_lapses_by_itself() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
-    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    lease, _ = world.lender.lend(PLAN.host("LHR-s1"))
     clock.at += 11 * SECOND
     world.lender.sweep()
     entry = world.book.lease(lease.address, lease.first_port)
@@ -91,12 +91,12 @@ def test_who_asks_again_is_told_the_same_and_nothing_is_written() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     server = PLAN.host("LHR-s1")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     clock.at += 4 * SECOND
-    assert world.lender.lend(server) == lease
+    assert world.lender.lend(server)[0] == lease
     assert store.commits == 1
     clock.at += 2 * SECOND  # less than half of the offer's ten seconds is left
-    assert world.lender.lend(server).until_ns == clock.at + 10 * SECOND
+    assert world.lender.lend(server)[0].until_ns == clock.at + 10 * SECOND
     assert store.commits == 2
 
 
@@ -105,15 +105,15 @@ def test_a_server_that_borrows_and_returns_in_a_loop_leaves_the_others_theirs() 
     world = Inside(store, clock, tables)
     greedy, modest = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
     for _ in range(TERMS.sets_per_server):
-        lease = world.lender.lend(greedy)
+        lease, _ = world.lender.lend(greedy)
         world.lender.give_back(greedy, lease.address, lease.first_port)
     with pytest.raises(QuotaError, match="wait for a quarantine to end"):
         world.lender.lend(greedy)
-    assert world.lender.lend(modest).live
+    assert world.lender.lend(modest)[0].live
     clock.at += TERMS.quarantine_ns + SECOND
     world.settle()
     world.lender.sweep()
-    assert world.lender.lend(greedy).live
+    assert world.lender.lend(greedy)[0].live
 
 
 def told(world: Inside) -> list[tuple[str, str, bool]]:
@@ -159,7 +159,7 @@ def test_who_loses_a_set_is_told_at_once_and_who_gets_it_when_it_is_in_force(
 def test_who_returns_a_set_or_lets_it_lapse_is_told_nothing() -> None:
     world = Inside(*fresh())
     server = PLAN.host("LHR-s1")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     world.lender.give_back(server, *lease.key)
     world.lender.lend(server)
     world.clock.at += TERMS.lifetime_ns
@@ -172,7 +172,7 @@ def test_sweeping_goes_on_after_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> 
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     monkeypatch.setattr("controller.lender.SWEEP_S", 0)
-    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    lease, _ = world.lender.lend(PLAN.host("LHR-s1"))
     clock.at += 11 * SECOND
     store.broken = True
     sweeper = eventlet.spawn(world.lender.sweep_for_ever)
@@ -191,7 +191,7 @@ def test_a_fault_lasts_until_something_is_stored() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     server, other = PLAN.host("LHR-s1"), PLAN.host("LHR-s2")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     world.lender.give_back(server, lease.address, lease.first_port)
     world.switches["eLHR"].disconnect()
     clock.at += 100 * SECOND
@@ -209,7 +209,7 @@ def test_a_fault_lasts_until_something_is_stored() -> None:
 def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
-    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    lease, _ = world.lender.lend(PLAN.host("LHR-s1"))
     world.settle()
     world.switches["eLHR"].disconnect()
     for _ in range(3):
@@ -226,7 +226,7 @@ def test_a_set_is_not_free_before_its_switch_forgot_it() -> None:
 
 def moved_from_a_switch_that_went_away(world: Inside) -> Lease:
     """A set that LHR's switch may still serve, though the book says that FCO's server has it."""
-    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    lease, _ = world.lender.lend(PLAN.host("LHR-s1"))
     world.settle()
     world.wires["eLHR"].alive = False  # what is sent is lost
     moved, _ = world.lender.move(*lease.key, PLAN.host("FCO-s1"))
@@ -291,7 +291,7 @@ def test_what_may_not_end_yet_holds_up_nothing_else(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("controller.lender.PORTION", 1)
     world = Inside(*fresh())
     moved = moved_from_a_switch_that_went_away(world)
-    other = world.lender.lend(PLAN.host("FCO-s2"))
+    other, _ = world.lender.lend(PLAN.host("FCO-s2"))
     world.lender.give_back(PLAN.host("FCO-s1"), *moved.key)
     world.clock.at += SECOND
     world.lender.give_back(PLAN.host("FCO-s2"), *other.key)
@@ -305,7 +305,7 @@ def test_what_may_not_end_yet_holds_up_nothing_else(monkeypatch: pytest.MonkeyPa
 def test_who_loses_a_set_while_it_asks_for_it_is_not_told_that_it_has_it(heir: str | None) -> None:
     world = Inside(*fresh())
     server = PLAN.host("LHR-s1")
-    lease = world.lender.lend(server)
+    lease, _ = world.lender.lend(server)
     world.settle()
     world.wires["eLHR"].hold = True  # its rules are there until it says otherwise
     asked = eventlet.spawn(world.lender.keep, server, *lease.key)
@@ -338,7 +338,7 @@ def test_whatever_stops_a_change_leaves_the_book_as_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = Inside(*fresh())
-    lease = world.lender.lend(PLAN.host("LHR-s1"))
+    lease, _ = world.lender.lend(PLAN.host("LHR-s1"))
     monkeypatch.setattr(world.loop, "happen", {}.__getitem__)
     world.clock.at += 100 * SECOND
     with pytest.raises(KeyError):
@@ -359,7 +359,7 @@ def test_a_stored_set_whose_heir_or_pop_is_gone_is_refused_at_once(
     pops: tuple[str, ...], kept: int, cause: str | None
 ) -> None:
     world = Inside(*fresh())
-    drains = world.lender.lend(PLAN.host("LHR-s1"))
+    drains, _ = world.lender.lend(PLAN.host("LHR-s1"))
     abroad, _ = world.lender.acquire(PLAN.host("LHR-s2"), "any")
     assert abroad.address == drains.address  # so it stays at home in LHR
     world.lender.move(*drains.key, PLAN.host("ARN-s2"), SECOND)
@@ -383,7 +383,7 @@ def test_wishes_that_come_together_are_stored_by_one_write() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
     wishes = [eventlet.spawn(world.lender.lend, server) for server in SERVERS]
-    leases = [wish.wait() for wish in wishes]
+    leases = [wish.wait()[0] for wish in wishes]
     assert len({lease.key for lease in leases}) == len(SERVERS)
     assert sorted(lease.number for lease in leases) == [1, 2, 3, 4, 5, 6]
     assert store.commits == 1
@@ -397,8 +397,8 @@ def test_a_wish_that_cannot_be_is_its_wishers_alone() -> None:
     good = eventlet.spawn(world.lender.lend, SERVERS[0])
     bad = eventlet.spawn(world.lender.lend, SERVERS[1], "no such tag")
     also = eventlet.spawn(world.lender.lend, SERVERS[2])
-    assert good.wait().live
-    assert also.wait().live
+    assert good.wait()[0].live
+    assert also.wait()[0].live
     with pytest.raises(UnknownTagError):
         bad.wait()
     assert store.commits == 1
@@ -407,7 +407,7 @@ def test_a_wish_that_cannot_be_is_its_wishers_alone() -> None:
 def test_wishes_that_cannot_be_stored_have_not_been() -> None:
     store, clock, tables = fresh()
     world = Inside(store, clock, tables)
-    kept = world.lender.lend(SERVERS[0])
+    kept, _ = world.lender.lend(SERVERS[0])
     store.broken = True
     clock.at += SECOND
     wishes = [
@@ -420,7 +420,7 @@ def test_wishes_that_cannot_be_stored_have_not_been() -> None:
             wish.wait()
     assert world.book.entries() == (kept,)
     store.broken = False
-    assert world.lender.lend(SERVERS[1]).number > kept.number
+    assert world.lender.lend(SERVERS[1])[0].number > kept.number
     world.settle()
     assert store.load() == world.book.entries()
     assert world.installed() == world.desired()
@@ -443,7 +443,7 @@ class Lending(RuleBasedStateMachine):
     @rule(server=st.sampled_from(SERVERS), take=st.booleans())
     def lend(self, server: object, take: bool) -> None:
         with contextlib.suppress(PoolExhaustedError, QuotaError, SwitchError):
-            lease = self.world.lender.lend(server)  # type: ignore[arg-type]
+            lease, _ = self.world.lender.lend(server)  # type: ignore[arg-type]
             if take:
                 self.world.settle()
                 self.world.lender.keep(server, lease.address, lease.first_port)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ def duties(w: Inside, switch: str) -> set[Duty | None]:
 
 
 def ask(w: Inside, server: HostPlan) -> Lease:
-    lease = w.lender.lend(server)
+    lease, _ = w.lender.lend(server)
     w.settle()
     return w.lender.keep(server, lease.address, lease.first_port)
 
@@ -76,7 +76,7 @@ def test_who_goes_away_meanwhile_is_not_waited_for() -> None:
 def test_what_was_taken_back_meanwhile_is_not_let_in() -> None:
     w = inside()
     w.wires["eARN"].hold = True
-    lease = w.lender.lend(ONE)
+    lease, _ = w.lender.lend(ONE)
     w.settle()
     w.lender.revoke(lease.address, lease.first_port)
     w.release("eARN")
@@ -104,7 +104,7 @@ def test_a_second_lease_of_an_address_waits_for_its_home_as_the_first_did() -> N
         ask(w, TWO)
     w.release("eARN")
     w.settle()
-    assert ask(w, TWO).address == w.lender.lend(ONE).address
+    assert ask(w, TWO).address == w.lender.lend(ONE)[0].address
 
 
 def test_a_pop_that_is_away_holds_up_nobody_but_its_own() -> None:
@@ -193,7 +193,7 @@ def test_a_crash_between_any_two_phases_loses_nothing(held: str) -> None:
         w = Inside(store, clock, tables)
         w.wires[held].hold = True
         kept = dict(tables[held].flows)
-        lease = w.lender.lend(ONE)
+        lease, _ = w.lender.lend(ONE)
         w.settle()
         if not took_it:
             tables[held].flows = kept

@@ -63,6 +63,35 @@ print(len(orders))
 """
 
 
+# A switch tells of a thousand things while the application has no turn: how many can it tell?
+EVENTS = """
+import sys
+from controller.ryu_compat import hear_all, prepare
+prepare()
+import eventlet
+from ryu.base.app_manager import RyuApp
+
+app = RyuApp()
+if sys.argv[1] == "shims":
+    hear_all(app)
+for number in range(1000):
+    with eventlet.Timeout(0.1, False):
+        app._send_event(number, None)
+        continue
+    break
+heard = [app.events.get()[0] for _ in range(app.events.qsize())]
+assert heard == list(range(len(heard)))
+print(len(heard))
+"""
+
+
+@pytest.mark.parametrize(("shims", "heard"), [("shims", 1000), ("none", 128)])
+def test_what_a_switch_tells_does_not_wait_in_its_socket(shims: str, heard: int) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", EVENTS, shims]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == heard
+
+
 @pytest.mark.parametrize("shims", [True, False])
 def test_who_waits_for_an_event_goes_on_in_the_order_of_coming(shims: bool) -> None:
     command = [sys.executable, "-W", "ignore", "-c", WAITERS, "shims" if shims else "none"]
