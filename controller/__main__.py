@@ -53,6 +53,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _lease_time(text: str) -> float:
+    value = _seconds(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} s is too short: DHCP counts whole seconds")
+    return value
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
     parser.add_argument("network", type=Path, help="the resolved network, JSON")
@@ -78,7 +85,7 @@ def _arguments() -> argparse.Namespace:
         metavar="NAME",
         help="network namespaces in which switches reach the OpenFlow address too",
     )
-    parser.add_argument("--lease-time", type=_seconds, default=120.0, metavar="S")
+    parser.add_argument("--lease-time", type=_lease_time, default=120.0, metavar="S")
     parser.add_argument("--quarantine", type=_seconds, default=60.0, metavar="S")
     arguments = parser.parse_args()
     if arguments.token_file is None and not arguments.rest.is_loopback:

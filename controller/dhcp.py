@@ -25,6 +25,7 @@ __all__ = [
     "PortParameters",
     "build",
     "client_identifier",
+    "is_name",
     "parse",
     "user_class",
 ]
@@ -171,17 +172,12 @@ class Message:
 
     @property
     def client_id(self) -> str:
-        """Option 61: the client's own name, or in hexadecimal what is none; "" without it.
+        """Option 61: the client's own name, or 0x and in hexadecimal what is none; "" without it.
 
         Raises DhcpError.
         """
         value = self.option(Option.CLIENT_ID)
-        if value is None:
-            return ""
-        if not 2 <= len(value) <= 1 + LONGEST_NAME:
-            raise DhcpError(f"option 61 has {len(value)} bytes, not 2 to {1 + LONGEST_NAME}")
-        name = value[1:].decode("ascii", "replace")
-        return name if value[0] == 0 and name.isprintable() and name.isascii() else value.hex()
+        return "" if value is None else _name_of(value)
 
     @property
     def user_class(self) -> str | None:
@@ -192,7 +188,7 @@ class Message:
         if len(value) < 2 or value[0] != len(value) - 1 or len(value) > 1 + LONGEST_NAME:
             raise DhcpError("option 77 is not one user class (RFC 3004)")
         name = value[1:].decode("ascii", "replace")
-        if not (name.isascii() and name.isprintable()):
+        if not is_name(name):
             raise DhcpError("option 77 is no word")
         return name
 
@@ -207,18 +203,49 @@ LONGEST_NAME = 64
 """Bytes of a client identifier or a tag."""
 
 
+_BYTES = "0x"
+"""How what stands for a client identifier begins that is no name."""
+
+
+def is_name(text: str) -> bool:
+    """Whether a client identifier or a tag can be so."""
+    return len(text) <= LONGEST_NAME and text.isascii() and text.isprintable()
+
+
+def _name_of(identifier: bytes) -> str:
+    """What a client is called that says so in option 61. Raises DhcpError."""
+    if not 2 <= len(identifier) <= 1 + LONGEST_NAME:
+        raise DhcpError(f"option 61 has {len(identifier)} bytes, not 2 to {1 + LONGEST_NAME}")
+    name = identifier[1:].decode("ascii", "replace")
+    plain = identifier[0] == 0 and is_name(name) and not name.startswith(_BYTES)
+    return name if plain else _BYTES + identifier.hex()
+
+
 def client_identifier(name: str) -> bytes:
-    """Option 61 for a name that is no hardware address (RFC 2132 section 9.14)."""
-    return b"\0" + name.encode()
+    """Option 61 for a name that is no hardware address (RFC 2132 section 9.14).
+
+    Of what `Message.client_id` says it makes the bytes that were there. Raises ValueError for what
+    that would never say.
+    """
+    try:
+        bare = name.removeprefix(_BYTES)
+        found = b"\0" + name.encode() if bare == name else bytes.fromhex(bare)
+        if _name_of(found) == name:
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"{name!r} is no client identifier: 1 to {LONGEST_NAME} printable characters")
 
 
 def user_class(tag: str) -> bytes:
-    """Option 77 with one class (RFC 3004 section 4)."""
-    return bytes((len(tag.encode()),)) + tag.encode()
+    """Option 77 with one class (RFC 3004 section 4). Raises ValueError for what is no word."""
+    if not tag or not is_name(tag):
+        raise ValueError(f"{tag!r} is no tag: 1 to {LONGEST_NAME} printable characters")
+    return bytes((len(tag),)) + tag.encode()
 
 
 def names(tag: str, client_id: str) -> list[tuple[int, bytes]]:
-    """The options that name a lease; what is usual is not said."""
+    """The options that name a lease; what is usual is not said. Raises ValueError."""
     given = []
     if client_id:
         given.append((int(Option.CLIENT_ID), client_identifier(client_id)))

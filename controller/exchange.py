@@ -131,9 +131,7 @@ def _lease_reply(kind: Kind, request: Message, lease: Lease, seconds: int) -> Me
     options = (
         (Option.SERVER_ID, GATEWAY_ADDRESS.packed),
         (Option.LEASE_TIME, seconds.to_bytes(4, "big")),
-        # The defaults of RFC 2131 section 4.4.5: half and seven eighths of the lease.
-        (Option.RENEWAL_TIME, (seconds // 2).to_bytes(4, "big")),
-        (Option.REBINDING_TIME, (seconds * 7 // 8).to_bytes(4, "big")),
+        *_timers(seconds),
         (Option.PORT_PARAMETERS, ports.encode()),
     )
     return Message(
@@ -145,6 +143,20 @@ def _lease_reply(kind: Kind, request: Message, lease: Lease, seconds: int) -> Me
         yiaddr=lease.address,
         giaddr=request.giaddr,
         broadcast=request.broadcast,
+    )
+
+
+def _timers(seconds: int) -> tuple[tuple[int, bytes], ...]:
+    """When to renew and to rebind: half and seven eighths of the lease (RFC 2131 section 4.4.5).
+
+    The first comes before the second, so of times too short for that nothing is said.
+    """
+    renew, rebind = seconds // 2, seconds * 7 // 8
+    if not renew < rebind:
+        return ()
+    return (
+        (int(Option.RENEWAL_TIME), renew.to_bytes(4, "big")),
+        (int(Option.REBINDING_TIME), rebind.to_bytes(4, "big")),
     )
 
 

@@ -30,7 +30,6 @@ from controller.core.lending import PORTION, Book
 from controller.exchange import OFFER_NS, GiveBack, Keep
 from controller.loop import ControlLoop
 from controller.session import SwitchError
-from controller.store import StoreError
 from topologies.model import COMMON_TAG
 from topologies.plan import HostPlan, edge_name
 
@@ -120,10 +119,11 @@ class Lender:
         """The set that a client names exactly, as it must. Raises NotHeldError."""
         address, ports = wish.address, wish.ports
         lease = self.book.lease(address, ports.first_port)
+        state = LeaseState.FREE if lease is None else lease.state
         said = (ports.psid, ports.psid_bits, wish.client_id)
         if lease is not None and (lease.psid, lease.psid_bits, lease.client_id) == said:
             return lease.key
-        raise NotHeldError(address, ports.first_port, None, LeaseState.FREE)
+        raise NotHeldError(address, ports.first_port, "this client", state)
 
     # -- verbs of an operator
 
@@ -354,7 +354,7 @@ class Lender:
                 decided.append((wish, transition))
         try:
             following = self._store([transition for _, transition in decided])
-        except StoreError as error:
+        except Exception as error:  # nobody is left waiting, whatever it is
             for wish, _ in decided:
                 wish.done.send_exception(error)
         else:

@@ -145,6 +145,15 @@ class ControlLoop:
         """Put into the log what changes nothing; it is durable with the next event or flush."""
         self._notes.append(self._record(note))
 
+    def write(self, note: Note) -> None:
+        """Put it there durably, now. Raises StoreError; then it is not there."""
+        self._notes.append(self._record(note))
+        try:
+            self._keep()
+        except BaseException:
+            self._notes.pop()
+            raise
+
     def flush(self) -> None:
         """Make what was noted durable, and see whether a fault lasts. Raises StoreError."""
         if self._notes or self.fault is not None:

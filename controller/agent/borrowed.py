@@ -89,14 +89,17 @@ def _tagged(leases: Iterable[Mapping[str, Any]], tag: str) -> Sequence[Mapping[s
 
 
 def _use(made: socket.socket, lease: Mapping[str, Any]) -> range:
-    """Let a socket use a lease: its ports."""
+    """Let a socket use a lease: its ports. Raises OSError."""
     lowest, highest = max(int(lease["first_port"]), SYSTEM_PORTS), int(lease["last_port"])
     if made.type == socket.SOCK_STREAM:
         made.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
     made.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, pack("=I", lowest | highest << 16))
     with _named(lease, errno.EADDRINUSE):  # of UDP; TCP gets no port yet
         made.bind((str(lease["address"]), 0))
-    return range(lowest, highest + 1)
+    ports = range(lowest, highest + 1)
+    if made.type != socket.SOCK_STREAM:
+        _check(made, ports)
+    return ports
 
 
 def connect(

@@ -194,7 +194,10 @@ class Client:
     def _end(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            self._use(None)
+            try:
+                self._use(None)
+            except (OSError, ValueError) as error:  # the next change tells it all again
+                LOG.error("%s", error)
 
     def _give_back(self) -> None:
         held = self._held

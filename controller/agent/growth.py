@@ -13,7 +13,7 @@ __all__ = ["Growth", "Step"]
 HIGH = 0.8
 """The share of the ports towards one destination at which another set is asked for."""
 LOW = 0.5
-"""The share of what would be left at which the last set is no longer needed."""
+"""The share of what would be left at which a set is no longer needed."""
 PATIENCE_S = 30.0
 """How long it must not have been needed before it is returned."""
 
@@ -33,16 +33,16 @@ class Growth:
     most: int
     _idle_since: float | None = None
 
-    def step(self, now_s: float, sizes: list[int], used: int, last_idle: bool) -> Step:
-        """What to do with sets of these ``sizes``, in the order in which they were borrowed.
+    def step(self, now_s: float, sizes: list[int], used: int, idle: int) -> Step:
+        """What to do with sets of these ``sizes``.
 
-        ``used`` is how many ports are in use towards the busiest destination, ``last_idle`` says
-        that nothing uses the last set.
+        ``used`` is how many ports are in use towards the busiest destination, ``idle`` how many
+        ports the set has that would be returned, 0 while something uses it.
         """
         if used >= HIGH * sum(sizes):
             self._idle_since = None
             return Step.BORROW if len(sizes) < self.most else Step.KEEP
-        if len(sizes) < 2 or not last_idle or used > LOW * sum(sizes[:-1]):
+        if len(sizes) < 2 or not idle or used > LOW * (sum(sizes) - idle):
             self._idle_since = None
             return Step.KEEP
         if self._idle_since is None:

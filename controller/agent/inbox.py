@@ -53,4 +53,5 @@ class Inbox(asyncio.DatagramProtocol):
         except (DhcpError, asyncio.QueueFull) as error:
             self.dropped += 1
             if self.dropped.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...
-                LOG.warning("%d messages dropped, the last: %s", self.dropped, error or "too many")
+                cause = str(error) or "too many"
+                LOG.warning("%d messages dropped, the last: %s", self.dropped, cause)

@@ -18,6 +18,7 @@ from controller.agent.client import Want
 from controller.agent.metrics import metrics
 from controller.agent.server import Server
 from controller.agent.usage import Usage
+from controller.dhcp import PortParameters
 from topologies.model import COMMON_TAG
 
 __all__ = ["obey"]
@@ -34,8 +35,10 @@ async def obey(
     """Carry out one order."""
     try:
         answer = await _carry_out(servers, usage, json.loads(await reader.readline()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         answer = {"error": f"no order: {error}"}
+    except RecursionError:
+        answer = {"error": "no order: it is nested too deep"}
     except TimeoutError:
         answer = {"error": f"nothing was lent within {PATIENCE_S:g} s"}
     writer.write(json.dumps(answer).encode() + b"\n")
@@ -54,8 +57,9 @@ async def _carry_out(
     want = Want(
         str(order.get("tag") or COMMON_TAG),
         str(order.get("client_id") or ""),
-        None if bits is None else int(bits),
+        None if bits is None else PortParameters(int(bits), 0).psid_bits,
     )
+    want.options()  # what DHCP cannot say is no wish
     server = servers.get(name)
     if server is None:
         return {"error": f"there is no server {name}"}

@@ -186,7 +186,8 @@ class Server:
         extra = [want for want in wants if want.client_id.startswith(MORE)]
         leases = [self._held[want] for want in wants]
         many = busiest(used, {lease.address for lease in leases})
-        idle = bool(extra) and self._in_use.is_idle(self._held[extra[-1]])
+        last = self._held[extra[-1]] if extra else None
+        idle = last.size if last is not None and self._in_use.is_idle(last) else 0
         growth = self._growth.setdefault(tag, Growth(self._most))
         step = growth.step(now_s, [lease.size for lease in leases], many, idle)
         if step is Step.BORROW:

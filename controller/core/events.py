@@ -372,9 +372,17 @@ def _value(name: str, value: Any, wanted: Any) -> Any:
         raise ValueError(f"{name} is {getattr(wanted, '__name__', wanted)}, not {value!r}")
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
         raise ValueError(f"{name} is too large")
+    if isinstance(value, dict) and not all(map(_is_plain, value.values())):
+        raise ValueError(f"{name} are words, numbers, or lists of them")
     if value == {}:
         raise ValueError(f"{name} are none: the first is what the word is said of")
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a parameter is a word, a number, or a list of such."""
+    parts = value if isinstance(value, list) else [value]
+    return all(part is None or isinstance(part, str | int | float) for part in parts)
 
 
 def _lease(data: Any) -> Lease:

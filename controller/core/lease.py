@@ -136,12 +136,12 @@ class PoolExhaustedError(LendingError):
     releases before; None when time alone will not free anything.
     """
 
-    def __init__(self, pop: str, tag: str, earliest_ns: int | None) -> None:
+    def __init__(self, pop: str, tag: str, ports: int, earliest_ns: int | None) -> None:
         self.pop = pop
         self.tag = tag
         self.earliest_ns = earliest_ns
         super().__init__(
-            f"PoP {pop}: every port set tagged {tag!r} is taken; "
+            f"PoP {pop}: no set of {ports} ports tagged {tag!r} is free; "
             "wait for one to be returned, or give the network a larger pool"
         )
 

@@ -72,16 +72,28 @@ class _Inherited:
 
 
 class _Share:
-    """What one server has of one tag: sets by its own names for them, ports that it keeps from
-    others, and how many sets it may use.
+    """What one server has of one tag: sets by its own names for them, how many drain by each, ports
+    that it keeps from others, and how many sets it may use.
     """
 
-    __slots__ = ("held", "kept", "live")
+    __slots__ = ("draining", "held", "kept", "live")
 
     def __init__(self) -> None:
         self.held: dict[str, Lease] = {}
+        self.draining: Counter[str] | None = None  # made when needed: there may be many shares
         self.kept = 0
         self.live = 0
+
+    def drain(self, client_id: str, one: int) -> None:
+        """One set more that goes by this name drains, or one less."""
+        self.draining = self.draining or Counter()
+        self.draining[client_id] += one
+        if not self.draining[client_id]:
+            del self.draining[client_id]
+
+    def knows(self, client_id: str) -> bool:
+        """Whether a set goes by this name, lent or draining."""
+        return client_id in self.held or client_id in (self.draining or ())
 
 
 _NOTHING = _Share()
@@ -183,7 +195,7 @@ class Book:
 
     def next_event_ns(self) -> int | None:
         """When ``expire`` will next have something to do; None if never."""
-        times = (shelf.earliest(self._entries, extra_live_ns=0) for shelf in self._shelves.values())
+        times = (shelf.next_due(self._entries) for shelf in self._shelves.values())
         return min((time for time in times if time is not None), default=None)
 
     # -- verbs: decide, change nothing
@@ -279,8 +291,8 @@ class Book:
 
         There is no quarantine between: whoever moves a set says that the heir may meet the
         holder's connections. The heir has it by the holder's client identifier, or by
-        ``moved-NUMBER`` of the lending, or the like, where it has another set by that. Raises
-        NotHeldError, HoldsAlreadyError, QuotaError.
+        ``moved-NUMBER`` of the lending, or the like, where it has or drains another set by that.
+        Raises NotHeldError, HoldsAlreadyError, QuotaError.
         """
         lease = self._must_hold(address, port, None, frozenset({LeaseState.LENT}))
         if heir == lease.server:
@@ -357,8 +369,8 @@ class Book:
             elsewhere = (shelf.with_room(other, order) for other in abroad)
             address = next((found for found in elsewhere if found is not None), None)
         if address is None:
-            earliest = shelf.earliest(self._entries, self.terms.quarantine_ns)
-            raise PoolExhaustedError(pop, tag, earliest)
+            earliest = shelf.earliest_free(self._entries, self.terms.quarantine_ns)
+            raise PoolExhaustedError(pop, tag, ports.UNIT << order, earliest)
         opened = self._opened.get(address) or Opened(IPv4Address(address), pop, ports.UNTOUCHED)
         first = ports.best_fit(opened.free, order)
         assert first is not None
@@ -435,11 +447,12 @@ class Book:
 
     def _name_at(self, heir: str, lease: Lease, number: int, taken: Collection[Holder]) -> str:
         """By which name an heir has a set: one by which it has no other, and gets none now."""
+        share = self._share(heir, lease.tag)
         more = (f"moved-{number}-{again}" for again in count(2))
         return next(
             name
             for name in chain((lease.client_id, f"moved-{number}"), more)
-            if self.held(heir, lease.tag, name) is None and (heir, lease.tag, name) not in taken
+            if not share.knows(name) and (heir, lease.tag, name) not in taken
         )
 
     def _quarantine(self, lease: Lease, now_ns: int) -> Transition:
@@ -506,6 +519,8 @@ class Book:
             share.held[lease.client_id] = lease
         elif lease.state is LeaseState.LENT:
             del share.held[lease.client_id]
+        elif lease.live:
+            share.drain(lease.client_id, one)
 
     def _place(self, key: Key, lease: Lease) -> None:
         """Keep the free ports of the address, and with them its home."""

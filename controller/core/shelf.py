@@ -124,7 +124,8 @@ class Shelf:
         self, key: Key, lease: Lease, before: Lease | None, entries: Mapping[Key, Lease]
     ) -> None:
         """Note when an entry is due. More time for the same lending needs no second note."""
-        if before is not None and (before.state, before.number) == (lease.state, lease.number):
+        same = before is not None and (before.state, before.number) == (lease.state, lease.number)
+        if same and before is not None and lease.until_ns >= before.until_ns:
             return
         notes = (self._live if lease.live else self._quarantined)[lease.pop]
         if len(notes) > 2 * len(entries) + 64:  # mostly of leases that were returned early
@@ -153,13 +154,22 @@ class Shelf:
                 heapq.heappush(notes, note)
         return list(found.values())
 
-    def earliest(self, entries: Mapping[Key, Lease], extra_live_ns: int) -> int | None:
-        """The first time in the notes, live ones counted ``extra_live_ns`` later."""
-        times = (
-            notes[0][0] + (extra_live_ns if live else 0)
-            for notes, live in self._heaps()
-            if _settle(notes, entries, live)
-        )
+    def next_due(self, entries: Mapping[Key, Lease]) -> int | None:
+        """The first time in the notes."""
+        times = (notes[0][0] for notes, live in self._heaps() if _settle(notes, entries, live))
+        return min(times, default=None)
+
+    def earliest_free(self, entries: Mapping[Key, Lease], quarantine_ns: int) -> int | None:
+        """When the first set will be free, if nobody renews; what has an heir will not be."""
+        times: list[int] = []
+        for notes, live in self._heaps():
+            heirs: list[_Note] = []
+            while _settle(notes, entries, live) and entries[notes[0][2]].heir:
+                heirs.append(heapq.heappop(notes))
+            if notes:
+                times.append(notes[0][0] + (quarantine_ns if live else 0))
+            for note in heirs:
+                heapq.heappush(notes, note)
         return min(times, default=None)
 
     def _heaps(self) -> Iterator[tuple[list[_Note], bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from eventlet.greenthread import GreenThread
 from webob import Response
 
 from controller.core.lease import ChangedMeanwhileError, LendingError, PoolExhaustedError
-from controller.dhcp import LONGEST_NAME
+from controller.dhcp import LONGEST_NAME, is_name
 from controller.loop import FORCE_S
 from controller.session import SwitchError
 from controller.store import StoreError
@@ -75,7 +76,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if len(body) > LONGEST:
         raise ValueError(f"a body has at most {LONGEST} bytes")
     try:
-        data = json.loads(body or b"{}", parse_constant=_no_number)
+        data = json.loads(body or b"{}", parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("the body is nested too deep") from None
     if not isinstance(data, dict):
@@ -86,6 +87,13 @@ def read_object(body: bytes) -> dict[str, Any]:
 def _no_number(word: str) -> float:
     """What Python takes for a number and JSON does not (RFC 8259 section 6). Raises ValueError."""
     raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    """A number that is not too large for Python to hold. Raises ValueError."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> dict[str, Any]:
@@ -100,8 +108,8 @@ def read_fields(body: bytes, wanted: Mapping[str, type], needed: str = "") -> di
         right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not right or isinstance(value, bool):
             raise ValueError(f"{name} is {kind.__name__}, not {value!r}")
-        if kind is str and not (len(value) <= LONGEST_NAME and value.isprintable()):
-            raise ValueError(f"{name} has at most {LONGEST_NAME} printable characters")
+        if kind is str and not is_name(value):
+            raise ValueError(f"{name} has at most {LONGEST_NAME} printable characters of ASCII")
     if needed and needed not in data:
         raise ValueError(f"the field {needed!r} is missing")
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from ryu.app.wsgi import WSGIApplication
 from webob import Response
@@ -23,7 +24,11 @@ class Known:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as WSGI wants it."""
+        if environ["PATH_INFO"].startswith("http://"):  # RFC 9112 section 3.2.2
+            environ["PATH_INFO"] = urlsplit(environ["PATH_INFO"]).path
         refused = self._refusal(environ["PATH_INFO"], environ["REQUEST_METHOD"])
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            refused = refuse(411, "say how long the body is, by Content-Length")
         answering = self._application if refused is None else refused
         answered: Iterable[bytes] = answering(environ, start_response)
         return answered

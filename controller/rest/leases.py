@@ -30,6 +30,7 @@ from controller.core.describing import describe_lease
 from controller.core.geofeed import geofeed
 from controller.core.lease import SECOND, Lease
 from controller.core.usage import usage
+from controller.dhcp import names
 from controller.lender import Changed
 from controller.rest.answers import (
     NotFoundError,
@@ -66,6 +67,7 @@ class LeaseDoors(ControllerBase):
         wanted = {"server": str, "tag": str, "client_id": str, "psid_bits": int}
         given = read_fields(request.body, wanted, "server")
         server = self._server(given.pop("server"))
+        names(given.get("tag", COMMON_TAG), given.get("client_id", ""))  # over DHCP too
         tag = given.pop("tag", COMMON_TAG)
         return self._changed(self._lender.acquire(server, tag, **given), status=201)
 
@@ -96,7 +98,8 @@ class LeaseDoors(ControllerBase):
     def change(self, request: Any, address: str, port: str, verb: str, **_: Any) -> Response:
         """Renew, revoke, release, drain or move a lease."""
         at, lender = _place(address, port), self._lender
-        if_match = request.if_match if "If-Match" in request.headers else None
+        said = request.headers.get("If-Match")
+        if_match = None if said is None else request.if_match if said.strip() else ()
         if verb in ("renew", "revoke"):
             read_fields(request.body, {})
             return self._changed(getattr(lender, verb)(*at, if_match))
@@ -140,8 +143,8 @@ class LeaseDoors(ControllerBase):
 
     def _changed(self, changed: Changed, status: int = 200) -> Response:
         lease, following = changed
-        entry = self._entry(lease) | {"confirmed": is_confirmed(following)}
-        return _tagged(answer(entry, status), lease)
+        confirmed = {"confirmed": is_confirmed(following)}
+        return _tagged(answer(self._entry(lease) | confirmed, status), lease)
 
     def _entry(self, lease: Lease) -> dict[str, Any]:
         return describe_lease(lease) | {"expires_in_s": round(self._lender.seconds_left(lease), 3)}

@@ -127,8 +127,7 @@ class NetworkDoors(ControllerBase):
         event = _by_hand(request.body)
         following = None
         if isinstance(event, Note):
-            loop.note(event)
-            loop.flush()
+            loop.write(event)
         else:
             following = loop.happen(event)
         return answer(dump(event) | {"confirmed": is_confirmed(following)}, 201)

@@ -42,7 +42,7 @@ def parse_connect(head: RequestHead) -> Target:
     if head.method != "CONNECT":
         raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "only CONNECT")
     address, _, port = head.target.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
         raise HttpError(HTTPStatus.BAD_REQUEST, "CONNECT wants ADDRESS:PORT")
     try:
         target = IPv4Address(address)
@@ -72,5 +72,7 @@ def refusal(error: OSError | HttpError) -> bytes:
     else:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
     text = f"{error}\n".encode("ascii", "backslashreplace")
-    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(text)}\r\n\r\n"
+    allow = "Allow: CONNECT\r\n" if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
+    length = f"Content-Length: {len(text)}\r\n"
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{allow}{length}\r\n"
     return head.encode() + text

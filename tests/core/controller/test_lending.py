@@ -204,6 +204,32 @@ def test_exhaustion_says_when_to_try_again() -> None:
     assert _acquire(book, "s3", "LHR", 70).address == a.address
 
 
+def test_what_drains_for_an_heir_is_not_said_to_be_free_then() -> None:
+    book = _book(bits=1)
+    first, second = _acquire(book, "s1"), _acquire(book, "s2", now=40)
+    book.apply(book.move(*first.key, "s2", "LHR", 50, 60))
+    with pytest.raises(PoolExhaustedError, match="no set of 32768 ports tagged 'any'") as caught:
+        book.acquire("s3", "LHR", 50)
+    assert caught.value.earliest_ns == second.until_ns + 50
+    assert book.next_event_ns() == 60
+    book.apply(book.move(*second.key, "s3", "LHR", 50, 60))
+    with pytest.raises(PoolExhaustedError) as caught:
+        book.acquire("s3", "LHR", 50)
+    assert caught.value.earliest_ns is None
+
+
+def test_a_renewal_that_could_not_be_stored_lets_the_lease_end_in_time() -> None:
+    book = _book()
+    lease = _acquire(book, "s1")
+    _acquire(book, "s2", now=90)
+    renewed = book.renew("s1", *lease.key, 50, 1000)
+    book.apply(renewed)
+    assert book.next_event_ns() == 190  # as who is refused in the same breath is told
+    book.undo(renewed)
+    assert book.next_event_ns() == lease.until_ns
+    assert [x.before for x in book.expire(lease.until_ns)] == [lease]
+
+
 def test_pools_of_one_tag_are_one_shelf_and_tags_are_apart() -> None:
     pools = [
         Pool(IPv4Network("192.0.2.8/32"), "gb"),
@@ -459,6 +485,15 @@ def test_who_has_such_a_set_gets_the_moved_one_by_another_name() -> None:
     assert book.held("s2", "any", "moved-3") == moved.after
     assert book.held("s2", "any") == own
     assert book.held("s1", "any") is None
+
+
+def test_who_drains_such_a_set_gets_the_moved_one_by_another_name() -> None:
+    book = _book()
+    lease, own = _acquire(book, "s1"), _acquire(book, "s2")
+    book.apply(book.drain(*own.key, 50))
+    assert book.move(*lease.key, "s2", "LHR", 0).after.client_id == "moved-3"
+    book.apply(book.revoke(*own.key, 0))
+    assert book.move(*lease.key, "s2", "LHR", 0).after.client_id == ""
 
 
 def test_nobody_is_moved_its_own_set() -> None:

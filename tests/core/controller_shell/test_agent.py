@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -305,6 +306,37 @@ def test_a_clients_failure_is_not_its_end(
     asyncio.run(live())
 
 
+@pytest.mark.parametrize("when", ["while it borrows", "when it ends"])
+def test_a_disk_that_is_full_for_a_moment_ends_no_client(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "AGAIN_S", 0.0)
+    full = when == "while it borrows"
+    used: list[Held | None] = []
+
+    def use(held: Held | None) -> None:
+        used.append(held)
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def live() -> list[Kind]:
+        nonlocal full
+        lender = Lender(agreeable)
+        running = asyncio.create_task(Client(ONE, MAC, lender.inbox, lender.send, use).run())
+        async with asyncio.timeout(5):
+            while len(used) < 4 if full else not used:
+                await asyncio.sleep(0)
+            full = not full
+            while used[-1] is None:
+                await asyncio.sleep(0)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return [message.kind for message in lender.asked]
+
+    assert asyncio.run(live())[-1] is Kind.RELEASE
+
+
 def handed(answer: Callable[[Message], Message | None]) -> tuple[list[Message], list[Held | None]]:
     """What a client asks and uses to which a lease was handed, until it is lost."""
     used: list[Held | None] = []
@@ -417,17 +449,29 @@ def test_no_average_is_above_its_maximum(looks: list[tuple[int, int]]) -> None:
 
 def test_another_set_is_asked_for_before_ports_run_out_and_returned_when_it_is_idle() -> None:
     growth = Growth(most=2)
-    assert growth.step(0, [16], 12, False) is Step.KEEP
-    assert growth.step(1, [16], 13, False) is Step.BORROW
-    assert growth.step(2, [16, 16], 26, False) is Step.KEEP  # no more than two
-    assert growth.step(3, [16, 16], 8, True) is Step.KEEP
-    assert growth.step(20, [16, 16], 8, False) is Step.KEEP  # it is in use again
-    assert growth.step(21, [16, 16], 8, True) is Step.KEEP
-    assert growth.step(40, [16, 16], 9, True) is Step.KEEP  # too many for one
-    assert growth.step(41, [16, 16], 8, True) is Step.KEEP
-    assert growth.step(70, [16, 16], 8, True) is Step.KEEP
-    assert growth.step(71, [16, 16], 8, True) is Step.RETURN
-    assert growth.step(200, [16], 0, False) is Step.KEEP
+    assert growth.step(0, [16], 12, 0) is Step.KEEP
+    assert growth.step(1, [16], 13, 0) is Step.BORROW
+    assert growth.step(2, [16, 16], 26, 0) is Step.KEEP  # no more than two
+    assert growth.step(3, [16, 16], 8, 16) is Step.KEEP
+    assert growth.step(20, [16, 16], 8, 0) is Step.KEEP  # it is in use again
+    assert growth.step(21, [16, 16], 8, 16) is Step.KEEP
+    assert growth.step(40, [16, 16], 9, 16) is Step.KEEP  # too many for one
+    assert growth.step(41, [16, 16], 8, 16) is Step.KEEP
+    assert growth.step(70, [16, 16], 8, 16) is Step.KEEP
+    assert growth.step(71, [16, 16], 8, 16) is Step.RETURN
+    assert growth.step(200, [16], 0, 16) is Step.KEEP
+
+
+@pytest.mark.parametrize(
+    ("sizes", "used", "step"),
+    [([2048, 2048, 16], 2000, Step.KEEP), ([2048, 2048, 32768], 10_000, Step.RETURN)],
+)
+def test_what_would_be_left_counts_wherever_the_idle_set_stands(
+    sizes: list[int], used: int, step: Step
+) -> None:
+    growth = Growth(most=3)
+    assert growth.step(0, sizes, used, 2048) is Step.KEEP
+    assert growth.step(40, sizes, used, 2048) is step
 
 
 class Busy(Server):
@@ -533,7 +577,13 @@ class Straw(Server):
         ('{"do": "metrics"}', 'poplab_egress_ports_used{address="203.0.113.1"'),
         ("[]", "no order"),
         ("{", "no order"),
+        ("[" * 5000, "no order"),
         ('{"do": "borrow"}', "no order"),
+        ('{"do": "borrow", "server": "LHR-s1", "psid_bits": 1e400}', "no order"),
+        ('{"do": "borrow", "server": "LHR-s1", "psid_bits": 99}', "no order: port parameters"),
+        ('{"do": "borrow", "server": "LHR-s1", "psid_bits": -3}', "no order: port parameters"),
+        (f'{{"do": "borrow", "server": "LHR-s1", "tag": "{"x" * 65}"}}', "is no tag"),
+        (f'{{"do": "borrow", "server": "LHR-s1", "client_id": "{"x" * 65}"}}', "no client ident"),
     ],
 )
 def test_orders_are_carried_out_or_refused_in_words(line: str, answer: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from controller import dhcp, exchange
@@ -184,7 +184,7 @@ ASKED = (int(Option.REQUESTED_ADDRESS), LEASE.address.packed)
         (request(Kind.DISCOVER, PORTS, TAG, NAME), exchange.Lend("gb", "web", 5)),
         (
             request(Kind.DISCOVER, PORTS, (Option.CLIENT_ID, b"\x01" + MAC)),
-            exchange.Lend(client_id=(b"\x01" + MAC).hex(), psid_bits=5),
+            exchange.Lend(client_id="0x" + (b"\x01" + MAC).hex(), psid_bits=5),
         ),
         (
             request(Kind.REQUEST, PORTS, NAME, ciaddr=LEASE.address),
@@ -230,9 +230,26 @@ def test_names_that_are_none_are_refused(option: tuple[int, bytes], cause: str) 
         exchange.understand(request(Kind.DISCOVER, PORTS, option), MAC)
 
 
-@pytest.mark.parametrize("value", [b"\0we\nb", b"\0w\xe9b", b"\xff\0\0\0\1", b"\2web"])
+@pytest.mark.parametrize(
+    "value", [b"\0we\nb", b"\0w\xe9b", b"\xff\0\0\0\1", b"\2web", b"\0000xweb"]
+)
 def test_a_client_identifier_that_is_no_name_is_shown_in_hexadecimal(value: bytes) -> None:
-    assert request(Kind.DISCOVER, (Option.CLIENT_ID, value)).client_id == value.hex()
+    assert request(Kind.DISCOVER, (Option.CLIENT_ID, value)).client_id == "0x" + value.hex()
+
+
+@given(st.binary(min_size=2, max_size=65) | st.text(min_size=1).map(lambda x: b"\0" + x.encode()))
+def test_a_client_hears_of_its_lease_by_its_own_identifier(value: bytes) -> None:
+    assume(len(value) <= 65)
+    asked = request(Kind.DISCOVER, (Option.CLIENT_ID, value))
+    told = exchange.force_renew(LEASE._replace(client_id=asked.client_id), MAC)
+    assert told.option(Option.CLIENT_ID) == value
+    assert dhcp.parse(dhcp.build(told)).client_id == asked.client_id
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "caf\xe9", "0xno", "0x", "0x0061", "0x00ZZ"])
+def test_what_no_client_is_called_is_no_identifier(name: str) -> None:
+    with pytest.raises(ValueError, match="no client identifier"):
+        dhcp.client_identifier(name)
 
 
 def test_every_answer_repeats_the_client_identifier() -> None:
@@ -240,6 +257,13 @@ def test_every_answer_repeats_the_client_identifier() -> None:
     for reply in (exchange.offer(asked, LEASE, 9), exchange.ack(asked, LEASE, 0)):
         assert reply.client_id == "web"
     assert exchange.nak(asked, "no").client_id == "web"
+
+
+@pytest.mark.parametrize("seconds", range(6))
+def test_a_client_renews_before_it_rebinds_or_by_its_own_times(seconds: int) -> None:
+    said = exchange.offer(request(Kind.DISCOVER, PORTS), LEASE, seconds * SECOND)
+    renew, rebind = (said.seconds(x) for x in (Option.RENEWAL_TIME, Option.REBINDING_TIME))
+    assert renew is rebind is None if seconds < 3 else (renew or 0) < (rebind or 0) < seconds
 
 
 def test_another_mac_is_refused() -> None:

@@ -90,7 +90,9 @@ def test_connect_names_a_destination_and_perhaps_a_tag() -> None:
     assert connect("10.1.0.1:443", login(":x")).tag is None
 
 
-@pytest.mark.parametrize("target", ["10.1.0.1", "10.1.0.1:0", "10.1.0.1:65536", "a:80", ":80"])
+@pytest.mark.parametrize(
+    "target", ["10.1.0.1", "10.1.0.1:0", "10.1.0.1:65536", "a:80", ":80", "10.1.0.1:" + "1" * 5000]
+)
 def test_connect_to_what_is_no_address_is_refused(target: str) -> None:
     with pytest.raises(HttpError) as caught:
         connect(target)
@@ -104,8 +106,9 @@ def test_a_login_that_is_none_is_refused(words: str) -> None:
 
 
 def test_another_method_is_refused() -> None:
-    with pytest.raises(HttpError, match="only CONNECT"):
+    with pytest.raises(HttpError, match="only CONNECT") as refused:
         http.parse_connect(parse_request(b"GET / HTTP/1.1\r\nHost: a"))
+    assert b"\r\nAllow: CONNECT\r\n" in http.refusal(refused.value)  # RFC 9110 section 15.5.6
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,21 @@ def test_an_http_client_is_told_why_there_is_no_tunnel(error: OSError, status: i
     head, _, body = http.refusal(error).partition(b"\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert f"Content-Length: {len(body)}".encode() in head
+
+
+# -- what leaves by a lease
+
+
+def test_a_datagram_does_not_leave_from_a_port_that_is_not_lent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = {"tag": "any", "address": "127.0.0.1", "first_port": 2048, "last_port": 4095}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+        # As of a lease that has just gone: the namespace's range is another's.
+        monkeypatch.setattr(borrowed, "IP_LOCAL_PORT_RANGE", socket.IP_TTL)
+        monkeypatch.setattr(borrowed, "pack", lambda *_: (64).to_bytes(4, "little"))
+        with pytest.raises(OSError, match="not one of 2048-4095"):
+            borrowed.bind(elsewhere, [lease])
 
 
 # -- SOCKS5
