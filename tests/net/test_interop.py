@@ -46,7 +46,7 @@ class Stranger:
 
     def lease(self, lab: Testbed) -> dict[str, Any]:
         """What the book says that it holds: its identifier is its hardware address."""
-        name = "01" + self.host.mac.replace(":", "")
+        name = "0x01" + self.host.mac.replace(":", "")
         (found,) = [x for x in lab.controller_api.leases() if x["client_id"] == name]
         return found
 

@@ -103,6 +103,15 @@ def test_a_server_borrows_by_four_messages(desk: Desk) -> None:
     assert desk.counts == {}
 
 
+def test_a_refusal_says_how_things_stand(desk: Desk) -> None:
+    port = Port(SERVERS[0])
+    desk.hear(port, port.discover())
+    (lease,) = desk.inside.book.live()
+    (nak,) = desk.hear(port, port.request(lease, xid=2))  # by another name
+    assert nak.kind is Kind.NAK
+    assert b"is lent and not held by this client" in (nak.option(Option.MESSAGE) or b"")
+
+
 def test_a_repeat_of_what_is_in_work_is_dropped_whatever_number_its_packet_has(desk: Desk) -> None:
     port = Port(SERVERS[0])
     said = [port.discover(), port.discover(), port.discover()]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from topologies.emulation.sandbox import NoSandboxError, SandboxError, root
+from topologies.emulation.sandbox.cache import caches
 from topologies.emulation.sandbox.files import HermeticFiles, HostFiles, files
 from topologies.emulation.sandbox.guest import Guest
 
@@ -27,6 +28,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "poplab"
     folder.mkdir()
     return folder
+
+
+def test_a_user_whom_the_machine_does_not_know_has_no_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for caller, more in (("0", 1), (str(2**32 - 2), 0), (str(10**30), 0), ("root", 0)):
+        monkeypatch.setenv("SUDO_UID", caller)
+        assert len(list(caches())) == 1 + more
+    assert next(caches()) == cache
 
 
 def member(name: str, **what: object) -> tarfile.TarInfo:

@@ -217,3 +217,14 @@ def test_the_command_draws(two: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "times.png"
     assert _compare(*two, "--figure", path)[0] == 0
     assert path.exists()
+
+
+@pytest.mark.parametrize("option", ["--figure", "--page"])
+def test_a_run_without_its_samples_is_told_in_a_sentence(
+    option: str, two: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / f"x.{'png' if option == '--figure' else 'html'}"
+    (two[1] / "samples.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(UsageError, match="damaged run folder"):
+        cli.app(["compare", *map(str, two), option, str(path)], standalone_mode=False)
+    assert not path.exists()

@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from experiments.errors import UsageError
 from experiments.show.figures import sweep as figure
@@ -265,3 +267,23 @@ def test_the_figure_has_a_chart_for_each_metric(tmp_path: Path) -> None:
     assert figure.draw(named, words, path) == path
     assert figure.draw(summed.iloc[:0], axis, path) is None
     assert figure.draw(summed, (), path) is None
+
+
+def test_the_figure_says_how_many_lines_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets: list[Figure] = []
+
+    class Kept(Figure):
+        def savefig(self, *args: Any, **given: Any) -> None:
+            sheets.append(self)
+
+    monkeypatch.setattr(figure, "Figure", Kept)
+    one = rows.summary(_rows(), (Axis("pops", ("1", "2")),))
+    for lines in (figure.MOST_LINES, figure.MOST_LINES + 2):
+        seeds = tuple(map(str, range(lines)))
+        many = pd.concat([one.assign(seed=seed) for seed in seeds], ignore_index=True)
+        figure.draw(many, (Axis("pops", ("1", "2")), Axis("seed", seeds)), tmp_path / "x.png")
+    titles = [sheet.axes[0].get_legend().get_title().get_text() for sheet in sheets]
+    assert titles == ["", "and 2 more"]
+    assert len(sheets[1].axes[0].get_legend().get_texts()) == figure.MOST_LINES
