@@ -14,6 +14,7 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller import ryu_compat
 from controller.store import StoreError
+from tests.fakes.inside import PLAN, TERMS, Memory
 
 importlib.import_module("setuptools")  # brings distutils where Python has none, and
 importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
@@ -21,6 +22,7 @@ ryu_compat.make_importable()
 
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER  # noqa: E402 (see above)
 
+from controller.app import Controller, Settings  # noqa: E402
 from controller.reception import Reception  # noqa: E402
 
 
@@ -112,3 +114,11 @@ def test_a_standby_that_knew_an_older_leader_asks_again(monkeypatch: pytest.Monk
     reception.lead(Leader())  # type: ignore[arg-type]
     eventlet.sleep(0.02)
     assert len(datapath.asked) == 2, "who leads is nobody's slave"
+
+
+def test_a_controller_hears_all_that_switches_tell_before_it_works_on_any_of_it() -> None:
+    controller = Controller(Settings(PLAN, Memory(), TERMS))
+    with eventlet.Timeout(5):  # more than Ryu's queue takes
+        for number in range(1000):
+            controller._send_event(number, None)
+    assert controller.events.qsize() == 1000
