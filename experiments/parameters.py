@@ -18,8 +18,8 @@ class Parameter:
     """A parameter of a study: its usual value, and the one for ``--quick``.
 
     Other values are of the same kind: a number, a word (one of ``choices`` if there are some), or
-    a list of what the usual list holds, at least one. No number is below ``least``; where that is
-    1 or more they count something, and are whole.
+    a list of what the usual list holds: at least one, and none twice, unless it is a ``series``. No
+    number is below ``least``; where that is 1 or more they count something, and are whole.
     """
 
     usual: Value
@@ -27,13 +27,17 @@ class Parameter:
     meaning: str
     choices: tuple[str, ...] = ()
     least: float = 0
+    series: bool = False
 
     def check(self, name: str, value: object) -> Value:
         """A value as the study takes it. Raises UsageError for another kind."""
         if isinstance(self.usual, tuple):
             if not isinstance(value, list | tuple) or not value:
                 raise UsageError(f"{name} is a list, not {value!r}: give at least one value.")
-            return tuple(self._one(name, item, self.usual[0]) for item in value)  # type: ignore[return-value]
+            found = tuple(self._one(name, item, self.usual[0]) for item in value)
+            if len(set(found)) < len(found) and not self.series:
+                raise UsageError(f"{name} has a value twice: give every one once.")
+            return found  # type: ignore[return-value]
         return self._one(name, value, self.usual)
 
     def read(self, name: str, text: str) -> Value:

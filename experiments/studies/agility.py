@@ -324,7 +324,7 @@ OK_SHARE = 0.9
 def _checks(e: Evidence, moves: pd.DataFrame, connects: pd.DataFrame) -> tuple[Check, ...]:
     early, late = int(moves["early"].sum()), int(moves["late"].sum())
     ok = int((connects["outcome"] == "ok").sum())
-    answered = moves[["holder_ok", "heir_ok"]].min(axis=1)
+    answered = moves[["holder_ok", "heir_ok"]].min(axis=1, skipna=False)
     lawful = int((answered >= OK_SHARE).sum())
     return (
         Check(

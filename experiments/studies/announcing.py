@@ -212,6 +212,8 @@ def evaluate(e: Evidence) -> Findings:
         metrics[f"{key}_addresses"] = Metric(int(row["addresses"]), "1")
         metrics[f"{key}_prefixes"] = Metric(int(row["prefixes"]), "1")
         if way in BORROWED:
+            away = stats.known(row["away_extra_p50_ms"])
+            metrics[f"{key}_away_extra_p50"] = Metric(away, "ms")
             metrics[f"{key}_extra_p50"] = Metric(stats.known(row["extra_p50_ms"]), "ms")
             metrics[f"{key}_extra_max"] = Metric(stats.known(row["extra_max_ms"]), "ms")
     checks = tuple(_checks(e, by_way, landings))
@@ -220,10 +222,16 @@ def evaluate(e: Evidence) -> Findings:
 
 
 def extra_ms(e: Evidence) -> pd.DataFrame:
-    """A row per way, server and origin: by how much the median outlasts that of an own address."""
+    """A row per way, server and origin: by how much the median outlasts that of an own address.
+
+    ``away``: the replies land in another PoP.
+    """
     unchecked = e.samples[(e.samples["check"] == Asked.NONE) & (e.samples["outcome"] == "ok")]
     pair = ["server", "origin"]
-    medians = unchecked.groupby(["way", *pair])["rtt_ms"].median().reset_index()
+    of_pair = unchecked.assign(away=unchecked["pop"] != unchecked["landing_pop"]).groupby(
+        ["way", *pair]
+    )
+    medians = of_pair.agg(rtt_ms=("rtt_ms", "median"), away=("away", "max")).reset_index()
     own = medians[medians["way"] == OWN].set_index(pair)["rtt_ms"].rename("own_ms")
     both = medians[medians["way"] != OWN].join(own, on=pair)
     return both.assign(extra_ms=both["rtt_ms"].astype(float) - both["own_ms"].astype(float))
@@ -264,7 +272,8 @@ def ways_table(e: Evidence, landings: pd.DataFrame) -> pd.DataFrame:
         mine = e.samples[(e.samples["way"] == way) & (e.samples["check"] == Asked.NONE)]
         counted = landings[landings["way"] == way]
         free, strict = (counted[counted["check"] == check] for check in CHECKS)
-        longer = extra[extra["way"] == way]["extra_ms"]
+        pairs = extra[extra["way"] == way]
+        longer = pairs["extra_ms"]
         away = mine["landing_pop"] != mine["pop"]
         rows.append(
             {
@@ -276,6 +285,7 @@ def ways_table(e: Evidence, landings: pd.DataFrame) -> pd.DataFrame:
                 "refused_share": _share(strict, "refused"),
                 "extra_p50_ms": longer.median(),
                 "extra_max_ms": longer.max(),
+                "away_extra_p50_ms": pairs[pairs["away"]]["extra_ms"].median(),
                 "addresses": mine["source"].nunique(),
                 "prefixes": prefixes(e.plan, way),
             }
@@ -367,13 +377,14 @@ def _refused(e: Evidence, landings: pd.DataFrame) -> Iterator[Check]:
 
 
 def _answer(metrics: Mapping[str, Metric]) -> str:
-    names = ("everywhere_elsewhere_share", "everywhere_extra_p50", "at_home_prefixes")
+    names = ("everywhere_elsewhere_share", "everywhere_away_extra_p50", "at_home_prefixes")
     share, extra, prefixes = (metrics[name].value for name in names)
     refused = metrics["one_pop_strict_refused_share"].value
     if share is None or extra is None or refused is None:
         return "Not every way was answered, so there is nothing to compare."
+    longer = f"{abs(extra):.1f} ms {'less' if extra < 0 else 'more'}"
     return (
-        f"Announced everywhere {share:.0%} of replies land elsewhere ({extra:.1f} ms more, median);"
+        f"Announced everywhere {share:.0%} of replies land elsewhere ({longer} for them, median);"
         f" none with {prefixes} prefixes, pieces from home; announced by one PoP strict upstreams"
         f" refuse {refused:.0%}."
     )

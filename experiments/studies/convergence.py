@@ -66,6 +66,8 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     assert isinstance(hold_s, int | float)
     if any(float(seconds) % 1 for seconds in (*paces, hold_s)):
         raise UsageError("BGP counts in whole seconds: give mrai_s and hold_s without fractions.")
+    if every_ms % 1:
+        raise UsageError("BFD counts in whole milliseconds: give bfd_ms without a fraction.")
     hold, most = round(hold_s), round(float(max(paces)))
     timers = Timers(max(1, hold // 3), hold, most)  # the slowest for what is checked,
     if found := problems(replace(network, timers=timers)):
@@ -334,8 +336,8 @@ def evaluate(e: Evidence) -> Findings:
         moved = mine[mine["moved"]]
         metrics |= {
             f"{name}_first": Metric(stats.quantile(moved["settled_ms"], 0.0), "ms"),
-            f"{name}_last": Metric(stats.quantile(mine["settled_ms"], 1.0), "ms"),
-            f"{name}_away_max": Metric(stats.quantile(mine["back_ms"], 1.0), "ms"),
+            f"{name}_last": Metric(_last(mine["settled_ms"]), "ms"),
+            f"{name}_away_max": Metric(_last(mine["back_ms"]), "ms"),
             f"{name}_lost": Metric(int(mine["lost"].sum()), "1"),
             f"{name}_moved": Metric(len(moved), "1"),
         }
@@ -343,6 +345,13 @@ def evaluate(e: Evidence) -> Findings:
             if said in case:
                 metrics[f"{name}_{said}"] = Metric(case[said], "1")
     return Findings(_answer(e, follows), metrics, _checks(e, follows), {"follows": follows})
+
+
+def _last(times: pd.Series[float]) -> float | None:
+    """The longest; None if somebody never came."""
+    from experiments import stats
+
+    return None if times.isna().any() else stats.quantile(times, 1.0)
 
 
 def _of(follows: pd.DataFrame, arm: str, change: str) -> pd.DataFrame:
@@ -429,11 +438,9 @@ def _notices(e: Evidence, follows: pd.DataFrame) -> Check:
 
 
 def _answer(e: Evidence, follows: pd.DataFrame) -> str:
-    from experiments import stats
-
     told = []
     for arm in arms(e):
-        last = [stats.quantile(_of(follows, arm, x)["back_ms"], 1.0) for x in (WITHDRAWN, PULLED)]
+        last = [_last(_of(follows, arm, x)["back_ms"]) for x in (WITHDRAWN, PULLED)]
         if None in last:
             return "Not everybody came back while clients were watched."
         gone, pulled = (value / 1e3 for value in last if value is not None)
@@ -458,7 +465,7 @@ STUDY = Study(
         "mrai_s": Parameter((0, 5, 30), (0, 5), "least time between two updates of a session, s"),
         "hold_s": Parameter(9, 6, "a BGP session that is silent for so long is over, seconds"),
         "bfd_ms": Parameter(0, 0, "how often BFD says that a link lives, ms (0: never)"),
-        "packets": Parameter(1500, 300, "probes of each client around a change", least=1),
+        "packets": Parameter(1500, 300, "probes of each client around a change", least=2),
     },
     trial=trial,
     evaluate=evaluate,

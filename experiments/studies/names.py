@@ -48,6 +48,9 @@ AROUND_S = 1.0
 SLACK_S, SLACK_RTTS = 0.05, 4
 """So much later than by the model a visit may be sent or be over, since it takes round trips."""
 
+STEEPEST = 10
+"""The largest exponent of popularity: by it one name in a thousand visits is not the first."""
+
 SIGMAS = 5.0
 """How many standard deviations chance is allowed."""
 
@@ -129,6 +132,10 @@ def prepare(network: Network, params: Mapping[str, Value]) -> Network:
     counts = _counts(params)
     if min(counts) < 2:
         raise UsageError(f"On {min(counts)} address there is nothing to spread: use 2 or more.")
+    exponent = params["zipf"]
+    assert isinstance(exponent, int | float)
+    if exponent > STEEPEST:
+        raise UsageError(f"zipf is {STEEPEST} at most, not {exponent:g}: one name has it all then.")
     if min(_floats(params, "ttls_s")) <= 0:
         raise UsageError("A resolver that keeps nothing leaves at once: use a TTL above 0 s.")
     needed = max(*counts, NEEDED)
@@ -652,7 +659,7 @@ STUDY = Study(
         "ttls_s": Parameter(
             (2.0, 5.0, 10.0), (1.0, 3.0), "how long resolvers keep answers, seconds"
         ),
-        "hold_s": Parameter(4, 2, "how long connections are used, seconds"),
+        "hold_s": Parameter(4, 2, "how long connections are used, seconds", least=SOME),
         "timeout_s": Parameter(
             2, 1, "when a question, a connection or a fetch is given up, seconds", least=SOME
         ),

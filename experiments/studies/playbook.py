@@ -134,11 +134,11 @@ def evaluate(e: Evidence) -> Findings:
     ways, landed = ways_table(e), landed_table(e)
     splits = splits_table(e, landed)
     off = splits.set_index("arm")["off_share"]
-    best = [off[arm] for arm in off.index if arm.startswith(BEST)]
+    tried = [off[arm] for arm in off.index if arm == PLAIN or arm.startswith(BEST)]
     metrics = {
         "ways": Metric(len(ways), "1"),
         "plain_off_share": Metric(float(off[PLAIN]), "1"),
-        "best_off_share": Metric(min(best, default=None), "1"),
+        "best_off_share": Metric(min(tried) if len(tried) > 1 else None, "1"),
         "model_best_off_share": Metric(float(ways["off_share"].min()), "1"),
         "moved_share": Metric(_moved(landed, f"{BEST} 1"), "1"),
         "splits": Metric(ways["split"].nunique(), "1"),
@@ -225,13 +225,15 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric], splits: pd.DataFrame) ->
     before, after = (metrics[f"{name}_off_share"].value for name in (PLAIN, BEST))
     if before is None or after is None or not len(splits):
         return "No way but the plain one was announced."
-    best = splits[splits["arm"].str.startswith(BEST)].sort_values("off_share").iloc[0]
+    tried = splits[splits["arm"].str.startswith(BEST) | (splits["arm"] == PLAIN)]
+    best = tried.sort_values("off_share", kind="stable").iloc[0]
+    ways = metrics["ways"].value
+    alike = f"Announced alike {before:.0%} of the clients are not where they are wanted"
+    if best["arm"] == PLAIN:
+        return f"{alike}; none of {ways} ways is better."
     named = zip((edge.city for edge in e.plan.edges), str(best["way"]).split(), strict=True)
     asked = ", ".join(f"{pop} {_in_words(word)}" for pop, word in named)
-    return (
-        f"Announced alike {before:.0%} of the clients are not where they are wanted; the best of "
-        f"{metrics['ways'].value} ways leaves {after:.0%} ({asked}), in the lab as by the model."
-    )
+    return f"{alike}; the best of {ways} ways leaves {after:.0%} ({asked})."
 
 
 def _in_words(word: str) -> str:

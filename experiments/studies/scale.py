@@ -469,8 +469,8 @@ def _answer(metrics: Mapping[str, Metric]) -> str:
     )
     handed = (metrics[f"{act}_packet_ins"].value for act in (CONNECT, FETCH))
     return (
-        f"{leases} leases take {leased} rules in all switches together, {each:.1f} more with each,"
-        f" as the closed form says; a connection takes {sum(x or 0 for x in handed):g} packets of"
+        f"{leases} leases take {leased} rules in all switches together, {each:.1f} more with each;"
+        f" a connection takes {sum(x or 0 for x in handed):g} packets of"
         " the controller."
     )
 

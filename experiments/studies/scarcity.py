@@ -378,11 +378,11 @@ def points_table(samples: pd.DataFrame) -> pd.DataFrame:
 
 def _largest(points: pd.DataFrame) -> pd.DataFrame:
     """Those of most servers and tags; of sets the smallest there are."""
-    sized = points[points["design"].isin((PORT_SETS, SHARED))]
-    ports = (sized["ports"].min(), pools.PORTS)
+    sized = points["design"].isin((PORT_SETS, SHARED))
+    points = points[~sized | (points["ports"] == points[sized]["ports"].min())]
     for size in ("servers", "tags"):
         points = points[points[size] == points[size].max()]
-    return points[points["ports"].isin(ports)]
+    return points
 
 
 def _only(values: pd.Series[int]) -> int | None:

@@ -194,7 +194,7 @@ def _checks(table: pd.DataFrame) -> Iterator[Check]:
     )
     everywhere = table[(table["kind"] == EVERYWHERE) & (table["model_refused"] == 0)]
     yield _all_of(
-        "twin: announced everywhere nothing is refused or lost, whatever is checked",
+        "twin: announced everywhere nothing else is refused or lost, whatever is checked",
         everywhere,
         (everywhere["refused"] == 0) & (everywhere["lost"] == 0),
     )

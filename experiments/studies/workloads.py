@@ -490,7 +490,7 @@ def _latest_ms(e: Evidence) -> float | None:
         mine = e.samples[e.samples["arm"] == arm.name]
         started = sorted(mine["due_s"] + mine["late_ms"].fillna(0.0) / 1000)
         meant = sorted(at_s for _, at_s in workloads.meant(e.spec, e.oracle, arm))
-        if len(started) != len(meant):
+        if len(started) != len(meant) or not meant:
             return None
         first_s = float(mine["due_s"].min()) - meant[0]
         offs = (abs(a - b - first_s) for a, b in zip(started, meant, strict=True))
@@ -620,7 +620,9 @@ STUDY = Study(
         "seconds": Parameter(20, 5, "how long each arm lasts, whole seconds", least=1),
         "stall_ms": Parameter(1000, 250, "how long services stand still, ms"),
         "rate_per_s": Parameter(100, 100, "requests per second of each open loop", least=SOME),
-        "trace_gaps_ms": Parameter((2, 2, 2, 2, 42), (2, 2, 2, 2, 42), "gaps that repeat, ms"),
+        "trace_gaps_ms": Parameter(
+            (2, 2, 2, 2, 42), (2, 2, 2, 2, 42), "gaps that repeat, ms", series=True
+        ),
         "connections": Parameter(2, 1, "connections of each client in the closed loop", least=1),
         "think_ms": Parameter(20, 20, "from an answer to the next question, ms", least=SOME),
         "timeout_s": Parameter(5, 2, "how long to wait for an answer, seconds", least=SOME),

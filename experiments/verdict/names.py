@@ -55,19 +55,14 @@ def deviation(loads: Sequence[int]) -> float:
 def busiest_of_random(visits: int, cells: int) -> float:
     """The expected load of the busiest address over the mean, if each visit draws alike.
 
-    By independent Poisson loads of the same mean.
+    By independent Poisson loads of the same mean: true of many visits.
     """
+    import numpy as np
+    from scipy.special import pdtr
+
     mean = visits / cells
-    term = below = math.exp(-mean)
-    expected = 0.0
-    for load in range(visits):
-        beyond = 1 - below**cells
-        expected += beyond
-        if load > mean and beyond < 1e-12:
-            break
-        term *= mean / (load + 1)
-        below += term
-    return expected / mean
+    below = pdtr(np.arange(visits), mean)
+    return float((1 - below**cells).sum() / mean)
 
 
 def hashed_shares(shares: Sequence[float], zone: str, cells: int) -> list[float]:

@@ -14,6 +14,7 @@ from controller.core.geofeed import geofeed
 from experiments import study
 from experiments.breaks import DEAD_POP, breaks
 from experiments.measure.calls import arrivals
+from experiments.parameters import Value
 from experiments.runs import runner
 from experiments.studies import failover, geo, isolation, scarcity
 from experiments.study import Evidence
@@ -41,9 +42,10 @@ from topologies.plan import HostPlan, HostRole, Plan, plan
 EMULATOR_ERROR_MS = 0.3
 
 
-def perfect(name: str, network: str = "triangle") -> Evidence:
+def perfect(name: str, network: str | Network = "triangle", **params: Value) -> Evidence:
     """Evidence of a study in which everything went as the model says."""
-    spec = runner.make_spec(name, network_for(name, network), quick=True)
+    source = network_for(name, network) if isinstance(network, str) else network
+    spec = runner.make_spec(name, source, quick=True, params=params)
     made = plan(spec.network)
     model = oracle(made)
     if name in OF_SPEC:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,11 @@ def draw(losses: pd.DataFrame, formula: Callable[[int, float], float], path: Pat
     share for a number of ports and a load.
     """
     figure, (axes,) = figure_of(7.2, 4.4, 1)
-    loads = [n / 50 for n in range(10, 76)]
+    least, most = min(0.2, losses["load"].min()), max(1.5, losses["load"].max())
+    loads = [least + n * (most - least) / 65 for n in range(66)]
     sizes = sorted(set(losses["ports"]))
-    colours = (BLUE, ORANGE, GREEN, PINK, YELLOW)
-    for ports, colour, marker in zip(sizes, colours, "osD^v", strict=False):
+    looks = cycle(zip((BLUE, ORANGE, GREEN, PINK, YELLOW), "osD^v", strict=True))
+    for ports, (colour, marker) in zip(sizes, looks, strict=False):
         axes.plot(loads, [formula(ports, load * ports) for load in loads], color=colour)
         mine = losses[losses["ports"] == ports]
         axes.plot(mine["load"], mine["lost_share"], color=colour, marker=marker, linestyle="",

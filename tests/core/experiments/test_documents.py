@@ -7,11 +7,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import typer.main
 from typer.exceptions import TyperException
 
 from experiments.cli import app
+from experiments.study import STUDIES
 from topologies import sources
 from topologies.plan import plan
 
@@ -76,3 +78,27 @@ def test_every_link_and_every_target_is_there(page: Path) -> None:
         assert (page.parent / link).exists(), link
     for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
         assert target in make_targets(), target
+
+
+def described_columns() -> dict[str, set[str]]:
+    """By study: the columns that the data dictionary has of it."""
+    text = (PROJECT / "results" / "README.md").read_text().partition("## Columns of ")[2]
+    found = {}
+    parts = re.split(r"\n\*\*(\w+)\*\*, a row", text)[1:]
+    for study, table in zip(parts[::2], parts[1::2], strict=True):
+        names = re.findall(r"^\| (`[^|]*) \|", table, re.M)
+        found[study] = {name for cell in names for name in re.findall(r"`(\w+)`", cell)}
+    return found
+
+
+REFERENCES = sorted((PROJECT / "results" / "reference").glob("*/samples.parquet"))
+
+
+@pytest.mark.parametrize("samples", REFERENCES, ids=lambda path: path.parent.name)
+def test_the_data_dictionary_has_every_column(samples: Path) -> None:
+    study = samples.parent.name.rpartition("-")[0]
+    assert set(pd.read_parquet(samples).columns) == described_columns()[study]
+
+
+def test_there_is_a_reference_run_of_every_study() -> None:
+    assert {path.parent.name.rpartition("-")[0] for path in REFERENCES} == set(STUDIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.errors import UsageError
@@ -53,6 +55,13 @@ def test_values_from_python_are_checked_too() -> None:
         with pytest.raises(UsageError):
             parameter.check("p", value)
     assert NUMBERS.check("p", [1, 2]) == (1, 2)
+
+
+def test_what_is_asked_for_twice_would_be_mixed_up_unless_it_is_a_series() -> None:
+    for twice in ([0, 1, 0], [2, 2.0]):
+        with pytest.raises(UsageError, match="p has a value twice"):
+            NUMBERS.check("p", twice)
+    assert replace(NUMBERS, series=True).check("p", [2, 2]) == (2, 2)
 
 
 def test_lists_and_words_survive_a_spec() -> None:

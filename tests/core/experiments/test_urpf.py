@@ -20,7 +20,7 @@ from topologies.plan import plan
 
 REFUSED = "every upstream refuses what the model says, and nothing else"
 LOST = "what is refused is lost, and what nobody could answer; nothing else is"
-EVERYWHERE = "twin: announced everywhere nothing is refused or lost, whatever is checked"
+EVERYWHERE = "twin: announced everywhere nothing else is refused or lost, whatever is checked"
 STRICT = "control: strict checks refuse all of PoPs that do not announce"
 OWN = "twin: they take all of the PoP that does"
 LOOSE = "twin: loose checks take all, whoever announces"
