@@ -124,8 +124,11 @@ class Shelf:
         self, key: Key, lease: Lease, before: Lease | None, entries: Mapping[Key, Lease]
     ) -> None:
         """Note when an entry is due. More time for the same lending needs no second note."""
-        same = before is not None and (before.state, before.number) == (lease.state, lease.number)
-        if same and before is not None and lease.until_ns >= before.until_ns:
+        if (
+            before is not None
+            and (before.state, before.number) == (lease.state, lease.number)
+            and before.until_ns <= lease.until_ns
+        ):
             return
         notes = (self._live if lease.live else self._quarantined)[lease.pop]
         if len(notes) > 2 * len(entries) + 64:  # mostly of leases that were returned early

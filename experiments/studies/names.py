@@ -49,7 +49,7 @@ SLACK_S, SLACK_RTTS = 0.05, 4
 """So much later than by the model a visit may be sent or be over, since it takes round trips."""
 
 STEEPEST = 10
-"""The largest exponent of popularity: by it one name in a thousand visits is not the first."""
+"""The largest exponent of popularity: by it one visit in a thousand is not to the first name."""
 
 SIGMAS = 5.0
 """How many standard deviations chance is allowed."""

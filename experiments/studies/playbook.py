@@ -134,11 +134,11 @@ def evaluate(e: Evidence) -> Findings:
     ways, landed = ways_table(e), landed_table(e)
     splits = splits_table(e, landed)
     off = splits.set_index("arm")["off_share"]
-    tried = [off[arm] for arm in off.index if arm == PLAIN or arm.startswith(BEST)]
+    tried = _tried(splits)["off_share"]
     metrics = {
         "ways": Metric(len(ways), "1"),
         "plain_off_share": Metric(float(off[PLAIN]), "1"),
-        "best_off_share": Metric(min(tried) if len(tried) > 1 else None, "1"),
+        "best_off_share": Metric(float(tried.min()) if len(tried) > 1 else None, "1"),
         "model_best_off_share": Metric(float(ways["off_share"].min()), "1"),
         "moved_share": Metric(_moved(landed, f"{BEST} 1"), "1"),
         "splits": Metric(ways["split"].nunique(), "1"),
@@ -184,6 +184,11 @@ def splits_table(e: Evidence, landed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _tried(splits: pd.DataFrame) -> pd.DataFrame:
+    """The plain way, and the best of those that were computed."""
+    return splits[splits["arm"].str.startswith(BEST) | (splits["arm"] == PLAIN)]
+
+
 def _moved(landed: pd.DataFrame, arm: str) -> float | None:
     """The share of clients that land elsewhere than by the plain way; None if it was not run."""
     here = landed[landed["arm"] == arm].set_index("client")["pop"]
@@ -225,8 +230,7 @@ def _answer(e: Evidence, metrics: Mapping[str, Metric], splits: pd.DataFrame) ->
     before, after = (metrics[f"{name}_off_share"].value for name in (PLAIN, BEST))
     if before is None or after is None or not len(splits):
         return "No way but the plain one was announced."
-    tried = splits[splits["arm"].str.startswith(BEST) | (splits["arm"] == PLAIN)]
-    best = tried.sort_values("off_share", kind="stable").iloc[0]
+    best = _tried(splits).sort_values("off_share", kind="stable").iloc[0]
     ways = metrics["ways"].value
     alike = f"Announced alike {before:.0%} of the clients are not where they are wanted"
     if best["arm"] == PLAIN:

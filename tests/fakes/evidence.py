@@ -17,7 +17,7 @@ from experiments.measure.calls import arrivals
 from experiments.parameters import Value
 from experiments.runs import runner
 from experiments.studies import failover, geo, isolation, scarcity
-from experiments.study import Evidence
+from experiments.study import Evidence, Findings
 from experiments.verdict import controls
 from experiments.verdict.oracle import Oracle, oracle
 from tests.fakes.announcing import told
@@ -84,10 +84,14 @@ def spoil(evidence: Evidence, where: Any, **columns: Any) -> Evidence:
     return Evidence(evidence.spec, evidence.plan, evidence.oracle, samples, dict(evidence.observed))
 
 
+def judged(evidence: Evidence) -> Findings:
+    """What the study finds."""
+    return study.study(evidence.spec.study).evaluate(evidence)
+
+
 def failed(evidence: Evidence) -> list[str]:
     """The names of the checks that the study finds failed."""
-    findings = study.study(evidence.spec.study).evaluate(evidence)
-    return [check.name for check in findings.checks if not check.passed]
+    return [check.name for check in judged(evidence).checks if not check.passed]
 
 
 def _latency(made: Plan, oracle: Oracle) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -9,21 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import study
 from experiments.errors import UsageError
 from experiments.runs import runner
 from experiments.show.figures import slices as figure
 from experiments.studies import internet, playbook, scarcity, slices
-from experiments.study import Evidence, Findings
+from experiments.study import Evidence
 from experiments.verdict import names
 from tests.fakes import evidence as made_up
-from tests.fakes.evidence import failed, network_for, of, perfect, spoil
+from tests.fakes.evidence import failed, judged, network_for, of, perfect, spoil
 from topologies import sources
 from topologies.plan import plan
-
-
-def judged(e: Evidence) -> Findings:
-    return study.study(e.spec.study).evaluate(e)
 
 
 def values(e: Evidence) -> dict[str, Any]:
