@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.store.interface import StoreError
+from controller.store.native import clock
 
 __all__ = ["Mark", "connect", "explained", "open_database"]
 
@@ -85,9 +86,26 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     What is committed is on the disk; if not ``durable``, a little later. Raises sqlite3.Error.
     """
     database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
+    _keep_a_log(database)
     database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     return database
+
+
+def _keep_a_log(database: sqlite3.Connection) -> None:
+    """Write ahead, in the file ``-wal``.
+
+    Of several that make a store at once, SQLite refuses all but one without waiting for it (they
+    might wait for each other). Raises sqlite3.Error.
+    """
+    patience = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if clock.monotonic() > patience:
+                raise
+            clock.sleep(0.001)
 
 
 def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:

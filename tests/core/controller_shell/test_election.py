@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,19 @@ def test_one_leads_and_the_others_know_who(where: str) -> None:
     assert second.leader.generation > first.leader.generation
     for thing in (second, *elections):
         thing.close()
+
+
+def test_all_who_make_a_store_at_once_stand_at_it(tmp_path: Path) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def stand(name: str) -> None:
+        for number in range(60):  # SQLite refuses one of four in every fifth round
+            together.wait()
+            election = open_election(str(tmp_path / str(number)), Candidate(name, ""))
+            election.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(stand, "abcd")) == [None] * 4
 
 
 def test_a_store_made_anew_is_of_a_later_generation(where: str, tmp_path: Path) -> None:
