@@ -212,7 +212,7 @@ def run_spec(spec: Spec, results: Path | None = None, watch: Watch = _unwatched)
 
 @cache
 def _load_evaluation() -> None:
-    """Import what ``conclude`` needs: two seconds of work, once, that nobody has to wait for."""
+    """Make ready what comes after a trial: two seconds of work, once, that nobody waits for."""
     import pandas as pd
     import pyarrow.dataset
 
@@ -220,6 +220,7 @@ def _load_evaluation() -> None:
     from experiments.show.page import chart, markup, run
     from experiments.verdict import calibrate
 
+    machine.versions()
     canvas.load()
     chart.load()
     markup.load("base.html", "run.html")

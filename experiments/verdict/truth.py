@@ -67,9 +67,8 @@ def times(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
     error_us = (rows["rtt_ms"] - rows["model_rtt_ms"]) * 1000
     bound_us = (SHARE * rows["model_rtt_ms"] * 1000).clip(lower=timed.floor_us)
     off = error_us / bound_us
-    path = rows[list(timed.path)].astype(str).agg(" ".join, axis=1)
     judged = pd.DataFrame({"off": off, "error": error_us, "bound": bound_us})
-    medians = judged.groupby(path).median()
+    medians = judged.groupby(_paths(timed, rows)).median()
     worst = int(medians["off"].abs().to_numpy().argmax())
     name, error, bound = medians.index[worst], *medians.iloc[worst][["error", "bound"]]
     true = bool((medians["off"].abs() <= 1).all())
@@ -97,8 +96,7 @@ def times(timed: Timed, samples: pd.DataFrame, plan: Plan) -> tuple[Check, ...]:
 def _complete(timed: Timed, samples: pd.DataFrame, plan: Plan) -> Check:
     """Every path is answered as often as the links' own loss allows, by the lossiest way."""
     rows = samples[timed.where(samples)].dropna(subset="model_rtt_ms")
-    path = rows[list(timed.path)].astype(str).agg(" ".join, axis=1)
-    counted = (rows["outcome"] == "ok").groupby(path).agg(["sum", "size"])
+    counted = (rows["outcome"] == "ok").groupby(_paths(timed, rows)).agg(["sum", "size"])
     survival = _least_survival(plan)
     chance = (counted["size"] * survival * (1 - survival)) ** 0.5
     lacking = counted["size"] * survival - SIGMAS * chance - counted["sum"]
@@ -112,6 +110,14 @@ def _complete(timed: Timed, samples: pd.DataFrame, plan: Plan) -> Check:
         f"{lost} of {sent} packets on {len(counted)} paths{first}",
         noise=not good and 0 < lost <= FEW * sent,
     )
+
+
+def _paths(timed: Timed, rows: pd.DataFrame) -> pd.Series[str]:
+    """The path of each row, in words."""
+    import pandas as pd
+
+    parts = rows[list(timed.path)].astype(str).itertuples(index=False)
+    return pd.Series(map(" ".join, parts), index=rows.index, dtype=str)
 
 
 def _least_survival(plan: Plan) -> float:

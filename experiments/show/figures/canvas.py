@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -36,19 +37,31 @@ def saved(figure: Figure, path: Path, alt: str) -> Path:
 
     The SVG carries ``alt``, what the figure shows in words, and is the same to the byte each time.
     """
-    figure.savefig(path, format="png")
+    _write_png(figure, path)
     figure.set_layout_engine("none")  # what has been laid out need not be laid out again
     words = {"Description": alt, "Creator": None, "Date": None}
     with rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(path.with_suffix(".svg"), format="svg", metadata=words)
+        _write_svg(figure, path.with_suffix(".svg"), words)
     return path
+
+
+# ``Figure.savefig`` draws twice, first for the layout alone, which drawing does as well.
+
+
+def _write_png(figure: Figure, file: Path | BytesIO) -> None:
+    """Packed in two thirds of the time, a twentieth larger."""
+    FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
+
+
+def _write_svg(figure: Figure, file: Path | BytesIO, words: Mapping[str, Any]) -> None:
+    FigureCanvasSVG(figure).print_svg(file, metadata=words)  # type: ignore[no-untyped-call]
 
 
 def load() -> None:
     """Read fonts, and what writes figures, before they are needed."""
     figure, _ = figure_of(1, 1, 1)
-    for kind in ("png", "svg"):
-        figure.savefig(BytesIO(), format=kind)
+    _write_png(figure, BytesIO())
+    _write_svg(figure, BytesIO(), {})
 
 
 def plain(axes: Axes) -> None:

@@ -1,3 +1,4 @@
+import airportsdata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,10 @@ def test_airports_are_found_in_any_case() -> None:
     assert (airport("LHR").name, airport("LHR").country) == ("London", "GB")
     with pytest.raises(KeyError):
         airport("XQQ")
+    known = airportsdata.load("IATA")
+    found = [airport(code) for code in known]
+    assert [city.code for city in found] == list(known)
+    assert [city.country for city in found] == [one["country"] for one in known.values()]
 
 
 @given(CITIES, CITIES)
