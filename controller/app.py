@@ -29,6 +29,7 @@ from controller.core.lending import Book
 from controller.core.rules import Duty, duty_of
 from controller.dhcp_desk import DhcpDesk, tell
 from controller.icmp_desk import IcmpDesk
+from controller.identity import by_port
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.ryu_compat import hear_all
@@ -89,9 +90,7 @@ class Controller(app_manager.RyuApp):
         self.checker = Checker(self.loop, self.counts)
         self.icmp = IcmpDesk(self.loop, self.lender, self.counts)
         self._by_dpid = {s.plan.dpid: s for s in self.switches.values()}
-        self._by_port = {
-            (plan.switch(host.switch).dpid, host.port): host for host in self.servers.values()
-        }
+        self._by_port = by_port(plan, self.servers.values())
         LOG.info("%d switches, %d leases", len(self.switches), len(book.live()))
 
     def start(self) -> None:

@@ -35,7 +35,7 @@ from controller.exchange import (
     offer,
     understand,
 )
-from controller.icmp_desk import Identity
+from controller.identity import Identity, by_port
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
@@ -68,10 +68,7 @@ class DhcpDesk:
         self._lender = lender
         self._counts = counts
         plan = loop.world.plan
-        self._by_port: dict[Identity, HostPlan] = {
-            (plan.switch(host.switch).dpid, host.port): host
-            for host in plan.hosts_of(HostRole.SERVER)
-        }
+        self._by_port = by_port(plan, plan.hosts_of(HostRole.SERVER))
         self._in_work: defaultdict[Identity, set[bytes]] = defaultdict(set)
         self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
             lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)

@@ -12,16 +12,14 @@ from controller.core.lease import Lease
 from controller.core.tokens import TokenBucket
 from controller.exceeded import exceeded
 from controller.frames import GATEWAY, FrameError
+from controller.identity import Identity, by_port
 from controller.lender import Lender
 from controller.loop import ControlLoop
 from controller.session import SwitchError
 from topologies.family import twin
-from topologies.plan import HostPlan, SwitchPlan
+from topologies.plan import SwitchPlan
 
-__all__ = ["IcmpDesk", "Identity"]
-
-Identity = tuple[int, int]
-"""Who sent a packet: the switch's dpid and the port, which no server can forge."""
+__all__ = ["IcmpDesk"]
 
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 100.0, 100.0
 """Messages of one port that are looked at: in the long run, and after a pause."""
@@ -39,9 +37,7 @@ class IcmpDesk:
         self._counts = counts
         plan = loop.world.plan
         self._switches = {switch.dpid: switch for switch in plan.switches}
-        self._hosts: dict[Identity, HostPlan] = {
-            (plan.switch(host.switch).dpid, host.port): host for host in plan.hosts
-        }
+        self._hosts = by_port(plan, plan.hosts)
         self._allowed: defaultdict[Identity, TokenBucket] = defaultdict(
             lambda: TokenBucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
         )

@@ -13,11 +13,11 @@ from controller.core.events import Event, parse
 from controller.core.lease import LendingError
 from controller.core.lending import Book
 from controller.core.world import UnknownError, World
-from experiments.control.words import Control
+from experiments.control.words import Control, find_server
 from experiments.errors import TrialError, UsageError
 from topologies.emulation import wiring
 from topologies.emulation.links import Impairment
-from topologies.plan import HostRole, LinkPlan, Plan
+from topologies.plan import LinkPlan, Plan
 
 if TYPE_CHECKING:
     from experiments.control.scenario import Step
@@ -92,22 +92,20 @@ class _Stage:
             raise TrialError(str(error)) from None
 
     def acquire(self, server: str, **names: Any) -> dict[str, Any]:
-        self._check(server)
+        city = find_server(self.plan, server).city
         given = {name: value for name, value in names.items() if value is not None}
         try:
-            self._book.acquire(server, self.plan.host(server).city, 0, **given)
+            self._book.acquire(server, city, 0, **given)
         except LendingError as error:
             raise TrialError(str(error)) from None
         return {}
 
     def change_lease(self, _verb: str, *_: object, server: str | None = None, **__: Any) -> None:
         if server is not None:
-            self._check(server)
+            find_server(self.plan, server)
 
     def order(self, do: str, server: str, **names: Any) -> dict[str, Any]:
-        return self.acquire(server, **names) if do == "borrow" else self._check(server)
-
-    def _check(self, server: str) -> dict[str, Any]:
-        if server not in {host.name for host in self.plan.hosts_of(HostRole.SERVER)}:
-            raise UsageError(f"{self.plan.network.name} has no server {server!r}")
+        if do == "borrow":
+            return self.acquire(server, **names)
+        find_server(self.plan, server)
         return {}

@@ -25,7 +25,7 @@ from topologies.emulation.links import Impairment
 from topologies.explicit import dump_json
 from topologies.family import Address
 from topologies.model import Names
-from topologies.plan import HostRole, LinkKind, LinkPlan, Plan
+from topologies.plan import HostPlan, HostRole, LinkKind, LinkPlan, Plan
 from topologies.speakers import numbers
 from topologies.units import UnitError, format_rate, parse_rate, parse_share, parse_time
 
@@ -540,8 +540,7 @@ class Control:
             return found
 
     def _serve(self, word: str, server: str, *, up: bool) -> None:
-        if server not in self.names()["server"]:
-            raise UsageError(f"{self._lab.plan.network.name} has no server {server!r}.")
+        find_server(self._lab.plan, server)
         with self._done(word, server=server):
             self._lab.serve(server, up)
 
@@ -614,6 +613,14 @@ def find_link(plan: Plan, name: str) -> LinkPlan:
 def find_links(plan: Plan, names: Iterable[str]) -> tuple[LinkPlan, ...]:
     """The links with these names, each once. Raises as ``find_link``."""
     return tuple({link.number: link for link in (find_link(plan, x) for x in names)}.values())
+
+
+def find_server(plan: Plan, name: str) -> HostPlan:
+    """The server with this name. Raises UsageError if there is none."""
+    for server in plan.hosts_of(HostRole.SERVER):
+        if server.name == name:
+            return server
+    raise UsageError(f"{plan.network.name} has no server {name!r}.")
 
 
 def find_port(lease: str) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from tests.fakes.etcd import running
 from tests.net.test_controller_ovs import management
 from topologies.emulation import wiring
 from topologies.emulation.ovsdb import Connection
+from topologies.emulation.processes import LabError
 from topologies.sources import load
 
 pytestmark = [pytest.mark.net, pytest.mark.sandboxed]
@@ -106,6 +107,8 @@ def test_the_leader_is_killed_and_nothing_moves(lab_folder: Path) -> None:
         told = [x["leader"] for x in lab.controller_api.events() if x["event"] == "LeaderSet"]
         assert told == [first, second]
 
+        with pytest.raises(LabError, match="it can only be restarted"):
+            lab.control.program_continue(first)
         lab.control.program_restart(first)
         await_roles(lab, second, first)
         assert led(lab, second)["changes"] > 0

@@ -73,7 +73,7 @@ def _serves(w: FakeWorld, dead: Failure, pop: str) -> bool:
 
 def _check_fetches(w: FakeWorld, dead: Failure) -> None:
     """What a server borrows comes home, and what it sends by itself is answered."""
-    for server, origin in itertools.product(w.servers, w.origins):
+    for server, origin in _fetches(w):
         if w.plan.links_of(server.name)[0] in dead:
             continue
         lease = w.lent[server.name]
@@ -84,6 +84,13 @@ def _check_fetches(w: FakeWorld, dead: Failure) -> None:
                 back = w.network.only(origin, reply(origin, there.packet))
                 leads = (_leads_home if more else _leads_back)(w.plan, dead, server, origin)
                 _check_end(back, server, leads, dead)
+
+
+def _fetches(w: FakeWorld) -> Iterator[tuple[HostPlan, HostPlan]]:
+    """A server of every PoP and an origin of every city: hosts of a switch have the same ways."""
+    servers = {server.switch: server for server in w.servers}.values()
+    origins = {origin.switch: origin for origin in w.origins}.values()
+    return itertools.product(servers, origins)
 
 
 def _leads_out(plan: Plan, dead: Failure, server: HostPlan, origin: HostPlan) -> bool:
@@ -215,7 +222,7 @@ def _check_without(w: FakeWorld, link: LinkPlan) -> None:
         if _pops(w.plan, near):
             journeys = w.network.send(client, frame(client, w.plan.network.services[0]))
             assert {journey.fate for journey in journeys} == {Fate.DELIVERED}
-    for server, origin in itertools.product(w.servers, w.origins):
+    for server, origin in _fetches(w):
         lease = w.lent[server.name]
         own = {"source": lease.address, "sport": lease.first_port}
         asked = frame(server, origin.address, **own)
