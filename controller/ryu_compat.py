@@ -8,12 +8,11 @@ else. Modules that only need Ryu's constants (`ryu.ofproto`) do without.
 from __future__ import annotations
 
 import os
-import re
 import sys
-import types
 import warnings
-from functools import total_ordering
 from typing import Any
+
+from topologies import no_distutils
 
 __all__ = ["hear_all", "leave_bodies_unread", "make_importable", "prepare"]
 
@@ -25,7 +24,7 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     # Ryu compares integers with `is`; Python says so whenever it compiles those files anew.
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*\bryu\b.*")
-    _stand_in_for_distutils()
+    no_distutils.stand_in()
     import eventlet
 
     eventlet.monkey_patch()
@@ -35,7 +34,7 @@ def prepare() -> None:
 
 def make_importable() -> None:
     """Let Ryu be imported, and no more: for a process that runs no controller."""
-    _stand_in_for_distutils()
+    no_distutils.stand_in()
     import eventlet.wsgi
 
     # Ryu's wsgi still answers with this constant, which eventlet dropped in 0.31.
@@ -69,35 +68,6 @@ class _Queue(dict[object, None]):
 
     def discard(self, thing: object) -> None:
         self.pop(thing, None)
-
-
-@total_ordering
-class _LooseVersion:
-    """As much of distutils' class as Ryu's Zebra module uses while it is imported."""
-
-    def __init__(self, text: str) -> None:
-        self.version = [int(number) for number in re.findall(r"\d+", text)]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _LooseVersion) and self.version == other.version
-
-    def __lt__(self, other: _LooseVersion) -> bool:
-        return self.version < other.version
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.version))
-
-
-def _stand_in_for_distutils() -> None:
-    """Python 3.12 dropped distutils; setuptools' copy takes a third of a second to import."""
-    if "distutils" in sys.modules:
-        return
-    package = types.ModuleType("distutils")
-    version = types.ModuleType("distutils.version")
-    package.version = version  # type: ignore[attr-defined]
-    version.LooseVersion = _LooseVersion  # type: ignore[attr-defined]
-    sys.modules["distutils"] = package
-    sys.modules["distutils.version"] = version
 
 
 def hear_all(app: Any) -> None:

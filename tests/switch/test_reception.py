@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,6 @@ from controller import ryu_compat
 from controller.store import StoreError
 from tests.fakes.inside import PLAN, TERMS, Memory
 
-importlib.import_module("setuptools")  # brings distutils where Python has none, and
-importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
 ryu_compat.make_importable()
 
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER  # noqa: E402 (see above)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +21,6 @@ from controller.core.lease import PoolExhaustedError
 from controller.store import Leader
 from tests.fakes.inside import PLAN, SERVERS, Inside, inside
 
-importlib.import_module("setuptools")  # brings distutils where Python has none, and
-importlib.import_module("distutils.version")  # what stands in for it stays out of other tests
 ryu_compat.make_importable()
 
 from controller.rest import Doors as OpenDoors  # noqa: E402 (Ryu needs the preparation)
