@@ -287,7 +287,7 @@ def test_live_change_keeps_what_is_in_flight(bench: Bench) -> None:
         (Impairment(rate_bit_s=1000), Impairment(rate_bit_s=10_000_000)),
         (Impairment(rate_bit_s=1000), Impairment()),
         (Impairment(rate_bit_s=1000, limit_packets=30), Impairment(rate_bit_s=10_000_000)),
-        (Impairment(trace=(1, 600_000)), Impairment(trace=(1,))),
+        (Impairment(trace=(600_000,)), Impairment(trace=(1,))),
     ],
     ids=["delay", "rate", "no rate", "full queue", "trace"],
 )
