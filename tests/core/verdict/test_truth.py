@@ -64,6 +64,15 @@ def test_the_worst_path_is_named() -> None:
     assert "bad, is off by -3000 us, the bound is 1000 us" in medians.detail
 
 
+def test_a_path_is_told_by_all_of_its_columns() -> None:
+    near, far = samples(one=[0.0] * 19), samples(one=[-3.0] * 9)
+    both = pd.concat([near.assign(server="near"), far.assign(server="far")], ignore_index=True)
+    timed = replace(TIMED, path=("client", "server"))
+    (medians, _) = truth.checks(timed, both, TRIANGLE)
+    assert medians.passed is False
+    assert medians.detail.startswith("2 paths; the worst median, one far, is off by -3000 us")
+
+
 def test_a_short_path_may_be_off_by_the_floor() -> None:
     short = samples(one=[0.3] * 9).assign(model_rtt_ms=1.0)
     short["rtt_ms"] -= 9.0
